@@ -1,0 +1,50 @@
+# Each target works alone from a fresh clone: it makes .venv, installs, does its job.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv -q pip install -c constraints.txt
+# One thread per process: OpenMP threads that fight over two cores are slower than one.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test check format bench clean
+
+demo: .venv/installed
+	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
+
+test: .venv/installed-test
+	$(ONE_THREAD) $(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/installed-bench
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.engine
+
+clean:
+	rm -rf .venv out
+
+.venv/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip -q install -c constraints.txt uv
+	touch $@
+
+.venv/installed: .venv/uv pyproject.toml constraints.txt
+	$(UV) -e .
+	touch $@
+
+.venv/installed-test: .venv/uv pyproject.toml constraints.txt
+	$(UV) -e '.[test]'
+	touch $@
+
+.venv/installed-dev: .venv/uv pyproject.toml constraints.txt
+	$(UV) -e '.[test,dev]'
+	touch $@
+
+.venv/installed-bench: .venv/uv pyproject.toml constraints.txt
+	$(UV) -e '.[bench]'
+	touch $@
