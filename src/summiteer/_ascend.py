@@ -1,0 +1,408 @@
+"""The ascent loop: the only one."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from summiteer import _rows, tolerances
+from summiteer._caller import undisturbed
+from summiteer.adversaries import Adversary, Step, default_adversary
+from summiteer.errors import UserError
+from summiteer.outcome import Outcome, outcomes
+from summiteer.problem import Evaluation, Problem, Rows
+from summiteer.starts import CentreStart, Start, UniformStart
+from summiteer.trajectory import Recorder, Tape, Trajectory
+
+_RUNNING = -1
+#: Rows are copied together once no more than this share of them is still running.
+_COMPACT = 0.75
+#: Whether the step still moves a run is asked every so many steps: one that does not
+#: will not do so later either.
+_WATCH = 8
+
+
+class Until(Protocol):
+    """A reason to stop besides stationarity."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """`[rows]` bool: this row has what was asked for."""
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """Stop an example, all its restarts, once any iterate of it is misclassified."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """`[rows]` bool."""
+        return evaluation.wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """What the runs of one problem came to.
+
+    Attributes:
+        final: `[restarts, batch, *input]` last finite iterate of each run.
+        best: `[batch, *input]` highest objective over all iterates and runs.
+        best_loss: `[batch]` objective there.
+        best_restart: `[batch]` the run it belongs to.
+        losses: `[restarts, batch]` objective at `final`.
+        residual: `[restarts, batch]` first-order residual at `final`; NaN where it
+            was not measured (tolerance=None).
+        misclassified: `[batch]` bool, whether any iterate of any run was; None where
+            targets are not labels.
+        misclassified_points: `[batch, *input]` the first such iterate of the first
+            such run, NaN where there is none; None where targets are not labels.
+        outcome: `[restarts, batch]` object array of `Outcome`.
+        steps: `[restarts, batch]` steps made.
+        gradient_evaluations: rows evaluated with gradient, all together.
+        trajectory: what was recorded, or None.
+    """
+
+    final: Tensor
+    best: Tensor
+    best_loss: Tensor
+    best_restart: Tensor
+    losses: Tensor
+    residual: Tensor
+    misclassified: Tensor | None
+    misclassified_points: Tensor | None
+    outcome: np.ndarray
+    steps: Tensor
+    gradient_evaluations: int
+    trajectory: Trajectory | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Working:
+    """The rows still in the batch; points and state are opaque to the loop."""
+
+    run: Tensor  # number of the run: restart · batch + example
+    running: Tensor
+    points: Any
+    evaluation: Evaluation
+    state: Any
+    reference: Tensor
+    best: Any
+    best_loss: Tensor
+    wrong: Any
+    found: Tensor
+    size: Tensor
+    displacement: Tensor
+    stalled: Tensor
+    broken: Tensor
+
+
+def ascend(
+    problem: Problem,
+    adversary: Adversary | None = None,
+    start: Start | None = None,
+    max_steps: int = 500,
+    recorder: Recorder | None = None,
+    until: Until | None = None,
+    tolerance: float | None = -1.0,
+) -> Ascent:
+    """Run a first-order adversary on every example from every start.
+
+    Each run stops by itself: when its residual (mathematics.md §3) is at most
+    `tolerance`, when `until` is met, when its step no longer moves it, when a number
+    is not finite. Finished runs leave the batch, so cost follows the work left. The
+    point made by the last step is evaluated too.
+
+    Args:
+        problem: what is maximised.
+        adversary: a frozen method; `default_adversary` of the region if None.
+        start: where runs begin; the centre and four uniform points if None.
+        max_steps: the longest run.
+        recorder: what to keep of the way; nothing if None.
+        until: a further reason to stop, such as `Misclassified()`.
+        tolerance: residual called STATIONARY; the dtype's default if negative; None
+            measures no residual and stops for none.
+
+    Returns:
+        `Ascent`. Nothing of the caller's is changed.
+
+    Raises:
+        UserError: model, objective or start do not fit the problem.
+    """
+    if not (isinstance(max_steps, int) and max_steps >= 0):
+        raise UserError(f"max_steps: expected an integer ≥ 0, got {max_steps!r}.")
+    if isinstance(until, Misclassified) and not problem.labelled:
+        raise UserError(
+            "until: Misclassified() needs labels (integers, or ±1 for one output); "
+            f"the targets are {problem.targets.dtype} values."
+        )
+    if tolerance is not None and tolerance < 0:
+        tolerance = tolerances.stationary(problem.inputs.dtype)
+    problem.examine()
+    with undisturbed(problem.model):
+        points = (start or default_start()).points(problem)
+        restarts = len(points)
+        rows, now, spent = _begin(
+            problem, adversary := adversary or default_adversary(problem.feasible), points
+        )
+        tape = Tape(recorder, max_steps, restarts, len(problem)) if recorder else None
+        results = _Results(points)
+        for step in range(max_steps + 1):
+            if tape is not None and tape.wants(step):
+                _record(tape, step, rows, now)
+            now = _keep_best(now)
+            outcome = _judge(rows, now, until, tolerance, len(problem))
+            if step == max_steps:
+                outcome = torch.where(outcome < 0, Outcome.STEP_LIMIT.code, outcome)
+            rows, now = results.close(step, rows, now, outcome)
+            if not len(now.run):
+                break
+            made = adversary.step(rows, now.points, now.evaluation, now.state)
+            evaluation = made.evaluation or rows.evaluate(made.points)
+            spent += len(now.run) if made.spent is None else int(made.spent.sum())
+            watched = step % _WATCH == 0 or (tape is not None and tape.wants(step + 1))
+            now = _move(rows, now, made, evaluation, watched)
+    return results.ascent(problem, spent, tape)
+
+
+def default_start() -> Start:
+    """The centre and four uniform points, seed 0."""
+    return CentreStart() + UniformStart(restarts=4)
+
+
+def residual_reference(
+    rows: Rows, centre: Tensor | None = None
+) -> tuple[Tensor, int]:
+    """The residual's scale (mathematics.md §3): two gradient evaluations per row.
+
+    The largest magnitude of the gradient at the centre and at the boundary point in
+    its direction: the support point of the region, ε·g/‖g‖ on an L2 ball, the steepest
+    vertex on a box; the support point of (1, …, 1) where the gradient is zero.
+
+    Args:
+        rows: one row per example is enough.
+        centre: the gradient at the centre if it is known already.
+
+    Returns:
+        What `Region.residual` takes as `reference` (`[rows]`, or `[rows, *input]`), and
+        the gradient evaluations spent.
+    """
+    region, gradient, spent = rows.region, centre, len(rows.inputs)
+    if gradient is None:
+        middle = region.project(torch.zeros_like(rows.inputs))
+        gradient, spent = rows.evaluate(middle).gradient, 2 * spent
+    flat = _rows.expand(_rows.norm(gradient) == 0, gradient)
+    boundary = region.linear_maximiser(torch.where(flat, 1.0, gradient))
+    beyond = rows.evaluate(boundary).gradient
+    return torch.maximum(region.magnitude(gradient), region.magnitude(beyond)), spent
+
+
+def _begin(
+    problem: Problem, adversary: Adversary, points: Tensor
+) -> tuple[Rows, _Working, int]:
+    restarts, batch = points.shape[:2]
+    index = torch.arange(batch, device=points.device).repeat(restarts)
+    rows, flat = problem.rows(index), points.flatten(0, 1)
+    evaluation = rows.evaluate(flat)
+    centre = evaluation.gradient[:batch] if not bool(flat[:batch].any()) else None
+    reference, spent = residual_reference(problem.rows(), centre)
+    never = torch.zeros(len(index), dtype=torch.bool, device=points.device)
+    working = _Working(
+        run=torch.arange(len(index), device=points.device),
+        running=~never,
+        points=flat,
+        evaluation=evaluation,
+        state=adversary.init(rows, flat, evaluation),
+        reference=reference[index],
+        best=flat,
+        best_loss=torch.full_like(evaluation.loss, -torch.inf),
+        wrong=flat,
+        found=never,
+        size=torch.zeros_like(evaluation.loss),
+        displacement=torch.zeros_like(evaluation.loss),
+        stalled=never,
+        broken=~evaluation.loss.isfinite(),
+    )
+    return rows, working, len(index) + spent
+
+
+def _residual(rows: Rows, now: _Working) -> Tensor:
+    return rows.region.residual(now.points, now.evaluation.gradient, now.reference)
+
+
+def _residual_above(rows: Rows, now: _Working, tolerance: float) -> Tensor:
+    """The residual, or a lower bound of it that is above `tolerance` for all rows."""
+    evaluation = now.evaluation
+    floor = rows.region.residual_floor(
+        now.points, evaluation.gradient, evaluation.gradient_norm, now.reference
+    )
+    # NaN compares false: not finite rows are looked at exactly.
+    return floor if bool((floor > tolerance).all()) else _residual(rows, now)
+
+
+def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
+    running, residual = now.running, _residual(rows, now)
+    tape.write(
+        step,
+        now.run[running],
+        loss=now.evaluation.loss[running],
+        residual=residual[running],
+        norm=_rows.norm(now.points)[running],
+        step_size=now.size[running],
+        displacement=now.displacement[running],
+    )
+
+
+def _keep_best(now: _Working) -> _Working:
+    """Best-so-far and the first misclassified iterate of each running row."""
+    usable = now.running & ~now.broken
+    better = usable & (now.evaluation.loss > now.best_loss)
+    fresh = usable & now.evaluation.wrong & ~now.found
+    if bool(better.all()):
+        now = replace(now, best=now.points, best_loss=now.evaluation.loss)
+    elif bool(better.any()):
+        best_loss = torch.where(better, now.evaluation.loss, now.best_loss)
+        best = _rows.choose(better, now.points, now.best)
+        now = replace(now, best=best, best_loss=best_loss)
+    if bool(fresh.any()):
+        wrong = _rows.choose(fresh, now.points, now.wrong)
+        now = replace(now, wrong=wrong, found=now.found | fresh)
+    return now
+
+
+def _judge(
+    rows: Rows,
+    now: _Working,
+    until: Until | None,
+    tolerance: float | None,
+    batch: int,
+) -> Tensor:
+    """The code of each row's `Outcome`, or -1 where it goes on."""
+    outcome = torch.full_like(now.run, _RUNNING)
+    if tolerance is not None:
+        residual = _residual_above(rows, now, tolerance)
+        outcome = outcome.masked_fill(now.stalled, Outcome.STALLED.code)
+        still = residual <= tolerance
+        outcome = outcome.masked_fill(still, Outcome.STATIONARY.code)
+        outcome = outcome.masked_fill(_zero(now, residual), Outcome.ZERO_GRADIENT.code)
+        outcome = outcome.masked_fill(~residual.isfinite(), Outcome.NON_FINITE.code)
+    if until is not None:
+        met = until(now.evaluation) & now.running & ~now.broken
+        succeeded = torch.zeros(batch, dtype=torch.bool, device=met.device)
+        succeeded[now.run[met] % batch] = True
+        outcome = outcome.masked_fill(
+            succeeded[now.run % batch], Outcome.SUCCEEDED.code
+        )
+    return outcome.masked_fill(now.broken, Outcome.NON_FINITE.code)
+
+
+def _zero(now: _Working, residual: Tensor) -> Tensor:
+    """Rows whose gradient is exactly zero here and at both reference points."""
+    flat = residual == 0
+    if bool(flat.any()):
+        largest = now.reference.reshape(len(flat), -1).amax(1)
+        flat = flat & (largest == 0) & (_rows.norm(now.evaluation.gradient) == 0)
+    return flat
+
+
+def _move(
+    rows: Rows, now: _Working, made: Step, evaluation: Evaluation, watched: bool
+) -> _Working:
+    """The working set after a step; rows that left the finite numbers are put back."""
+    displacement, stalled = now.displacement, now.stalled
+    if watched:
+        displacement = _rows.norm(made.points - now.points)
+        # u‖x+δ‖ with u = eps/2, the unit of rounding.
+        unit = 0.5 * torch.finfo(displacement.dtype).eps
+        scale = _rows.norm(rows.inputs + made.points)
+        stalled = displacement < tolerances.STALL_ULPS * unit * scale
+    points, broken = made.points, now.broken
+    if not bool(evaluation.loss.isfinite().all()):
+        broken = ~evaluation.loss.isfinite()
+        points = _rows.choose(~broken, points, now.points)
+        evaluation = _rows.choose(~broken, evaluation, now.evaluation)
+    return replace(
+        now,
+        points=points,
+        evaluation=evaluation,
+        state=made.state,
+        size=made.size,
+        displacement=displacement,
+        stalled=stalled,
+        broken=broken,
+    )
+
+
+class _Results:
+    """Where finished runs are written, in the order of (restart, example).
+
+    Args:
+        points: `[restarts, batch, *input]` the starts.
+    """
+
+    def __init__(self, points: Tensor) -> None:
+        self._shape = points.shape
+        flat = points.flatten(0, 1)
+        self.final, self.best = flat.clone(), flat.clone()
+        self.wrong = torch.full_like(flat, torch.nan)
+        self.losses = flat.new_full((len(flat),), torch.nan)
+        self.best_loss, self.residual = self.losses.clone(), self.losses.clone()
+        self.found = torch.zeros_like(self.losses, dtype=torch.bool)
+        self.outcome = torch.zeros_like(self.losses, dtype=torch.int64)
+        self.steps = torch.zeros_like(self.outcome)
+
+    def close(
+        self,
+        step: int,
+        rows: Rows,
+        now: _Working,
+        outcome: Tensor,
+    ) -> tuple[Rows, _Working]:
+        """Write the rows that have just finished; drop them once they are many."""
+        finished = now.running & (outcome >= 0)
+        if not bool(finished.any()):
+            return rows, now
+        run = now.run[finished]
+        self.final[run] = now.points[finished]
+        self.losses[run] = now.evaluation.loss[finished]
+        self.best[run] = now.best[finished]
+        self.best_loss[run] = now.best_loss[finished]
+        found = finished & now.found
+        self.wrong[now.run[found]] = now.wrong[found]
+        self.found[run] = now.found[finished]
+        self.outcome[run] = outcome[finished]
+        self.steps[run] = step - now.broken[finished].long()
+        index = finished.nonzero().flatten()
+        self.residual[run] = _residual(rows.take(index), _rows.take(now, index))
+        now = replace(now, running=now.running & ~finished)
+        left = now.running.nonzero().flatten()
+        if len(left) <= _COMPACT * len(now.run):
+            return rows.take(left), _rows.take(now, left)
+        return rows, now
+
+    def ascent(self, problem: Problem, spent: int, tape: Tape | None) -> Ascent:
+        """Put the runs together."""
+        restarts, batch = self._shape[:2]
+
+        def shaped(values: Tensor) -> Tensor:
+            return values.reshape(restarts, batch, *values.shape[1:])
+
+        best_loss = shaped(self.best_loss)
+        winner = best_loss.nan_to_num(nan=-torch.inf).argmax(0)
+        example = torch.arange(batch, device=winner.device)
+        found = shaped(self.found)
+        first = found.long().argmax(0)
+        wrong = shaped(self.wrong)[first, example]
+        return Ascent(
+            final=shaped(self.final),
+            best=shaped(self.best)[winner, example],
+            best_loss=best_loss[winner, example],
+            best_restart=winner,
+            losses=shaped(self.losses),
+            residual=shaped(self.residual),
+            misclassified=found.any(0) if problem.labelled else None,
+            misclassified_points=wrong if problem.labelled else None,
+            outcome=outcomes(shaped(self.outcome)),
+            steps=shaped(self.steps),
+            gradient_evaluations=spent,
+            trajectory=tape.trajectory() if tape else None,
+        )

@@ -1,0 +1,43 @@
+"""Directions: what is done with the gradient before a step."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.problem import Evaluation
+
+
+class Direction(Protocol):
+    """A frozen map from gradients to directions, `[rows, *input]` both."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """Return the directions."""
+
+
+@dataclass(frozen=True)
+class RawGradient:
+    """g: projected gradient ascent as the paper analyses it."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """Return the gradients themselves."""
+        return evaluation.gradient
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """g/‖g‖₂ per row, 0 where g = 0; gradients of 1e-30 are not zero."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """Return the unit vectors."""
+        return _rows.unit(evaluation.gradient, evaluation.gradient_norm)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """sign(g), coordinate by coordinate."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """Return the signs."""
+        return evaluation.gradient.sign()

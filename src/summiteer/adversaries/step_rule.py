@@ -1,0 +1,221 @@
+"""Step rules: how far along a direction. Sizes are per row."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.adversaries._adversary import Step
+from summiteer._constants import lipschitz_of_gradient
+from summiteer.errors import UserError
+from summiteer.problem import Evaluation, Rows
+from summiteer.regions._region import rows_of
+
+
+class StepRule(Protocol):
+    """Chooses the step along `direction` and makes it: Π(δ + size · direction)."""
+
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
+        """Return the rule's state before the first step."""
+
+    def step(
+        self,
+        rows: Rows,
+        points: Tensor,
+        evaluation: Evaluation,
+        direction: Tensor,
+        state: Any,
+    ) -> Step:
+        """Return the projected step."""
+
+
+@dataclass(frozen=True)
+class ConstantStep:
+    """Π(δ + size · direction) with the same size always.
+
+    Args:
+        size: in units of inputs for unit directions and signs; of inputs² per loss
+            for the raw gradient (the paper's η).
+    """
+
+    size: float
+
+    def __post_init__(self) -> None:
+        _check_positive("size", self.size)
+
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
+        """The size `[rows]`."""
+        return torch.full_like(evaluation.loss, self.size)
+
+    def step(
+        self,
+        rows: Rows,
+        points: Tensor,
+        evaluation: Evaluation,
+        direction: Tensor,
+        state: Tensor,
+    ) -> Step:
+        """See `StepRule.step`."""
+        moved = torch.add(points, direction, alpha=self.size)
+        return Step(rows.region.project(moved), state, state)
+
+
+@dataclass(frozen=True)
+class DecayingStep:
+    """size_t = size/(1 + t)^power.
+
+    Args:
+        size: of the first step.
+        power: ½ by default, the classical rate of subgradient methods.
+    """
+
+    size: float
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_positive("size", self.size)
+        _check_positive("power", self.power)
+
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
+        """The step number `[rows]`."""
+        return torch.zeros_like(evaluation.loss)
+
+    def step(
+        self,
+        rows: Rows,
+        points: Tensor,
+        evaluation: Evaluation,
+        direction: Tensor,
+        state: Tensor,
+    ) -> Step:
+        """See `StepRule.step`."""
+        size = self.size / (1.0 + state) ** self.power
+        moved = torch.addcmul(points, _rows.expand(size, points), direction)
+        return Step(rows.region.project(moved), state + 1, size)
+
+
+@dataclass(frozen=True)
+class LipschitzStep:
+    """size = share/Lip(∇ℓ): provably monotone for the raw gradient.
+
+    Lip(∇ℓ) ≤ sup φ''·sup‖∇f‖² + sup|φ'|·L over the ball (mathematics.md §1, §5), for
+    two-layer networks with one output and a scalar loss.
+
+    Args:
+        share: 1 by default; monotone up to 2.
+    """
+
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_positive("share", self.share)
+
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
+        """The size `[rows]`."""
+        bound = lipschitz_of_gradient(rows)
+        return (self.share / bound).to(evaluation.loss)
+
+    def step(
+        self,
+        rows: Rows,
+        points: Tensor,
+        evaluation: Evaluation,
+        direction: Tensor,
+        state: Tensor,
+    ) -> Step:
+        """See `StepRule.step`."""
+        moved = torch.addcmul(points, _rows.expand(state, points), direction)
+        return Step(rows.region.project(moved), state, state)
+
+
+@dataclass(frozen=True)
+class BacktrackingStep:
+    """Armijo's rule along the projected arc (Bertsekas 1976, `bertsekas1976goldstein`).
+
+    The size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope · ∇ℓ(δ)ᵀ(δ⁺ - δ), δ⁺ = Π(δ + size · d),
+    and doubled after a step that needed no halving. Where the gain drowns in the
+    rounding of ℓ it is taken as ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the approximate
+    conditions of Hager and Zhang 2005 (`hager2005conjugate`): runs reach residuals
+    that values alone cannot resolve. Each trial costs one gradient evaluation, and
+    the accepted trial's serves the next step.
+
+    Args:
+        first: the first size, in radii of the region.
+        slope: Armijo's constant.
+        halvings: give up (the run has STALLED) after so many in one step.
+    """
+
+    first: float = 0.25
+    slope: float = 0.1
+    halvings: int = 40
+
+    def __post_init__(self) -> None:
+        _check_positive("first", self.first)
+        if not 0 < self.slope < 1:
+            raise UserError(f"slope: expected 0 < slope < 1, got {self.slope!r}.")
+
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
+        """The size to try next `[rows]`."""
+        return self.first * rows_of(rows.region.size, points)
+
+    def step(
+        self,
+        rows: Rows,
+        points: Tensor,
+        evaluation: Evaluation,
+        direction: Tensor,
+        state: Tensor,
+    ) -> Step:
+        """See `StepRule.step`; rows that find no step stay where they are."""
+        size = state.clone()
+        chosen, gained = points.clone(), _copy(evaluation)
+        spent = torch.zeros_like(size, dtype=torch.int64)
+        waiting = torch.arange(len(size), device=size.device)
+        easy = torch.zeros_like(size, dtype=torch.bool)
+        for halving in range(self.halvings):
+            everything = len(waiting) == len(size)
+            some = rows if everything else rows.take(waiting)
+            start, slope = points[waiting], direction[waiting]
+            before = _rows.take(evaluation, waiting)
+            moved = torch.addcmul(start, _rows.expand(size[waiting], start), slope)
+            trial = some.region.project(moved)
+            after = some.evaluate(trial)
+            spent[waiting] += 1
+            accepted = self._accepts(start, before, trial, after)
+            index = waiting[accepted]
+            chosen[index] = trial[accepted]
+            for name in ("loss", "gradient", "wrong"):
+                getattr(gained, name)[index] = getattr(after, name)[accepted]
+            if halving == 0:
+                easy = accepted
+            waiting = waiting[~accepted]
+            if not len(waiting):
+                break
+            size[waiting] /= 2
+        following = torch.where(easy, 2 * size, size)
+        return Step(chosen, following, size, gained, spent)
+
+    def _accepts(
+        self, start: Tensor, before: Evaluation, trial: Tensor, after: Evaluation
+    ) -> Tensor:
+        moved = trial - start
+        predicted = _rows.dot(before.gradient, moved)
+        gain = after.loss - before.loss
+        # Sixteen units of rounding: what a sum over a few hundred terms is good for.
+        noise = 16 * torch.finfo(gain.dtype).eps * before.loss.abs()
+        average = 0.5 * (predicted + _rows.dot(after.gradient, moved))
+        seen = torch.where(gain.abs() <= noise, average, gain)
+        return (predicted > 0) & (seen >= self.slope * predicted)
+
+
+def _copy(evaluation: Evaluation) -> Evaluation:
+    return Evaluation(
+        evaluation.loss.clone(), evaluation.gradient.clone(), evaluation.wrong.clone()
+    )
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (isinstance(value, int | float) and 0 < value < float("inf")):
+        raise UserError(f"{name}: expected a positive finite number, got {value!r}.")

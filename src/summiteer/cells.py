@@ -1,0 +1,179 @@
+"""Cells: frozen pieces of work, each named by a hash of its full specification."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: What a JSON document can hold.
+JSON: TypeAlias = (
+    "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+)
+
+
+def as_json(value: object, path: str = "value") -> JSON:
+    """Copy a value into plain dicts, lists, strings and numbers.
+
+    Mappings, lists, tuples and numpy scalars are converted; everything that JSON cannot
+    say exactly is refused, so that two different specifications never look the same.
+
+    Args:
+        value: Anything made of mappings with string keys, lists, tuples, strings,
+            booleans, integers, finite floats and None.
+        path: How errors call the value.
+
+    Returns:
+        The copy; it shares nothing mutable with `value`.
+
+    Raises:
+        TypeError: Something in it is of another type; names where.
+        ValueError: A float in it is NaN or infinite; names where.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # str() of a string enum would give its label
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{path} is {value}, which JSON cannot hold; use None")
+        return float(value)
+    if isinstance(value, np.bool_ | np.integer | np.float16 | np.float32):
+        return as_json(value.item(), path)
+    if isinstance(value, list | tuple):
+        return [as_json(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{path} has the key {key!r}; keys must be strings")
+        return {
+            str.__str__(key): as_json(entry, f"{path}[{key!r}]")
+            for key, entry in value.items()
+        }
+    raise TypeError(f"{path} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def canonical_json(value: object) -> str:
+    """Write a value as the one JSON text that stands for it.
+
+    Keys are sorted, nothing is spaced, floats are written by `repr`: 1, 1.0, True are
+    three texts, and so are 0.0 and -0.0; a tuple is written as a list.
+
+    Args:
+        value: See `as_json`.
+
+    Returns:
+        ASCII text.
+
+    Raises:
+        TypeError: Something in it is of a type that JSON does not know; names where.
+        ValueError: A float in it is NaN or infinite; names where.
+    """  # noqa: DOC502 - raised by as_json
+    return json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: object) -> str:
+    """Name a value by its content.
+
+    Args:
+        value: See `as_json`.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256 of its canonical JSON.
+    """
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def digest_arrays(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
+    """Name arrays by their names, dtypes, shapes and bytes.
+
+    A tensor and a numpy array of equal content have equal digests, whatever their
+    strides, byte order or device, and whatever the order of the mapping.
+
+    Args:
+        arrays: Arrays or tensors by name.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        TypeError: An array is of a dtype that torch does not know, such as objects.
+    """  # noqa: DOC502 - raised by torch
+    state = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        tensor = as_tensor(array)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        state.update(canonical_json([name, dtype, list(tensor.shape)]).encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()[:16]
+
+
+def as_tensor(array: np.ndarray | Tensor) -> Tensor:
+    """Lay out an array as a contiguous tensor on the CPU, without its history.
+
+    Args:
+        array: A numpy array of any strides and byte order, or a tensor.
+
+    Returns:
+        A tensor; it shares memory with `array` only where that is one already.
+
+    Raises:
+        TypeError: The dtype is one that torch does not know, such as objects.
+    """  # noqa: DOC502 - raised by torch
+    if isinstance(array, Tensor):
+        return array.detach().cpu().contiguous()
+    native = array.dtype.newbyteorder("=")
+    # A copy, for torch warns of arrays that are read-only and refuses negative strides.
+    return torch.from_numpy(np.array(array, dtype=native, order="C"))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One piece of work that can be done anywhere, alone, and only once.
+
+    Cells are equal when their names are. They are immutable, hashable and picklable.
+
+    Attributes:
+        kind: What is to be done.
+        spec: All that determines the result; kept as a read-only copy, in which lists
+            have become tuples.
+    """
+
+    kind: str
+    spec: Mapping[str, JSON]
+
+    def __post_init__(self) -> None:
+        spec = _frozen(as_json(self.spec, "spec"))
+        object.__setattr__(self, "spec", spec)
+
+    @cached_property
+    def name(self) -> str:
+        """The digest of kind and specification, 16 hexadecimal digits."""
+        return digest([self.kind, self.spec])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> tuple[type["Cell"], tuple[str, Mapping[str, JSON]]]:
+        # Read-only mappings cannot be pickled; their plain copies can.
+        return Cell, (self.kind, cast("Mapping[str, JSON]", as_json(self.spec)))
+
+
+def _frozen(value: JSON) -> JSON:
+    if isinstance(value, list):
+        return tuple(_frozen(entry) for entry in value)
+    if isinstance(value, dict):
+        return MappingProxyType({key: _frozen(entry) for key, entry in value.items()})
+    return value

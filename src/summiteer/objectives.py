@@ -1,0 +1,260 @@
+"""What is ascended: one value per example of the model's outputs and the targets.
+
+Any callable `objective(outputs, targets) -> [rows]` serves. The classes here also know
+what `check` and the two-layer theory need. φ is the loss as a function of one output.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from summiteer.errors import UserError
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """One value per example, to be ascended."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`[rows]` or `[rows, K]` outputs and their targets -> `[rows]` values."""
+
+
+@runtime_checkable
+class ScalarLoss(Protocol):
+    """A loss φ(f; y) of one output, monotone in f (mathematics.md, Prop. 1)."""
+
+    def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """s = sign of dφ/df, `[rows]`."""
+
+    def slope_bound(self, distance: Tensor) -> Tensor:
+        """sup |φ'| where |f - y| ≤ distance, `[rows]`."""
+
+    @property
+    def curvature_bound(self) -> float:
+        """sup |φ''|."""
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """½(f - y)²; for `[rows, K]` outputs ½‖f - y‖² with targets of the same shape."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """½(f - y)² `[rows]`."""
+        if outputs.ndim == 2 and outputs.shape[1] > 1:
+            return 0.5 * (outputs - targets).square().sum(1)
+        return 0.5 * (scalar(outputs) - scalar(targets)).square()
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise UserError unless targets are floats of the outputs' shape."""
+        if not targets.is_floating_point():
+            raise UserError(
+                "targets: Quadratic needs floating-point targets of the outputs' shape "
+                f"{list(outputs.shape)}, got {targets.dtype}; for class labels use "
+                "CrossEntropy or Margin."
+            )
+        same = (
+            outputs.shape == targets.shape
+            or scalar(outputs).shape == scalar(targets).shape
+        )
+        if not same:
+            raise UserError(
+                "targets: Quadratic needs targets of the outputs' shape "
+                f"{list(outputs.shape)}, got {list(targets.shape)}."
+            )
+
+    def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """sign(f - y)."""
+        return (scalar(outputs) - scalar(targets)).sign()
+
+    def slope_bound(self, distance: Tensor) -> Tensor:
+        """|φ'| = |f - y| ≤ distance."""
+        return distance
+
+    @property
+    def curvature_bound(self) -> float:
+        """φ'' = 1."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """log(1 + exp(-y·f)) for one output f and targets y = ±1."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """-log s(y·f) `[rows]`."""
+        agreement = scalar(targets) * scalar(outputs)
+        return -torch.nn.functional.logsigmoid(agreement)
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise UserError unless there is one output and every target is ±1."""
+        _check_one_output("Logistic", outputs)
+        _check_signs("Logistic", scalar(targets))
+
+    def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """-y."""
+        return -scalar(targets)
+
+    def slope_bound(self, distance: Tensor) -> Tensor:
+        """|φ'| ≤ 1."""
+        return torch.ones_like(distance)
+
+    @property
+    def curvature_bound(self) -> float:
+        """φ'' ≤ ¼."""
+        return 0.25
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """-log softmax(z)_y for `[rows, K]` outputs and integer labels."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """-log softmax(z)_y `[rows]`."""
+        return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise UserError unless targets are labels of the outputs' classes."""
+        _check_classes("CrossEntropy", outputs, targets)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """max over k ≠ y of z_k - z_y; for one output and targets ±1, -y·f.
+
+    At least 0 exactly where the example is misclassified (ties are errors).
+    """
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The margin `[rows]`."""
+        return margin(outputs, targets)
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise UserError unless targets are labels, or ±1 for one output."""
+        if outputs.ndim == 2 and outputs.shape[1] > 1:
+            _check_classes("Margin", outputs, targets)
+        else:
+            _check_one_output("Margin", outputs)
+            _check_signs("Margin", scalar(targets))
+
+    def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """-y (one output)."""
+        return -scalar(targets)
+
+    def slope_bound(self, distance: Tensor) -> Tensor:
+        """|φ'| = 1."""
+        return torch.ones_like(distance)
+
+    @property
+    def curvature_bound(self) -> float:
+        """φ'' = 0."""
+        return 0.0
+
+
+def scalar(values: Tensor) -> Tensor:
+    """Return `[rows]` from `[rows]` or `[rows, 1]`; anything else unchanged."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    return values
+
+
+def margin(outputs: Tensor, targets: Tensor) -> Tensor:
+    """max over k ≠ y of z_k - z_y `[rows]`, or -y·f for one output."""
+    if outputs.ndim == 2 and outputs.shape[1] > 1:
+        label = targets[:, None]
+        own = outputs.gather(1, label)[:, 0]
+        return outputs.scatter(1, label, -torch.inf).max(1).values - own
+    return -scalar(targets) * scalar(outputs)
+
+
+def classifies(targets: Tensor) -> bool:
+    """Whether targets are labels: integers, or floats that are exactly ±1."""
+    if not targets.is_floating_point():
+        return True
+    return targets.numel() > 0 and bool((targets.abs() == 1).all())
+
+
+def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Which rows are misclassified, ties counting as errors.
+
+    Args:
+        outputs: `[rows, K]` with integer labels, or `[rows]` with targets ±1.
+        targets: the labels.
+
+    Returns:
+        `[rows]` bool; False where an output is NaN, which is evidence of nothing.
+    """
+    return margin(outputs.detach(), targets) >= 0
+
+
+def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> None:
+    """Check once that objective, outputs and targets fit.
+
+    Args:
+        objective: any callable.
+        outputs: of one forward pass.
+        targets: of the same rows.
+
+    Raises:
+        UserError: what was expected, what came, what to do.
+    """
+    check = getattr(objective, "check", None)
+    if check is not None:
+        check(outputs, targets)
+    try:
+        values = objective(outputs, targets)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(
+            f"objective: failed on outputs {list(outputs.shape)} and targets "
+            f"{list(targets.shape)}: {error}."
+        ) from error
+    if not isinstance(values, Tensor) or values.shape != (len(outputs),):
+        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise UserError(
+            f"objective: expected one value per example [{len(outputs)}], got {got}; "
+            "use reduction='none'."
+        )
+
+
+def _check_one_output(name: str, outputs: Tensor) -> None:
+    if scalar(outputs).ndim != 1:
+        raise UserError(
+            f"model: {name} needs one output per example [{len(outputs)}], got "
+            f"{list(outputs.shape)}; for several classes use CrossEntropy or Margin."
+        )
+
+
+def _check_signs(name: str, targets: Tensor) -> None:
+    values = targets.double()
+    wrong = (values.abs() != 1).nonzero().flatten().tolist()
+    if not wrong:
+        return
+    if bool(((values == 0) | (values == 1)).all()):
+        raise UserError(
+            f"targets: {name} needs targets -1 or +1, got 0 and 1; use 2*targets - 1."
+        )
+    raise UserError(
+        f"targets: {name} needs targets -1 or +1; not so at indices {wrong}."
+    )
+
+
+def _check_classes(name: str, outputs: Tensor, targets: Tensor) -> None:
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise UserError(
+            f"model: {name} needs outputs [{len(outputs)}, K] with K ≥ 2, got "
+            f"{list(outputs.shape)}; for one output use Logistic or Quadratic."
+        )
+    if targets.is_floating_point() or targets.ndim != 1:
+        raise UserError(
+            f"targets: {name} needs integer class labels [{len(outputs)}], got "
+            f"{targets.dtype} {list(targets.shape)}."
+        )
+    classes = outputs.shape[1]
+    wrong = ((targets < 0) | (targets >= classes)).nonzero().flatten().tolist()
+    if wrong:
+        raise UserError(
+            f"targets: labels must lie in 0 … {classes - 1} (the model has {classes} "
+            f"outputs); not so at indices {wrong}."
+        )
+

@@ -1,0 +1,35 @@
+"""Why a run stopped."""
+
+from enum import Enum
+
+import numpy as np
+from torch import Tensor
+
+
+class Outcome(Enum):
+    """Why one run (restart, example) stopped; the text says what to do next."""
+
+    STATIONARY = "the first-order residual is below its tolerance"
+    SUCCEEDED = "misclassified, and success was asked for (until=Misclassified())"
+    STEP_LIMIT = "still climbing when max_steps ran out: give it more steps"
+    STALLED = "the step no longer moves the point but the residual is not small: use a "\
+        "smaller step, BacktrackingStep or float64"
+    CYCLE = "the iterates repeat: use a smaller step"
+    NON_FINITE = "the loss or its gradient became NaN or infinite; the last finite point "\
+        "is kept"
+    ZERO_GRADIENT = "the gradient is exactly zero here, at the centre and at the "\
+        "boundary: gradient masking, or the output does not depend on the input"
+
+    @property
+    def code(self) -> int:
+        """The number that files and tensors use."""
+        return _CODES[self]
+
+
+_CODES = {outcome: code for code, outcome in enumerate(Outcome)}
+_BY_CODE = np.array(list(Outcome), dtype=object)
+
+
+def outcomes(codes: Tensor) -> np.ndarray:
+    """Return an object array of `Outcome` from an integer tensor of codes."""
+    return np.asarray(_BY_CODE[codes.cpu().numpy()])

@@ -1,0 +1,425 @@
+"""The problem: model + inputs + targets + objective + region."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from summiteer import _rows, tolerances
+from summiteer._caller import behaves_differently_in_training, undisturbed
+from summiteer._typing import Model, PerExample
+from summiteer.errors import SummiteerWarning, UserError
+from summiteer.objectives import (
+    Objective,
+    check_objective,
+    classifies,
+    misclassified,
+)
+from summiteer.regions import Box, Region, intersect
+
+#: Rows of the probe that checks a model once per problem.
+_PROBE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one forward and backward pass tells.
+
+    Attributes:
+        loss: `[rows]`.
+        gradient: of the loss with respect to the perturbation, `[rows, *input]`.
+        wrong: `[rows]` bool, misclassified (ties as errors); all False where targets
+            are not labels.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    wrong: Tensor
+
+    @cached_property
+    def gradient_norm(self) -> Tensor:
+        """‖gradient‖₂ `[rows]`, computed once for direction and residual."""
+        return _rows.norm(self.gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The problem at a set of (restart, example) rows: what the ascent loop works on.
+
+    Attributes:
+        model: `[rows, *input]` -> outputs.
+        inputs: `[rows, *input]`.
+        targets: `[rows, …]`.
+        objective: one value per row.
+        region: the feasible set of each row's perturbation.
+        labelled: whether targets are labels, so that rows can be misclassified.
+    """
+
+    model: Model
+    inputs: Tensor
+    targets: Tensor
+    objective: Objective
+    region: Region
+    labelled: bool
+
+    def evaluate(self, points: Tensor) -> Evaluation:
+        """Loss, gradient and misclassification at perturbations `[rows, *input]`."""
+        moved = (self.inputs + points).detach().requires_grad_()
+        outputs = self.model(moved)
+        loss = self.objective(outputs, self.targets)
+        gradient = None
+        if loss.requires_grad:
+            ones = torch.ones_like(loss)
+            (gradient,) = torch.autograd.grad(loss, moved, ones, allow_unused=True)
+        if gradient is None:
+            gradient = torch.zeros_like(moved)
+        return Evaluation(loss.detach(), gradient, self._wrong(outputs))
+
+    def value(self, points: Tensor) -> Evaluation:
+        """Loss and misclassification without the gradient (which is left empty)."""
+        with torch.no_grad():
+            outputs = self.model(self.inputs + points)
+            loss = self.objective(outputs, self.targets)
+        return Evaluation(loss, points.new_empty(0), self._wrong(outputs))
+
+    def _wrong(self, outputs: Tensor) -> Tensor:
+        if self.labelled:
+            return misclassified(outputs, self.targets)
+        return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
+
+    def take(self, index: Tensor) -> Self:
+        """Return the rows `index`."""
+        return replace(
+            self,
+            inputs=self.inputs[index],
+            targets=self.targets[index],
+            region=self.region.take(index),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """maximise objective(model(x_i + δ), y_i) over δ in region (∩ box), for each i.
+
+    Args:
+        model: an nn.Module or any callable, `[batch, *input]` -> `[batch]`,
+            `[batch, K]`. It is run in eval mode and left as it was.
+        inputs: `[batch, *input]` finite floats in the model's own dtype.
+        targets: `[batch, …]`, as the objective needs them.
+        objective: what is ascended; see `summiteer.objectives`.
+        region: the set of allowed perturbations.
+        box: (lo, hi) in *input* coordinates, or None. The inputs must lie inside.
+        mask: bool `[*input]` or `[batch, *input]`, which coordinates may move.
+        ids: one integer per example, which names its random numbers; 0, 1, … if
+            omitted.
+
+    Raises:
+        UserError: an argument cannot be used; the message names the bad indices.
+    """
+
+    model: Model
+    inputs: Tensor
+    targets: Tensor
+    objective: Objective
+    region: Region
+    box: tuple[float, float] | None = None
+    mask: Tensor | None = None
+    ids: Sequence[int] | Tensor | None = None
+    _examined: list[bool] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        inputs = check_inputs(self.model, self.inputs, self.box)
+        targets = torch.as_tensor(self.targets)
+        if targets.ndim == 0 or len(targets) != len(inputs):
+            raise UserError(
+                f"targets: expected one per example [{len(inputs)}, …], got shape "
+                f"{list(targets.shape)}."
+            )
+        if targets.is_floating_point():
+            bad = (~targets.isfinite()).flatten(1 if targets.ndim > 1 else 0)
+            rows = (bad.any(1) if bad.ndim > 1 else bad).nonzero().flatten().tolist()
+            if rows:
+                raise UserError(f"targets: NaN or infinite at indices {rows}.")
+            targets = targets.to(inputs)
+        else:
+            targets = targets.to(inputs.device, torch.int64)
+        ids = torch.arange(len(inputs)) if self.ids is None else torch.as_tensor(self.ids)
+        if ids.shape != (len(inputs),) or ids.is_floating_point():
+            raise UserError(
+                f"ids: expected one integer per example [{len(inputs)}], got "
+                f"{ids.dtype} {list(ids.shape)}."
+            )
+        if not isinstance(self.region, Region):
+            raise UserError(
+                "region: expected a region such as L2Ball(radius=0.5), got "
+                f"{type(self.region).__name__}."
+            )
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "ids", ids.to(torch.int64))
+        object.__setattr__(self, "region", self.region.bind(inputs))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @cached_property
+    def feasible(self) -> Region:
+        """region ∩ box ∩ mask, in perturbation coordinates."""
+        region = self.region
+        if self.box is not None:
+            region = intersect(region, _perturbation_box(self.inputs, *self.box))
+        if self.mask is not None:
+            region = intersect(region, _mask_box(self.inputs, self.mask, region.size))
+        return region
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether the targets are labels, so that accuracy is defined."""
+        return classifies(self.targets)
+
+    @cached_property
+    def size(self) -> Tensor:
+        """The region's radius per example `[batch]`: what `within` is measured in."""
+        size = torch.as_tensor(self.region.size).to(self.inputs)
+        return size.expand(len(self))
+
+    def rows(self, index: Tensor | None = None) -> Rows:
+        """Return the problem at the examples `index` (all, once each, if None)."""
+        rows = Rows(
+            self.model,
+            self.inputs,
+            self.targets,
+            self.objective,
+            self.feasible,
+            self.labelled,
+        )
+        return rows if index is None else rows.take(index)
+
+    def take(self, index: Tensor) -> "Problem":
+        """Return the problem of the examples `index`."""
+        mask = self.mask
+        if mask is not None and mask.shape == self.inputs.shape:
+            mask = mask[index]
+        ids = torch.as_tensor(self.ids)
+        return replace(
+            self,
+            inputs=self.inputs[index],
+            targets=self.targets[index],
+            region=self.region.take(index),
+            mask=mask,
+            ids=ids[index],
+        )
+
+    def examine(self) -> None:
+        """Check once, on a few examples, that model, objective and targets fit.
+
+        Raises:
+            UserError: the forward pass fails, or outputs do not fit the objective.
+
+        Warns:
+            SummiteerWarning: train mode matters, or two forward passes differ.
+        """
+        if self._examined:
+            return
+        name = behaves_differently_in_training(self.model)
+        if name:
+            warnings.warn(
+                f"model: is in train mode and has {name}; it was attacked in eval mode "
+                "and put back.",
+                SummiteerWarning,
+                stacklevel=3,
+            )
+        with undisturbed(self.model):
+            first, second = (self._probe() for _ in range(2))
+            check_objective(self.objective, first, self.targets[:_PROBE])
+            if self.labelled:
+                # Labels beyond the probe must fit the outputs too.
+                check = getattr(self.objective, "check", None)
+                if check is not None:
+                    shape = (len(self), *first.shape[1:])
+                    check(first[:1].expand(shape), self.targets)
+        scale = first.abs().max()
+        if bool((first - second).abs().max() > tolerances.DETERMINISTIC * scale):
+            warnings.warn(
+                "model: two forward passes on the same inputs differ by "
+                f"{float((first - second).abs().max()):.2g}; verdicts about a random "
+                "model mean little. Fix its randomness, or average it.",
+                SummiteerWarning,
+                stacklevel=3,
+            )
+        self._examined.append(True)
+
+    def _probe(self) -> Tensor:
+        try:
+            with torch.no_grad():
+                outputs = self.model(self.inputs[:_PROBE])
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise UserError(
+                "model: a forward pass on inputs of shape "
+                f"{list(self.inputs[:_PROBE].shape)} failed: {error}"
+            ) from error
+        if not isinstance(outputs, Tensor) or len(outputs) != len(self.inputs[:_PROBE]):
+            got = type(outputs).__name__
+            if isinstance(outputs, Tensor):
+                got = str(list(outputs.shape))
+            raise UserError(
+                "model: expected a tensor with one row of outputs per example, got "
+                f"{got}."
+            )
+        return outputs
+
+    def in_double(self) -> "Problem":
+        """Return the same problem in float64, the model's weights copied.
+
+        A model that is not an nn.Module is called as it is, with float64 inputs.
+        """
+        model = self.model
+        if isinstance(model, nn.Module):
+            model = double(model)
+        mask = self.mask
+        radius = self.region
+        return replace(
+            self,
+            model=model,
+            inputs=self.inputs.double(),
+            region=radius.bind(self.inputs.double()),
+            mask=mask,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DoubleModel:
+    """A module evaluated at float64 copies of its parameters and buffers.
+
+    Attributes:
+        module: the caller's, not touched.
+        weights: name -> float64 copy.
+    """
+
+    module: nn.Module
+    weights: dict[str, Tensor]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The module's outputs on `inputs` `[rows, *input]`."""
+        outputs: Tensor = torch.func.functional_call(self.module, self.weights, (inputs,))
+        return outputs
+
+
+def double(module: nn.Module) -> Model:
+    """Return `module` as a float64 function; itself if it is float64 already."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    if all(w.dtype == torch.float64 for w in named.values() if w.is_floating_point()):
+        return module
+    weights = {
+        name: w.detach().double() if w.is_floating_point() else w.detach()
+        for name, w in named.items()
+    }
+    return DoubleModel(module, weights)
+
+
+def model_dtype(model: Model) -> torch.dtype | None:
+    """The dtype of the model's first floating-point parameter; None if it has none."""
+    if isinstance(model, nn.Module):
+        for weight in (*model.parameters(), *model.buffers()):
+            if weight.is_floating_point():
+                return weight.dtype
+    return None
+
+
+def check_inputs(
+    model: Model, inputs: Tensor, box: tuple[float, float] | None
+) -> Tensor:
+    """Return `inputs` detached, or say what is wrong with them.
+
+    Args:
+        model: for its dtype.
+        inputs: `[batch, *input]`.
+        box: (lo, hi) or None.
+
+    Raises:
+        UserError: shape, dtype, NaN or Inf (all bad indices), or outside the box.
+    """
+    if not isinstance(inputs, Tensor):
+        raise UserError(
+            f"inputs: expected a torch tensor [batch, *input], got "
+            f"{type(inputs).__name__}; use torch.as_tensor."
+        )
+    if inputs.ndim < 2 or inputs.numel() == 0:
+        raise UserError(
+            "inputs: expected [batch, *input] with at least one example and one "
+            f"coordinate, got shape {list(inputs.shape)}."
+        )
+    own = model_dtype(model)
+    if not inputs.is_floating_point() or (own is not None and own != inputs.dtype):
+        wanted = own or torch.float32
+        raise UserError(
+            f"inputs: expected {wanted} (the model's own), got {inputs.dtype}; use "
+            f"inputs.to({wanted})."
+        )
+    bad = bad_examples(inputs)
+    if bad:
+        raise UserError(
+            f"inputs: NaN or infinite values in examples {bad}; remove them, or use "
+            "--skip-bad on the command line."
+        )
+    if box is not None:
+        low, high = check_box(box)
+        outside = ((inputs < low) | (inputs > high)).flatten(1).any(1)
+        if bool(outside.any()):
+            rows = outside.nonzero().flatten().tolist()
+            raise UserError(
+                f"inputs: examples {rows} lie outside the box [{low:g}, {high:g}] "
+                f"(seen {float(inputs.min()):g} … {float(inputs.max()):g}); give the "
+                "data's own box, or box=None. Normalise inside the model, not before."
+            )
+    return inputs.detach()
+
+
+def bad_examples(inputs: Tensor) -> list[int]:
+    """Return the indices of examples with NaN or infinite entries."""
+    bad = ~inputs.isfinite().flatten(1).all(1)
+    return [int(i) for i in bad.nonzero().flatten()]
+
+
+def check_box(box: tuple[float, float]) -> tuple[float, float]:
+    """Return (lo, hi) as floats, or say what is wrong.
+
+    Args:
+        box: the two limits in input coordinates.
+
+    Raises:
+        UserError: not two finite numbers lo < hi.
+    """
+    try:
+        low, high = (float(limit) for limit in box)
+    except (TypeError, ValueError):
+        low = high = float("nan")
+    if not (low < high and abs(low) < float("inf") and abs(high) < float("inf")):
+        raise UserError(f"box: expected two finite numbers lo < hi, got {box!r}.")
+    return low, high
+
+
+def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:
+    """lo ≤ x + δ ≤ hi as bounds on δ that hold after rounding of x + δ too."""
+    lower, upper = low - inputs, high - inputs
+    infinity = torch.full_like(inputs, torch.inf)
+    lower = torch.where(inputs + lower < low, torch.nextafter(lower, infinity), lower)
+    upper = torch.where(inputs + upper > high, torch.nextafter(upper, -infinity), upper)
+    return Box(lower.clamp(max=0), upper.clamp(min=0)).bind(inputs)
+
+
+def _mask_box(inputs: Tensor, mask: Tensor, size: PerExample) -> Box:
+    """The coordinates that may not move, as a box of width 0 there."""
+    if mask.dtype != torch.bool or mask.shape not in (inputs.shape, inputs.shape[1:]):
+        raise UserError(
+            f"mask: expected a bool tensor {list(inputs.shape[1:])} or "
+            f"{list(inputs.shape)}, got {mask.dtype} {list(mask.shape)}."
+        )
+    # Wide enough never to bind where the coordinate may move.
+    wide = 2 * torch.as_tensor(size).to(inputs).reshape(-1, *[1] * (inputs.ndim - 1))
+    room = torch.where(mask.to(inputs.device), wide, 0.0).expand(inputs.shape)
+    return Box(-room, room).bind(inputs)

@@ -1,0 +1,237 @@
+"""Intersections with a box: exact projections, not one set after the other."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from summiteer import _rows, tolerances
+from summiteer._typing import PerExample
+from summiteer.draws import Draws
+from summiteer.errors import UserError
+from summiteer.regions._region import Face, Region, default_slack, rows_of
+from summiteer.regions.box import Box
+from summiteer.regions.intervals import held_by_limits
+from summiteer.regions.l2_ball import L2Ball, ball_face, projected_residual
+from summiteer.regions.linf_ball import LinfBall
+
+#: Truncated normal numbers spent on one uniform point before the last proposal is
+#: projected instead; about sqrt(d)/0.56 proposals of d numbers are needed (see `sample`).
+_NUMBERS_PER_POINT = 2**20
+
+
+def intersect(ball: Region, box: Box) -> Region:
+    """Return ball ∩ box as the simplest region that is exactly it.
+
+    Args:
+        ball: L2Ball, LinfBall or Box.
+        box: in perturbation coordinates; contains 0.
+
+    Returns:
+        An `Intersection` for the L2 ball; a `Box` for products of intervals.
+
+    Raises:
+        UserError: the region has no exact projection with a box (the sphere).
+    """
+    if isinstance(ball, L2Ball):
+        return Intersection(ball, box)
+    if isinstance(ball, LinfBall | Box) and isinstance(box.lower, Tensor):
+        low, high = ball.limits(box.lower)
+        lower, upper = torch.maximum(low, box.lower), torch.minimum(
+            high, torch.as_tensor(box.upper)
+        )
+        return Box(lower, upper, radius=ball.size)
+    raise UserError(
+        f"box: {type(ball).__name__} ∩ box has no exact projection; use box=None, or "
+        "L2Ball or LinfBall."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Intersection(Region):
+    """{δ : ‖δ‖₂ ≤ radius, l ≤ δ ≤ h}, l ≤ 0 ≤ h.
+
+    For an L∞ ball use `intersect`, which returns a `Box`.
+
+    Args:
+        ball: the L2 ball.
+        box: in perturbation coordinates.
+    """
+
+    ball: L2Ball
+    box: Box
+    norm: ClassVar[str] = "l2"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ball, L2Ball):
+            raise UserError(
+                f"ball: expected an L2Ball, got {type(self.ball).__name__}; use "
+                "summiteer.intersect for other regions."
+            )
+
+    @property
+    def size(self) -> PerExample:
+        """The ball's radius."""
+        return self.ball.radius
+
+    def bind(self, inputs: Tensor) -> Self:
+        """See `Region.bind`."""
+        return replace(self, ball=self.ball.bind(inputs), box=self.box.bind(inputs))
+
+    def take(self, index: Tensor) -> Self:
+        """See `Region.take`."""
+        return replace(self, ball=self.ball.take(index), box=self.box.take(index))
+
+    def project(self, points: Tensor) -> Tensor:
+        """clip(t·v, l, h) with the largest t ≤ 1 for which its norm is at most ε.
+
+        The KKT conditions of min ½‖z - v‖² with multiplier λ of the ball give
+        z = clip(v/(1+λ), l, h), t = 1/(1+λ).
+        """
+        lower, upper = self.box.limits(points)
+        clipped = torch.clamp(points, lower, upper)
+        outside = _rows.norm(clipped) > rows_of(self.size, points)
+        if not bool(outside.any()):
+            return clipped
+        rows = outside.nonzero().flatten()
+        inner = self.take(rows)
+        return clipped.index_copy(0, rows, inner._scaled_clip(points[rows]))
+
+    def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
+        """See `Region.contains`."""
+        slack = default_slack(points) if slack is None else slack
+        room = replace(self.box, radius=self.ball.radius)
+        return self.ball.contains(points, slack) & room.contains(points, slack)
+
+    def linear_maximiser(self, gradients: Tensor) -> Tensor:
+        """clip(t·g, l, h) with t ≥ 0 such that its norm is ε, or the corner if shorter.
+
+        Source: field.md §5 (derived there); the same equation as the projection's.
+        """
+        corner = self.box.linear_maximiser(gradients)
+        long = _rows.norm(corner) > rows_of(self.size, gradients)
+        if not bool(long.any()):
+            return corner
+        rows = long.nonzero().flatten()
+        scaled = self.take(rows)._scaled_clip(_rows.unit(gradients[rows]))
+        return corner.index_copy(0, rows, scaled)
+
+    def _scaled_clip(self, vectors: Tensor) -> Tensor:
+        """clip(t·v, l, h) with t ≥ 0 such that its norm is ε; the corner must be longer.
+
+        In s = t², ‖clip(√s·v)‖² is concave, increasing and piecewise linear, so
+        Newton's method from the left ends at the exact root after finitely many
+        steps: each solves ε² = Σ_held limit² + s·Σ_free v².
+        """
+        lower, upper = self.box.limits(vectors)
+        limit = torch.where(vectors > 0, upper, lower)
+        target = rows_of(self.size, vectors) ** 2
+        # |v| ≤ |limit|/t without dividing by zeros.
+        size, room = vectors.abs(), limit.abs()
+        scale = rows_of(self.size, vectors) / _rows.norm(vectors)
+        for _ in range(vectors[0].numel() + 1):
+            free = size * _rows.expand(scale, size) <= room
+            moving = _rows.norm(vectors * free) ** 2
+            held = _rows.norm(limit * ~free) ** 2
+            rest = ((target - held) / moving).clamp(min=0).sqrt()
+            longer = torch.where(moving > 0, torch.maximum(rest, scale), scale)
+            # Rounding can leave a last bit moving for ever: stop when no row gains one.
+            done = longer <= scale * (1 + 2 * torch.finfo(scale.dtype).eps)
+            scale = longer
+            if bool(done.all()):
+                break
+        return torch.clamp(vectors * _rows.expand(scale, vectors), lower, upper)
+
+    def steepest(self, gradients: Tensor) -> Tensor:
+        """g/‖g‖; 0 where g = 0."""
+        return self.ball.steepest(gradients)
+
+    def sample(self, draws: Draws, like: Tensor) -> Tensor:
+        """Uniform on ball ∩ box, by exact rejection.
+
+        Proposals are independent normal numbers of variance 1/λ, truncated to
+        [l_i, h_i]; one is accepted with probability exp(-λ(ε² - ‖z‖²)/2) if ‖z‖ ≤ ε,
+        which makes the accepted ones uniform for every λ ≥ 0. With E‖z‖² = ε² about
+        one in 1.8·√d is accepted. After `_NUMBERS_PER_POINT` numbers (d above about
+        5000) the last proposal is projected: such a start lies on the ball's boundary,
+        where almost all of the volume is.
+        """
+        lower, upper = (limit.cpu().double() for limit in self.box.limits(like))
+        low, high = (x.expand(like.shape).flatten(1).numpy() for x in (lower, upper))
+        radius = rows_of(self.size, like).cpu().double().numpy()
+        rate = _tilt(low, high, radius)
+        points = np.zeros_like(low)
+        waiting = np.arange(len(low))
+        attempts = max(1, _NUMBERS_PER_POINT // low.shape[1])
+        for attempt in range(attempts):
+            index = torch.from_numpy(waiting)
+            tries = Draws(draws.seed, draws.ids[index], draws.restarts[index])
+            tries = tries.on(draws.stream + 2 + attempt)
+            numbers = tries.uniform(low.shape[1] + 1).numpy()
+            proposal = _truncated_normal(
+                numbers[:, 1:], low[waiting], high[waiting], rate[waiting]
+            )
+            points[waiting] = proposal
+            shortfall = radius[waiting] ** 2 - (proposal**2).sum(1)
+            chance = np.exp(-rate[waiting] * np.maximum(shortfall, 0.0) / 2)
+            accepted = (shortfall >= 0) & (numbers[:, 0] <= chance)
+            waiting = waiting[~accepted]
+            if not len(waiting):
+                break
+        return self.project(torch.from_numpy(points).reshape(like.shape).to(like))
+
+    def face(self, points: Tensor, gradients: Tensor) -> Face:
+        """Held coordinates of the box, and the sphere inside the free ones."""
+        room = _rows.expand(rows_of(self.size, points) * tolerances.BOUNDARY, points)
+        lower, upper = self.box.limits(points)
+        held, _ = held_by_limits(points, gradients, lower, upper, room)
+        ball = ball_face(points, gradients, ~held, self.size)
+        lagrangian = gradients - _rows.expand(ball.multiplier, points) * points
+        _, outward = held_by_limits(points, lagrangian, lower, upper, room)
+        pressure = torch.minimum(outward.flatten(1).amin(1), ball.pressure)
+        return replace(ball, pressure=pressure)
+
+    def magnitude(self, gradients: Tensor) -> Tensor:
+        """‖g‖ `[rows]`."""
+        return _rows.norm(gradients)
+
+    def residual(
+        self, points: Tensor, gradients: Tensor, reference: Tensor
+    ) -> Tensor:
+        """‖Π(δ + τg) - δ‖/ε with the exact projection on ball ∩ box."""
+        return projected_residual(self, self.size, points, gradients, reference)
+
+
+def _tilt(low: np.ndarray, high: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """λ ≥ 0 with E‖z‖² ≈ ε²; any value is right, this one is efficient `[rows]`."""
+    flat = ((low**2 + low * high + high**2) / 3).sum(1)
+    loose = flat > radius**2
+    rate = np.where(loose, low.shape[1] / radius**2, 0.0)
+    for _ in range(12):
+        root = np.sqrt(rate[loose])[:, None]
+        left, right = low[loose] * root, high[loose] * root
+        mass = np.maximum(ndtr(right) - ndtr(left), np.finfo(float).tiny)
+        edges = (left * np.exp(-(left**2) / 2) - right * np.exp(-(right**2) / 2)) / (
+            mass * np.sqrt(2 * np.pi)
+        )
+        narrow = right - left < 0.1  # there 1 + edges cancels; the moment is flat's
+        third = (low[loose] ** 2 + low[loose] * high[loose] + high[loose] ** 2) / 3
+        moment = np.where(narrow, third, (1 + edges) / root**2).sum(1)
+        rate[loose] *= moment / radius[loose] ** 2
+    return rate
+
+
+def _truncated_normal(
+    uniform: np.ndarray, low: np.ndarray, high: np.ndarray, rate: np.ndarray
+) -> np.ndarray:
+    """Normal numbers of variance 1/rate on [low, high] by inversion; flat at rate 0."""
+    root = np.sqrt(rate)[:, None]
+    left, right = ndtr(low * root), ndtr(high * root)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normal = ndtri(left + uniform * (right - left)) / root
+    flat = low + uniform * (high - low)
+    narrow = (high - low) * root < 1e-6  # inversion loses its digits; the density is flat
+    return np.clip(np.where(narrow, flat, normal), low, high)

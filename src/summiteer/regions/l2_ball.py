@@ -1,0 +1,153 @@
+"""The Euclidean ball."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows, tolerances
+from summiteer._typing import PerExample
+from summiteer.draws import Draws
+from summiteer.regions._region import (
+    Face,
+    Region,
+    bind_radius,
+    default_slack,
+    rows_of,
+    take_number,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class L2Ball(Region):
+    """{δ : ‖δ‖₂ ≤ radius}.
+
+    Args:
+        radius: a positive number, or one per example `[batch]`.
+    """
+
+    radius: PerExample
+    norm: ClassVar[str] = "l2"
+
+    @property
+    def size(self) -> PerExample:
+        """The radius."""
+        return self.radius
+
+    def bind(self, inputs: Tensor) -> Self:
+        """See `Region.bind`."""
+        return replace(self, radius=bind_radius(self.radius, inputs))
+
+    def take(self, index: Tensor) -> Self:
+        """See `Region.take`."""
+        return replace(self, radius=take_number(self.radius, index))
+
+    def project(self, points: Tensor) -> Tensor:
+        """Π(v) = v · min(1, ε/‖v‖)."""
+        scale = (self.radius / _rows.norm(points)).clamp(max=1.0)
+        return points * _rows.expand(scale, points)
+
+    def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
+        """See `Region.contains`."""
+        slack = default_slack(points) if slack is None else slack
+        return _rows.norm(points) <= rows_of(self.radius, points) * (1.0 + slack)
+
+    def linear_maximiser(self, gradients: Tensor) -> Tensor:
+        """ε·g/‖g‖; 0 where g = 0."""
+        radius = _rows.expand(rows_of(self.radius, gradients), gradients)
+        return _rows.unit(gradients) * radius
+
+    def steepest(self, gradients: Tensor) -> Tensor:
+        """g/‖g‖; 0 where g = 0."""
+        return _rows.unit(gradients)
+
+    def sample(self, draws: Draws, like: Tensor) -> Tensor:
+        """ε·U^(1/d)·z/‖z‖ with z standard normal and U uniform."""
+        flat = draws.normal(like[0].numel())
+        length = draws.on(draws.stream + 1).uniform(1)[:, 0] ** (1.0 / flat.shape[1])
+        length = length * rows_of(self.radius, like).cpu().double()
+        points = _rows.unit(flat) * length[:, None]
+        return points.reshape(like.shape).to(like)
+
+    def face(self, points: Tensor, gradients: Tensor) -> Face:
+        """The sphere where ‖p‖ ≥ (1 - BOUNDARY)·ε, else the interior."""
+        free = torch.ones_like(points, dtype=torch.bool)
+        return ball_face(points, gradients, free, self.radius)
+
+    def magnitude(self, gradients: Tensor) -> Tensor:
+        """‖g‖ `[rows]`."""
+        return _rows.norm(gradients)
+
+    def residual(
+        self, points: Tensor, gradients: Tensor, reference: Tensor
+    ) -> Tensor:
+        """‖Π(δ + τg) - δ‖/ε with τ = ε/max(‖g‖, reference)."""
+        return projected_residual(self, self.radius, points, gradients, reference)
+
+    def residual_floor(
+        self,
+        points: Tensor,
+        gradients: Tensor,
+        gradient_norms: Tensor,
+        reference: Tensor,
+    ) -> Tensor:
+        """G/(3ε·g_ref) with the Frank-Wolfe gap G = ε‖g‖ - gᵀδ.
+
+        With z = Π(δ + τg) and r the residual, τgᵀ(v - z) ≤ (z - δ)ᵀ(v - z) ≤ 2rε² for
+        every v in the ball, so G ≤ 2rε²/τ + ‖g‖rε ≤ 3rε·g_ref.
+        """
+        gap = self.radius * gradient_norms - _rows.dot(gradients, points)
+        largest = torch.maximum(reference, gradient_norms)
+        return gap / (3 * self.radius * largest).clamp(min=tolerances.TINY_NORM)
+
+
+def projected_residual(
+    region: Region,
+    radius: PerExample,
+    points: Tensor,
+    gradients: Tensor,
+    reference: Tensor,
+) -> Tensor:
+    """‖Π_C(δ + τg) - δ‖/ε, τ = ε/g_ref (mathematics.md §3); 0/0 is 0.
+
+    Args:
+        region: C, which projects.
+        radius: ε.
+        points: δ.
+        gradients: g.
+        reference: the largest ‖g‖ at the centre and the boundary point, `[rows]`.
+
+    Returns:
+        `[rows]`.
+    """
+    largest = torch.maximum(reference, _rows.norm(gradients))
+    if gradients.dtype != torch.float64 and bool((largest < tolerances.TINY_NORM).any()):
+        # ε/g_ref overflows in float32 for the gradients of a saturated loss.
+        return projected_residual(
+            region,
+            radius.double() if isinstance(radius, Tensor) else radius,
+            points.double(),
+            gradients.double(),
+            reference.double(),
+        ).to(points.dtype)
+    step = torch.where(largest > 0, radius / largest, 0.0)
+    moved = torch.addcmul(points, _rows.expand(step, points), gradients)
+    return _rows.norm(region.project(moved).sub_(points)) / radius
+
+
+def ball_face(
+    points: Tensor, gradients: Tensor, free: Tensor, radius: PerExample
+) -> Face:
+    """The face of a ball inside the coordinates `free`; see `Face`."""
+    inside = points * free
+    active = _rows.norm(points) >= rows_of(radius, points) * (1 - tolerances.BOUNDARY)
+    normal = _rows.unit(inside) * _rows.expand(active, inside)
+    outward = _rows.dot(gradients, normal)
+    held = active & (_rows.norm(inside) > 0)
+    return Face(
+        free=free,
+        normal=normal,
+        multiplier=torch.where(held, _rows.ratio(outward, _rows.norm(inside)), 0.0),
+        pressure=torch.where(held, outward, torch.inf),
+    )

@@ -1,0 +1,55 @@
+"""The L∞ ball."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows, tolerances
+from summiteer._typing import PerExample
+from summiteer.regions._region import bind_radius, rows_of, take_number
+from summiteer.regions.intervals import Intervals
+
+
+@dataclass(frozen=True, eq=False)
+class LinfBall(Intervals):
+    """{δ : max_i |δ_i| ≤ radius}.
+
+    Args:
+        radius: a positive number, or one per example `[batch]`.
+    """
+
+    radius: PerExample
+    norm: ClassVar[str] = "linf"
+
+    @property
+    def size(self) -> PerExample:
+        """The radius."""
+        return self.radius
+
+    def bind(self, inputs: Tensor) -> Self:
+        """See `Region.bind`."""
+        return replace(self, radius=bind_radius(self.radius, inputs))
+
+    def take(self, index: Tensor) -> Self:
+        """See `Region.take`."""
+        return replace(self, radius=take_number(self.radius, index))
+
+    def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(-ε, ε)."""
+        radius = _rows.expand(rows_of(self.radius, like), like)
+        return -radius, radius
+
+    def residual_floor(
+        self,
+        points: Tensor,
+        gradients: Tensor,
+        gradient_norms: Tensor,
+        reference: Tensor,
+    ) -> Tensor:
+        """G/[2ε(Σ|g_i| + Σ reference_i)], since max(a, b) ≤ a + b."""
+        total = torch.linalg.vector_norm(gradients.flatten(1), ord=1, dim=1)
+        gap = self.radius * total - _rows.dot(gradients, points)
+        scale = 2 * self.radius * (total + reference.flatten(1).sum(1))
+        return gap / scale.clamp(min=tolerances.TINY_NORM)

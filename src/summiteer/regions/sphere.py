@@ -1,0 +1,100 @@
+"""The Euclidean sphere as a region of its own (the paper's case)."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer._typing import PerExample
+from summiteer.draws import Draws
+from summiteer.regions._region import (
+    Face,
+    Region,
+    bind_radius,
+    default_slack,
+    rows_of,
+    take_number,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Sphere(Region):
+    """{δ : ‖δ‖₂ = radius}. Not convex: the multiplier may have either sign.
+
+    Args:
+        radius: a positive number, or one per example `[batch]`.
+    """
+
+    radius: PerExample
+    norm: ClassVar[str] = "sphere"
+
+    @property
+    def size(self) -> PerExample:
+        """The radius."""
+        return self.radius
+
+    def bind(self, inputs: Tensor) -> Self:
+        """See `Region.bind`."""
+        return replace(self, radius=bind_radius(self.radius, inputs))
+
+    def take(self, index: Tensor) -> Self:
+        """See `Region.take`."""
+        return replace(self, radius=take_number(self.radius, index))
+
+    def project(self, points: Tensor) -> Tensor:
+        """ε·v/‖v‖, a nearest point; v = 0 goes to ε·(1, …, 1)/√d, as near as any."""
+        radius = _rows.expand(rows_of(self.radius, points), points)
+        zero = _rows.expand(_rows.norm(points) == 0, points)
+        return _rows.unit(torch.where(zero, 1.0, points)) * radius
+
+    def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
+        """See `Region.contains`."""
+        slack = default_slack(points) if slack is None else slack
+        radius = rows_of(self.radius, points)
+        return (_rows.norm(points) - radius).abs() <= radius * slack
+
+    def linear_maximiser(self, gradients: Tensor) -> Tensor:
+        """ε·g/‖g‖."""
+        return self.project(gradients)
+
+    def steepest(self, gradients: Tensor) -> Tensor:
+        """g/‖g‖; 0 where g = 0."""
+        return _rows.unit(gradients)
+
+    def sample(self, draws: Draws, like: Tensor) -> Tensor:
+        """ε·z/‖z‖ with z standard normal: uniform by surface area."""
+        radius = rows_of(self.radius, like).cpu().double()
+        flat = _rows.unit(draws.normal(like[0].numel())) * radius[:, None]
+        return flat.reshape(like.shape).to(like)
+
+    def face(self, points: Tensor, gradients: Tensor) -> Face:
+        """The whole sphere; equality constraints exert no one-sided pressure."""
+        normal = _rows.unit(points)
+        outward = _rows.dot(gradients, normal)
+        return Face(
+            free=torch.ones_like(points, dtype=torch.bool),
+            normal=normal,
+            multiplier=outward / rows_of(self.radius, points),
+            pressure=torch.full_like(outward, torch.inf),
+        )
+
+    def magnitude(self, gradients: Tensor) -> Tensor:
+        """‖g‖ `[rows]`."""
+        return _rows.norm(gradients)
+
+    def residual(
+        self, points: Tensor, gradients: Tensor, reference: Tensor
+    ) -> Tensor:
+        """γ/g_ref, γ the tangential gradient: zero exactly at critical points of F|_S.
+
+        The ball's formula would single out the outward normal; on the sphere both
+        signs of the multiplier are critical.
+        """
+        normal = _rows.unit(points)
+        along = _rows.expand(_rows.dot(gradients, normal), gradients)
+        tangential = _rows.norm(gradients - along * normal)
+        return _rows.ratio(
+            tangential, torch.maximum(reference, _rows.norm(gradients))
+        )

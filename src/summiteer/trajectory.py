@@ -1,0 +1,100 @@
+"""What happened on the way: optional, and bounded in memory."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer.errors import UserError
+
+FIELDS = ("loss", "residual", "norm", "step_size", "displacement")
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Which steps to record.
+
+    Args:
+        every: record steps 0, every, 2·every, …
+        max_bytes: `every` is doubled until the whole trajectory fits.
+    """
+
+    every: int = 1
+    max_bytes: int = 64 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.max_bytes < 1:
+            raise UserError(
+                "recorder: expected every ≥ 1 and max_bytes ≥ 1, got "
+                f"every={self.every}, max_bytes={self.max_bytes}."
+            )
+
+    def stride(self, max_steps: int, rows: int) -> int:
+        """Return the distance between recorded steps that keeps within max_bytes."""
+        every = self.every
+        cost = 4 * len(FIELDS) * rows
+        while cost * (max_steps // every + 1) > self.max_bytes and every <= max_steps:
+            every *= 2
+        return every
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Recorded numbers of all runs, float32; NaN after a run has stopped.
+
+    Attributes:
+        step: `[records]` which steps were recorded.
+        loss: `[records, restarts, batch]`.
+        residual: first-order residual (mathematics.md §3), same shape.
+        norm: ‖δ‖₂ in units of inputs, same shape.
+        step_size: of the step that led here; 0 at the start.
+        displacement: ‖δ_t - δ_(t-1)‖₂; 0 at the start.
+    """
+
+    step: Tensor
+    loss: Tensor
+    residual: Tensor
+    norm: Tensor
+    step_size: Tensor
+    displacement: Tensor
+
+
+class Tape:
+    """The trajectory while it is being written.
+
+    Args:
+        recorder: what to record.
+        max_steps: the longest run.
+        restarts: runs per example.
+        batch: examples.
+    """
+
+    def __init__(
+        self, recorder: Recorder, max_steps: int, restarts: int, batch: int
+    ) -> None:
+        self._shape = (restarts, batch)
+        self._every = recorder.stride(max_steps, restarts * batch)
+        records = max_steps // self._every + 1
+        self._data = {
+            name: torch.full((records, restarts * batch), torch.nan) for name in FIELDS
+        }
+        self._written = 0
+
+    def wants(self, step: int) -> bool:
+        """Whether `step` is to be recorded."""
+        return step % self._every == 0
+
+    def write(self, step: int, rows: Tensor, **values: Tensor) -> None:
+        """Record `values` `[rows]` of the runs numbered `rows`."""
+        record = step // self._every
+        for name, value in values.items():
+            self._data[name][record, rows.cpu()] = value.detach().float().cpu()
+        self._written = record + 1
+
+    def trajectory(self) -> Trajectory:
+        """Return what was recorded."""
+        parts = {
+            name: values[: self._written].reshape(-1, *self._shape)
+            for name, values in self._data.items()
+        }
+        return Trajectory(torch.arange(self._written) * self._every, **parts)
