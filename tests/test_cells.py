@@ -4,15 +4,13 @@ import copy
 import hashlib
 import json
 import pickle
-import subprocess
-import sys
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from summiteer.cells import Cell, canonical_json, digest, digest_arrays
@@ -59,6 +57,7 @@ def test_canonical_json_writes_one_text_per_value(value, text):
     assert canonical_json(value) == text
 
 
+@settings(max_examples=50, deadline=None)
 @given(DOCUMENTS)
 def test_canonical_json_is_read_back_and_is_stable(document):
     text = canonical_json(document)
@@ -172,11 +171,9 @@ def test_a_cell_can_be_pickled_and_copied():
         assert twin.spec == cell.spec
 
 
-def test_a_cell_has_the_same_name_in_every_process():
-    code = "from summiteer.cells import Cell; print(Cell('a', {'b': [0.1]}).name)"
-    run = [sys.executable, "-c", code]
-    name = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-    assert name.strip() == Cell("a", {"b": [0.1]}).name
+def test_names_stay_the_same_from_version_to_version():
+    assert Cell("a", {"b": [0.1, None], "λ": -0.0}).name == "fc0d121ef12798ec"
+    assert digest_arrays({"x": np.arange(3.0)}) == "69b9245e5a79a0d8"
 
 
 def test_the_engine_hands_out_every_cell_with_its_result():

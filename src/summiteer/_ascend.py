@@ -92,8 +92,8 @@ class _Working:
     found: Tensor
     size: Tensor
     displacement: Tensor
-    stalled: Tensor
-    broken: Tensor
+    stalled: Tensor | None
+    broken: Tensor | None
 
 
 def ascend(
@@ -149,12 +149,13 @@ def ascend(
         for step in range(max_steps + 1):
             if tape is not None and tape.wants(step):
                 _record(tape, step, rows, now)
-            now = _keep_best(now)
+            _keep_best(now)
             outcome = _judge(rows, now, until, tolerance, len(problem))
             if step == max_steps:
-                outcome = torch.where(outcome < 0, Outcome.STEP_LIMIT.code, outcome)
-            rows, now = results.close(step, rows, now, outcome)
-            if not len(now.run):
+                outcome = _at_limit(now, outcome)
+            if outcome is not None:
+                rows, now = results.close(step, rows, now, outcome)
+            if step == max_steps or not len(now.run):
                 break
             made = adversary.step(rows, now.points, now.evaluation, now.state)
             evaluation = made.evaluation or rows.evaluate(made.points)
@@ -202,7 +203,12 @@ def _begin(
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
     rows, flat = problem.rows(index), points.flatten(0, 1)
-    evaluation = rows.evaluate(flat)
+    evaluation, broken = rows.evaluate(flat), None
+    if not _rows.all_finite(evaluation.loss):
+        broken = ~evaluation.loss.isfinite()
+        evaluation = replace(
+            evaluation, loss=evaluation.loss.masked_fill(broken, torch.nan)
+        )
     centre = evaluation.gradient[:batch] if not bool(flat[:batch].any()) else None
     reference, spent = residual_reference(problem.rows(), centre)
     never = torch.zeros(len(index), dtype=torch.bool, device=points.device)
@@ -213,14 +219,14 @@ def _begin(
         evaluation=evaluation,
         state=adversary.init(rows, flat, evaluation),
         reference=reference[index],
-        best=flat,
+        best=flat.clone(),
         best_loss=torch.full_like(evaluation.loss, -torch.inf),
-        wrong=flat,
-        found=never,
+        wrong=flat.clone(),
+        found=never.clone(),
         size=torch.zeros_like(evaluation.loss),
         displacement=torch.zeros_like(evaluation.loss),
-        stalled=never,
-        broken=~evaluation.loss.isfinite(),
+        stalled=None,
+        broken=broken,
     )
     return rows, working, len(index) + spent
 
@@ -229,14 +235,23 @@ def _residual(rows: Rows, now: _Working) -> Tensor:
     return rows.region.residual(now.points, now.evaluation.gradient, now.reference)
 
 
-def _residual_above(rows: Rows, now: _Working, tolerance: float) -> Tensor:
-    """The residual, or a lower bound of it that is above `tolerance` for all rows."""
+def _near(rows: Rows, now: _Working, tolerance: float) -> Tensor | None:
+    """The residual of rows that may be stationary, of others a lower bound.
+
+    None if no row can be stationary.
+    """
     evaluation = now.evaluation
     floor = rows.region.residual_floor(
         now.points, evaluation.gradient, evaluation.gradient_norm, now.reference
     )
-    # NaN compares false: not finite rows are looked at exactly.
-    return floor if bool((floor > tolerance).all()) else _residual(rows, now)
+    # NaN compares false: rows that are not finite are looked at exactly.
+    if float(floor.min()) > tolerance:
+        return None
+    index = (~(floor > tolerance)).nonzero().flatten()
+    exact = rows.region.take(index).residual(
+        now.points[index], evaluation.gradient[index], now.reference[index]
+    )
+    return floor.index_copy(0, index, exact)
 
 
 def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
@@ -252,21 +267,18 @@ def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
     )
 
 
-def _keep_best(now: _Working) -> _Working:
-    """Best-so-far and the first misclassified iterate of each running row."""
-    usable = now.running & ~now.broken
-    better = usable & (now.evaluation.loss > now.best_loss)
-    fresh = usable & now.evaluation.wrong & ~now.found
-    if bool(better.all()):
-        now = replace(now, best=now.points, best_loss=now.evaluation.loss)
-    elif bool(better.any()):
-        best_loss = torch.where(better, now.evaluation.loss, now.best_loss)
-        best = _rows.choose(better, now.points, now.best)
-        now = replace(now, best=best, best_loss=best_loss)
+def _keep_best(now: _Working) -> None:
+    """Update best-so-far and the first misclassified iterate of each row, in place.
+
+    Rows that have finished but are still in the batch were written down already.
+    """
+    better = now.evaluation.loss > now.best_loss
+    _rows.put(now.best, better.nonzero().flatten(), now.points)
+    torch.fmax(now.best_loss, now.evaluation.loss, out=now.best_loss)
+    fresh = now.evaluation.wrong & ~now.found
     if bool(fresh.any()):
-        wrong = _rows.choose(fresh, now.points, now.wrong)
-        now = replace(now, wrong=wrong, found=now.found | fresh)
-    return now
+        _rows.put(now.wrong, fresh.nonzero().flatten(), now.points)
+        now.found.logical_or_(fresh)
 
 
 def _judge(
@@ -275,24 +287,35 @@ def _judge(
     until: Until | None,
     tolerance: float | None,
     batch: int,
-) -> Tensor:
-    """The code of each row's `Outcome`, or -1 where it goes on."""
+) -> Tensor | None:
+    """The code of each row's `Outcome`, -1 where it goes on; None if all go on."""
+    residual = None if tolerance is None else _near(rows, now, tolerance)
+    if residual is None and until is None and now.stalled is None and now.broken is None:
+        return None
     outcome = torch.full_like(now.run, _RUNNING)
-    if tolerance is not None:
-        residual = _residual_above(rows, now, tolerance)
+    if now.stalled is not None:
         outcome = outcome.masked_fill(now.stalled, Outcome.STALLED.code)
+    if residual is not None and tolerance is not None:
         still = residual <= tolerance
         outcome = outcome.masked_fill(still, Outcome.STATIONARY.code)
         outcome = outcome.masked_fill(_zero(now, residual), Outcome.ZERO_GRADIENT.code)
         outcome = outcome.masked_fill(~residual.isfinite(), Outcome.NON_FINITE.code)
     if until is not None:
-        met = until(now.evaluation) & now.running & ~now.broken
+        met = until(now.evaluation) & now.running
         succeeded = torch.zeros(batch, dtype=torch.bool, device=met.device)
         succeeded[now.run[met] % batch] = True
         outcome = outcome.masked_fill(
             succeeded[now.run % batch], Outcome.SUCCEEDED.code
         )
-    return outcome.masked_fill(now.broken, Outcome.NON_FINITE.code)
+    if now.broken is not None:
+        outcome = outcome.masked_fill(now.broken, Outcome.NON_FINITE.code)
+    return outcome
+
+
+def _at_limit(now: _Working, outcome: Tensor | None) -> Tensor:
+    """What is still running has met its step limit."""
+    limit = torch.full_like(now.run, Outcome.STEP_LIMIT.code)
+    return limit if outcome is None else torch.where(outcome < 0, limit, outcome)
 
 
 def _zero(now: _Working, residual: Tensor) -> Tensor:
@@ -308,15 +331,16 @@ def _move(
     rows: Rows, now: _Working, made: Step, evaluation: Evaluation, watched: bool
 ) -> _Working:
     """The working set after a step; rows that left the finite numbers are put back."""
-    displacement, stalled = now.displacement, now.stalled
+    displacement, stalled, broken = now.displacement, None, None
     if watched:
         displacement = _rows.norm(made.points - now.points)
         # u‖x+δ‖ with u = eps/2, the unit of rounding.
         unit = 0.5 * torch.finfo(displacement.dtype).eps
         scale = _rows.norm(rows.inputs + made.points)
-        stalled = displacement < tolerances.STALL_ULPS * unit * scale
-    points, broken = made.points, now.broken
-    if not bool(evaluation.loss.isfinite().all()):
+        still = displacement < tolerances.STALL_ULPS * unit * scale
+        stalled = still if bool(still.any()) else None
+    points = made.points
+    if not _rows.all_finite(evaluation.loss):
         broken = ~evaluation.loss.isfinite()
         points = _rows.choose(~broken, points, now.points)
         evaluation = _rows.choose(~broken, evaluation, now.evaluation)
@@ -370,7 +394,9 @@ class _Results:
         self.wrong[now.run[found]] = now.wrong[found]
         self.found[run] = now.found[finished]
         self.outcome[run] = outcome[finished]
-        self.steps[run] = step - now.broken[finished].long()
+        self.steps[run] = step
+        if now.broken is not None:  # the step that broke does not count
+            self.steps[run] -= now.broken[finished].long() if step else 0
         index = finished.nonzero().flatten()
         self.residual[run] = _residual(rows.take(index), _rows.take(now, index))
         now = replace(now, running=now.running & ~finished)
@@ -390,7 +416,7 @@ class _Results:
         winner = best_loss.nan_to_num(nan=-torch.inf).argmax(0)
         example = torch.arange(batch, device=winner.device)
         found = shaped(self.found)
-        first = found.long().argmax(0)
+        first = found.byte().argmax(0)
         wrong = shaped(self.wrong)[first, example]
         return Ascent(
             final=shaped(self.final),

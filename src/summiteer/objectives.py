@@ -185,7 +185,12 @@ def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
     Returns:
         `[rows]` bool; False where an output is NaN, which is evidence of nothing.
     """
-    return margin(outputs.detach(), targets) >= 0
+    outputs = outputs.detach()
+    if outputs.ndim == 2 and outputs.shape[1] > 1:
+        # The label's own score counts once; NaN compares false.
+        own = outputs.gather(1, targets[:, None])
+        return (outputs >= own).sum(1) > 1
+    return scalar(targets) * scalar(outputs) <= 0
 
 
 def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> None:

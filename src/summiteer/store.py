@@ -390,7 +390,7 @@ def _take(lock: int, directory: Path) -> None:
             "another --out."
         ) from None
     os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
 
 
 def _connected(directory: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
@@ -469,8 +469,10 @@ def _now() -> str:
 @cache
 def _environment() -> str:
     versions = {"version": __version__, "python": platform.python_version()}
-    versions |= {"torch": str(torch.__version__), "platform": platform.platform()}
-    return canonical_json(versions | {"machine": platform.node()})
+    # Not platform.platform(): it starts a process that could outlive us, and our lock.
+    system, machine, release, _, kind = os.uname()
+    versions |= {"machine": machine, "platform": f"{system}-{release}-{kind}"}
+    return canonical_json(versions | {"torch": str(torch.__version__)})
 
 
 _SPACE = "free some space and start again"
@@ -489,11 +491,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = Path(error.filename or path)
+        where, what = error.filename or path, error.strerror
         remedy = _SPACE if error.errno in {errno.ENOSPC, errno.EDQUOT} else _RIGHTS
-        raise UserError(
-            f"{path} cannot be used: {error.strerror}; {remedy}."
-        ) from error
+        raise UserError(f"{where} cannot be used: {what}; {remedy}.") from error
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
         raise
     except sqlite3.DatabaseError as error:
