@@ -20,8 +20,10 @@ _HOME = {
     "adversaries": "Adversary BacktrackingStep ConstantStep DecayingStep LipschitzStep "
     "Normalised ProjectedAscent RawGradient Sign",
     "errors": "SummiteerError SummiteerWarning UserError",
+    "landscape": "Maxima distinct_maxima",
     "networks": "TwoLayerNetwork recognise",
     "objectives": "CrossEntropy Logistic Margin Quadratic",
+    "optimality": "Certificate Evidence Verdict local_optimality",
     "outcome": "Outcome",
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",

@@ -5,7 +5,7 @@ not for proofs.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,9 +13,15 @@ from torch import Tensor
 from summiteer import _rows
 from summiteer.errors import UserError
 from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks.two_layer import weighted_gram
 from summiteer.objectives import ScalarLoss
 from summiteer.problem import Problem, Rows
 from summiteer.regions._region import rows_of
+
+#: Matrices whose eigenvalues are computed at a time.
+_MATRICES = 256
+#: Least Lipschitz constant reported: 1/it is finite in float32 even if doubled.
+_TINY = 2.0 * torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +52,7 @@ class Constants:
 
     @property
     def a_priori(self) -> Tensor:
-        """q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε (Prop. 5); < 1: one maximum."""
+        """Prop. 5: q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε; < 1 means one maximum."""
         growth = self.gradient_lipschitz * self.radius
         room = self.gradient_norm - growth
         return torch.where(room > 0, growth / room, torch.inf)
@@ -65,109 +71,147 @@ def constants(problem: Problem) -> Constants:
     Returns:
         One entry per example, float64.
 
-    Raises:
-        UserError: the constants are not known for this model or region.
+    They are not known for other models and regions: a UserError says which.
     """
     return constants_of(problem.rows())
 
 
 def constants_of(rows: Rows) -> Constants:
     """`constants` for a set of rows."""
+    return network_constants(*_known(rows))
+
+
+def network_constants(
+    network: TwoLayerNetwork, inputs: Tensor, radius: Tensor
+) -> Constants:
+    """The constants of `network` on the balls of `radius` `[rows]` around `inputs`."""
+    ball = _Balls(network, inputs, radius)
+    output, sigma, interval = ball.output, network.activation, ball.interval
+    above, below = sigma.sup_second(*interval), sigma.inf_second(*interval)
+    upward = torch.where(output > 0, output * above, output * below)
+    downward = torch.where(output > 0, -output * below, -output * above)
+    wiggle = output.abs() * sigma.sup_abs_third(*interval) * ball.lengths
+    return Constants(
+        gradient_lipschitz=ball.gradient_lipschitz,
+        hessian_lipschitz=ball.top(wiggle),
+        majorant=ball.top(upward),
+        majorant_down=ball.top(downward),
+        gradient_norm=ball.gradient_norm,
+        gradient_ceiling=ball.gradient_ceiling,
+        gradient_floor=ball.gradient_floor,
+        radius=ball.radius,
+        value=ball.value,
+    )
+
+
+class _Balls:
+    """A network of one output on balls: what several constants are made of.
+
+    Args:
+        network: f, with one output.
+        inputs: `[rows, *input]`, the centres.
+        radius: `[rows]`.
+    """
+
+    def __init__(
+        self, network: TwoLayerNetwork, inputs: Tensor, radius: Tensor
+    ) -> None:
+        self.sigma = network.activation
+        self.hidden = network.hidden_weights.detach().double()
+        self.output = network.output_weights.detach().double().reshape(-1)
+        self.shift = network.output_bias.detach().double().reshape(())
+        self.radius = radius.double()
+        self.lengths = self.hidden.norm(dim=1)
+        bias = network.hidden_bias.detach().double()
+        self.centre = inputs.detach().double().flatten(1) @ self.hidden.T + bias
+        reach = self.radius[:, None] * self.lengths
+        #: I_j of mathematics.md §5.
+        self.interval = self.centre - reach, self.centre + reach
+        #: Neurons that move the output; the others may have infinite suprema.
+        self.alive = (self.output != 0) & (self.lengths > 0)
+
+    @cached_property
+    def compressed(self) -> Tensor:
+        """R `[m, r]`, W = RQᵀ with orthonormal Q: WᵀDW and RᵀDR share their spectrum.
+
+        Up to zeros, which `top` allows for.
+        """
+        if self.hidden.shape[0] >= self.hidden.shape[1]:
+            return self.hidden
+        return torch.linalg.qr(self.hidden.T).R.T
+
+    def top(self, weights: Tensor) -> Tensor:
+        """max(λ_max(Wᵀ diag(w_i) W), 0) for each row of `weights` `[rows, m]`."""
+        weights = torch.where(self.alive, weights, 0.0)
+        finite = weights.isfinite().all(1)
+        known = torch.where(finite[:, None], weights, 0.0)
+        # One chunk of matrices at a time, so that memory does not grow with the rows.
+        tops = [
+            torch.linalg.eigvalsh(weighted_gram(self.compressed, chunk))[:, -1]
+            for chunk in torch.split(known, _MATRICES)
+        ]
+        return torch.where(finite, torch.cat(tops).clamp(min=0), torch.inf)
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The value f at the centre."""
+        return self.sigma.value(self.centre) @ self.output + self.shift
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """g0 = ∇f at the centre, `[rows, d]`."""
+        gradient: Tensor = self.output * self.sigma.first(self.centre) @ self.hidden
+        return gradient
+
+    @cached_property
+    def gradient_norm(self) -> Tensor:
+        """‖g0‖."""
+        return _rows.norm(self.gradient)
+
+    @cached_property
+    def gradient_lipschitz(self) -> Tensor:
+        """L."""
+        return self.top(self.output.abs() * self.sigma.sup_abs_second(*self.interval))
+
+    @cached_property
+    def gradient_ceiling(self) -> Tensor:
+        """≥ ‖∇f‖: the smaller of ‖g0‖ + Lε and ‖W‖·‖a ⊙ sup σ'‖."""
+        near = self.gradient_norm + self.gradient_lipschitz * self.radius
+        largest = self.output * self.sigma.sup_abs_first(*self.interval)
+        far = torch.linalg.matrix_norm(self.compressed, 2) * largest.norm(dim=1)
+        return torch.minimum(near, far)
+
+    @cached_property
+    def gradient_floor(self) -> Tensor:
+        """g_min: the best of 0, ‖g0‖ - Lε and Σ_j min_{I_j} a_j(Wv)_jσ' (Prop. 4)."""
+        weight = self.output * (_rows.unit(self.gradient) @ self.hidden.T)
+        least = torch.where(
+            weight > 0,
+            weight * self.sigma.inf_first(*self.interval),
+            weight * self.sigma.sup_first(*self.interval),
+        )
+        near = self.gradient_norm - self.gradient_lipschitz * self.radius
+        return torch.maximum(near, least.sum(1)).clamp(min=0)
+
+
+def _known(rows: Rows) -> tuple[TwoLayerNetwork, Tensor, Tensor]:
+    """Return network, float64 inputs and radii, or say what is not known."""
     structure = recognise(rows.model)
-    if not isinstance(structure, TwoLayer) or structure.network.outputs is not None:
+    wrong = "" if isinstance(structure, TwoLayer) else structure.reason
+    if isinstance(structure, TwoLayer) and structure.network.outputs not in {None, 1}:
+        wrong = f"this one has {structure.network.outputs} outputs"
+    if wrong or not isinstance(structure, TwoLayer):
         raise UserError(
             "model: L, Λ and M are known for a TwoLayerNetwork with one output only; "
-            "got " + (getattr(structure, "reason", "") or "several outputs") + "."
+            f"{wrong}."
         )
     if rows.region.norm not in ("l2", "sphere"):
         raise UserError(
             "region: the constants are stated for L2 balls and spheres, got "
             f"{type(rows.region).__name__}."
         )
-    radius = rows_of(rows.region.size, rows.inputs).double()
-    return network_constants(structure.network, rows.inputs.double(), radius)
-
-
-@torch.no_grad()
-def network_constants(
-    network: TwoLayerNetwork, inputs: Tensor, radius: Tensor
-) -> Constants:
-    """The constants of `network` on the balls of `radius` `[rows]` around `inputs`."""
-    hidden, output, bias = (
-        cast(Tensor, weights).detach().double()
-        for weights in (
-            network.hidden_weights,
-            network.output_weights,
-            network.hidden_bias,
-        )
-    )
-    sigma = network.activation
-    lengths = hidden.norm(dim=1)
-    centre = inputs.flatten(1) @ hidden.T + bias
-    reach = radius[:, None] * lengths
-    low, high = centre - reach, centre + reach
-    size = output.abs()
-    bend = size * sigma.sup_abs_second(low, high)
-    wiggle = size * sigma.sup_abs_third(low, high) * lengths
-    above, below = sigma.sup_second(low, high), sigma.inf_second(low, high)
-    upward = torch.where(output > 0, output * above, output * below)
-    downward = torch.where(output > 0, -output * below, -output * above)
-    compress = _compression(hidden)
-    lipschitz = _top(compress, bend)
-    slope = output * sigma.first(centre)
-    gradient = slope @ hidden
-    length = gradient.norm(dim=1)
-    return Constants(
-        gradient_lipschitz=lipschitz,
-        hessian_lipschitz=_top(compress, wiggle),
-        majorant=_top(compress, upward).clamp(min=0),
-        majorant_down=_top(compress, downward).clamp(min=0),
-        gradient_norm=length,
-        gradient_ceiling=length + lipschitz * radius,
-        gradient_floor=_gradient_floor(
-            network, hidden, output, gradient, (low, high), length - lipschitz * radius
-        ),
-        radius=radius,
-        value=sigma.value(centre) @ output + network.output_bias.detach().double(),
-    )
-
-
-def _compression(hidden: Tensor) -> Tensor:
-    """R `[m, r]`, W = RQᵀ with orthonormal Q: WᵀDW and RᵀDR share their spectrum."""
-    if hidden.shape[0] >= hidden.shape[1]:
-        return hidden
-    return torch.linalg.qr(hidden.T).R.T
-
-
-def _top(compressed: Tensor, weights: Tensor) -> Tensor:
-    """λ_max(Wᵀ diag(weights) W) per row of `weights` `[rows, m]`."""
-    tops = []
-    for row in weights.split(max(1, 2**24 // compressed.shape[1] ** 2)):
-        finite = row.isfinite().all(1)
-        safe = torch.where(finite[:, None], row, 0.0)
-        matrices = torch.einsum("jr,bj,js->brs", compressed, safe, compressed)
-        top = torch.linalg.eigvalsh(matrices)[:, -1]
-        tops.append(torch.where(finite, top, torch.inf))
-    return torch.cat(tops)
-
-
-def _gradient_floor(
-    network: TwoLayerNetwork,
-    hidden: Tensor,
-    output: Tensor,
-    gradient: Tensor,
-    interval: tuple[Tensor, Tensor],
-    plain: Tensor,
-) -> Tensor:
-    """g_min: the best of 0, ‖g0‖ - Lε and Σ_j min_{I_j} a_j(Wv)_jσ' (Prop. 4)."""
-    sigma = network.activation
-    weight = output * (_rows.unit(gradient) @ hidden.T)
-    least = torch.where(
-        weight > 0,
-        weight * sigma.inf_first(*interval),
-        weight * sigma.sup_first(*interval),
-    )
-    return torch.maximum(plain, least.sum(1)).clamp(min=0)
+    inputs = rows.inputs.double()
+    return structure.network, inputs, rows_of(rows.region.size, inputs).double()
 
 
 def lipschitz_of_gradient(rows: Rows) -> Tensor:
@@ -177,7 +221,7 @@ def lipschitz_of_gradient(rows: Rows) -> Tensor:
         rows: a two-layer network with one output and a scalar loss.
 
     Raises:
-        UserError: the objective is not a known loss of one output.
+        UserError: the objective is not a known loss of one output, or ∇f jumps.
     """
     loss = rows.objective
     if not isinstance(loss, ScalarLoss):
@@ -185,9 +229,20 @@ def lipschitz_of_gradient(rows: Rows) -> Tensor:
             "objective: LipschitzStep knows Quadratic, Logistic and Margin of one "
             f"output, got {type(loss).__name__}; use BacktrackingStep."
         )
-    known = constants_of(rows)
-    farthest = known.gradient_ceiling * known.radius
-    targets = rows.targets.double().reshape(len(known.value), -1)[:, 0]
-    slope = loss.slope_bound((known.value - targets).abs() + farthest)
-    bend: Tensor = loss.curvature_bound * known.gradient_ceiling**2
-    return bend + slope * known.gradient_lipschitz
+    network, inputs, radius = _known(rows)
+    # Restarts of one example share its ball: eigenvalues are what costs here.
+    balls, which = torch.unique(
+        torch.cat([inputs.flatten(1), radius[:, None]], 1), dim=0, return_inverse=True
+    )
+    ball = _Balls(network, balls[:, :-1], balls[:, -1])
+    lipschitz, ceiling = ball.gradient_lipschitz[which], ball.gradient_ceiling[which]
+    targets = rows.targets.double().reshape(len(which), -1)[:, 0]
+    distance = (ball.value[which] - targets).abs() + ceiling * radius
+    bend: Tensor = loss.curvature_bound * ceiling**2
+    bound = bend + loss.slope_bound(distance) * lipschitz
+    if not bool(bound.isfinite().all()):
+        raise UserError(
+            f"step_rule: ∇f of a {network.activation.name} network jumps inside the "
+            "region, so that no Lipschitz step exists; use BacktrackingStep."
+        )
+    return bound.clamp(min=_TINY)

@@ -26,25 +26,26 @@ class ScalarLoss(Protocol):
     """A loss φ(f; y) of one output, monotone in f (mathematics.md, Prop. 1)."""
 
     def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """s = sign of dφ/df, `[rows]`."""
+        """Return s = sign of dφ/df, `[rows]`, in the dtype of the outputs."""
 
     def slope_bound(self, distance: Tensor) -> Tensor:
-        """sup |φ'| where |f - y| ≤ distance, `[rows]`."""
+        """Return sup |φ'| where |f - y| ≤ distance, `[rows]`."""
 
     @property
     def curvature_bound(self) -> float:
-        """sup |φ''|."""
+        """Largest |φ''|."""
 
 
 @dataclass(frozen=True)
 class Quadratic:
-    """½(f - y)²; for `[rows, K]` outputs ½‖f - y‖² with targets of the same shape."""
+    """½(f - y)²; for `[rows, K, …]` outputs ½‖f - y‖², targets of the same shape."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """½(f - y)² `[rows]`."""
-        if outputs.ndim == 2 and outputs.shape[1] > 1:
-            return 0.5 * (outputs - targets).square().sum(1)
-        return 0.5 * (scalar(outputs) - scalar(targets)).square()
+        outputs = scalar(outputs)
+        if outputs.ndim == 1:
+            return 0.5 * (outputs - scalar(targets)).square()
+        return 0.5 * (outputs - targets).square().flatten(1).sum(1)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless targets are floats of the outputs' shape."""
@@ -89,12 +90,11 @@ class Logistic:
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless there is one output and every target is ±1."""
-        _check_one_output("Logistic", outputs)
-        _check_signs("Logistic", scalar(targets))
+        _check_signs("Logistic", outputs, targets)
 
     def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """-y."""
-        return -scalar(targets)
+        return -scalar(targets).to(outputs)
 
     def slope_bound(self, distance: Tensor) -> Tensor:
         """|φ'| ≤ 1."""
@@ -135,12 +135,11 @@ class Margin:
         if outputs.ndim == 2 and outputs.shape[1] > 1:
             _check_classes("Margin", outputs, targets)
         else:
-            _check_one_output("Margin", outputs)
-            _check_signs("Margin", scalar(targets))
+            _check_signs("Margin", outputs, targets)
 
     def slope_sign(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """-y (one output)."""
-        return -scalar(targets)
+        return -scalar(targets).to(outputs)
 
     def slope_bound(self, distance: Tensor) -> Tensor:
         """|φ'| = 1."""
@@ -160,16 +159,19 @@ def scalar(values: Tensor) -> Tensor:
 
 
 def margin(outputs: Tensor, targets: Tensor) -> Tensor:
-    """max over k ≠ y of z_k - z_y `[rows]`, or -y·f for one output."""
+    """Largest z_k - z_y over k ≠ y, `[rows]`; -y·f for one output."""
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         label = targets[:, None]
         own = outputs.gather(1, label)[:, 0]
+        # Not amax, which would share the gradient among tied classes.
         return outputs.scatter(1, label, -torch.inf).max(1).values - own
     return -scalar(targets) * scalar(outputs)
 
 
 def classifies(targets: Tensor) -> bool:
-    """Whether targets are labels: integers, or floats that are exactly ±1."""
+    """Whether targets can be labels, one per row: integers, or floats exactly ±1."""
+    if scalar(targets).ndim != 1:
+        return False
     if not targets.is_floating_point():
         return True
     return targets.numel() > 0 and bool((targets.abs() == 1).all())
@@ -179,18 +181,42 @@ def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
     """Which rows are misclassified, ties counting as errors.
 
     Args:
-        outputs: `[rows, K]` with integer labels, or `[rows]` with targets ±1.
+        outputs: `[rows, K]` with integer labels, or `[rows]` with targets ±1 (see
+            `check_labels`).
         targets: the labels.
 
     Returns:
         `[rows]` bool; False where an output is NaN, which is evidence of nothing.
     """
-    outputs = outputs.detach()
-    if outputs.ndim == 2 and outputs.shape[1] > 1:
-        # The label's own score counts once; NaN compares false.
-        own = outputs.gather(1, targets[:, None])
-        return (outputs >= own).sum(1) > 1
-    return scalar(targets) * scalar(outputs) <= 0
+    outputs, targets = scalar(outputs.detach()), scalar(targets)
+    if outputs.ndim == 1:
+        return targets * outputs <= 0
+    if outputs.ndim > 2 or targets.is_floating_point():
+        return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
+    label = targets[:, None]
+    rival = outputs.scatter(1, label, -torch.inf).amax(1)  # NaN if any output is
+    return rival >= outputs.gather(1, label)[:, 0]
+
+
+def check_labels(outputs: Tensor, targets: Tensor) -> None:
+    """Check that targets which `classifies` calls labels fit the outputs.
+
+    Args:
+        outputs: `[rows, …]`; only the shape counts.
+        targets: `[rows]` or `[rows, 1]`.
+
+    Raises:
+        UserError: what was expected, what came, what to do.
+    """
+    if scalar(outputs).ndim == 1:
+        _check_signs("a model with one output", outputs, targets)
+    elif outputs.ndim > 2:
+        raise UserError(
+            f"model: class labels need outputs [{len(outputs)}, K], got "
+            f"{list(outputs.shape)}."
+        )
+    else:
+        _check_classes("a model with several outputs", outputs, targets)
 
 
 def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> None:
@@ -214,24 +240,35 @@ def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> N
             f"objective: failed on outputs {list(outputs.shape)} and targets "
             f"{list(targets.shape)}: {error}."
         ) from error
+    if not targets.is_floating_point() and classifies(targets):
+        check_labels(outputs, targets)
     if not isinstance(values, Tensor) or values.shape != (len(outputs),):
-        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        got = (
+            list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        )
         raise UserError(
             f"objective: expected one value per example [{len(outputs)}], got {got}; "
             "use reduction='none'."
         )
+    if not values.is_floating_point():
+        raise UserError(
+            f"objective: expected floating-point values, got {values.dtype}; what is "
+            "ascended must be differentiable."
+        )
 
 
-def _check_one_output(name: str, outputs: Tensor) -> None:
+def _check_signs(name: str, outputs: Tensor, targets: Tensor) -> None:
     if scalar(outputs).ndim != 1:
         raise UserError(
             f"model: {name} needs one output per example [{len(outputs)}], got "
             f"{list(outputs.shape)}; for several classes use CrossEntropy or Margin."
         )
-
-
-def _check_signs(name: str, targets: Tensor) -> None:
-    values = targets.double()
+    if scalar(targets).shape != scalar(outputs).shape:
+        raise UserError(
+            f"targets: {name} needs one target -1 or +1 per example "
+            f"[{len(outputs)}], got shape {list(targets.shape)}."
+        )
+    values = scalar(targets).double()
     wrong = (values.abs() != 1).nonzero().flatten().tolist()
     if not wrong:
         return
@@ -253,7 +290,8 @@ def _check_classes(name: str, outputs: Tensor, targets: Tensor) -> None:
     if targets.is_floating_point() or targets.ndim != 1:
         raise UserError(
             f"targets: {name} needs integer class labels [{len(outputs)}], got "
-            f"{targets.dtype} {list(targets.shape)}."
+            f"{targets.dtype} {list(targets.shape)}; use targets.long(), or "
+            "targets.argmax(1) if they are one-hot."
         )
     classes = outputs.shape[1]
     wrong = ((targets < 0) | (targets >= classes)).nonzero().flatten().tolist()
@@ -262,4 +300,3 @@ def _check_classes(name: str, outputs: Tensor, targets: Tensor) -> None:
             f"targets: labels must lie in 0 … {classes - 1} (the model has {classes} "
             f"outputs); not so at indices {wrong}."
         )
-

@@ -385,10 +385,8 @@ def _take(lock: int, directory: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(lock, 1000, 0).decode() or "another process"
-        raise UserError(
-            f"--out {directory} is in use by {holder}; wait until that ends, or choose "
-            "another --out."
-        ) from None
+        text = f"{holder}; wait until that ends, or choose another --out."
+        raise UserError(f"--out {directory} is in use by {text}") from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
 

@@ -136,9 +136,9 @@ class BacktrackingStep:
 
     The size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope · ∇ℓ(δ)ᵀ(δ⁺ - δ), δ⁺ = Π(δ + size · d),
     and doubled after a step that needed no halving. Where the gain drowns in the
-    rounding of ℓ it is taken as ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the approximate
-    conditions of Hager and Zhang 2005 (`hager2005conjugate`): runs reach residuals
-    that values alone cannot resolve. Each trial costs one gradient evaluation, and
+    rounding of ℓ it is taken from the gradients, ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the
+    approximate conditions of Hager and Zhang 2005 (`hager2005conjugate`): runs reach
+    residuals that values alone cannot resolve. Each trial costs one gradient evaluation, and
     the accepted trial's serves the next step.
 
     Args:
@@ -183,7 +183,10 @@ class BacktrackingStep:
             trial = some.region.project(moved)
             after = some.evaluate(trial)
             spent[waiting] += 1
-            accepted = self._accepts(start, before, trial, after)
+            push = _rows.dot(before.gradient, slope) / (
+                _rows.dot(slope, slope) * size[waiting]
+            )
+            accepted = self._accepts(start, before, trial, after, push)
             index = waiting[accepted]
             chosen[index] = trial[accepted]
             for name in ("loss", "gradient", "wrong"):
@@ -198,15 +201,27 @@ class BacktrackingStep:
         return Step(chosen, following, size, gained, spent)
 
     def _accepts(
-        self, start: Tensor, before: Evaluation, trial: Tensor, after: Evaluation
+        self,
+        start: Tensor,
+        before: Evaluation,
+        trial: Tensor,
+        after: Evaluation,
+        push: Tensor,
     ) -> Tensor:
+        """Armijo's test; `push` is gᵀd/(‖d‖²·size) of each row."""
         moved = trial - start
         predicted = _rows.dot(before.gradient, moved)
+        # On a sphere gᵀ(δ⁺ - δ) is a difference of radial parts and drowns in rounding
+        # first. The projection guarantees gᵀ(δ⁺ - δ) ≥ push·‖δ⁺ - δ‖² where d ∥ g.
+        unit = torch.finfo(predicted.dtype).eps
+        lost = 16 * unit * before.gradient_norm * _rows.norm(trial)
+        safe = push * _rows.dot(moved, moved)
+        predicted = torch.where(predicted.abs() <= lost, safe, predicted)
         gain = after.loss - before.loss
-        # Sixteen units of rounding: what a sum over a few hundred terms is good for.
-        noise = 16 * torch.finfo(gain.dtype).eps * before.loss.abs()
-        average = 0.5 * (predicted + _rows.dot(after.gradient, moved))
-        seen = torch.where(gain.abs() <= noise, average, gain)
+        # A loss is a difference of sums over hundreds of larger terms.
+        noise = 256 * unit * before.loss.abs()
+        bend = 0.5 * _rows.dot(after.gradient - before.gradient, moved)
+        seen = torch.where(gain.abs() <= noise, predicted + bend, gain)
         return (predicted > 0) & (seen >= self.slope * predicted)
 
 

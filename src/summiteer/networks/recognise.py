@@ -1,17 +1,19 @@
 """What is known about a model: asked once, here, and nowhere else.
 
 Recognition is exact or nothing (mathematics.md §10.8): a module of exactly our type,
-with nothing attached that could change what it computes.
+with nothing attached that could change what it computes, and with the code that this
+package was loaded with.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from torch import nn
-from torch.nn.modules import module as _global_hooks
+from torch import Tensor, nn
+from torch.nn.modules import module as _torch_module
 
 from summiteer._typing import Model
-from summiteer.networks.two_layer import TwoLayerNetwork
+from summiteer.networks.activations import ACTIVATIONS, Activation
+from summiteer.networks.two_layer import TwoLayerNetwork, attached
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +32,14 @@ class Opaque:
 
 Structure: TypeAlias = TwoLayer | Opaque
 
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
     "_global_forward_pre_hooks",
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
+#: What nn.Module contributes to calling a network.
+_CALLING = ("__call__", "_wrapped_call_impl", "_call_impl", "__getattr__")
 
 
 def recognise(model: Model) -> Structure:
@@ -54,22 +52,57 @@ def recognise(model: Model) -> Structure:
         `TwoLayer`, or `Opaque` with the reason.
     """
     if type(model) is not TwoLayerNetwork:
-        return Opaque(f"{type(model).__name__} is not a TwoLayerNetwork")
-    attached = _attached(model)
-    return Opaque(attached) if attached else TwoLayer(model)
+        kind = "a sub-class of" if isinstance(model, TwoLayerNetwork) else "not a"
+        return Opaque(f"{type(model).__name__} is {kind} TwoLayerNetwork")
+    reason = _altered(model)
+    return Opaque(reason) if reason else TwoLayer(model)
 
 
-def _attached(module: nn.Module) -> str:
-    """Name what is attached to a module that could change its outputs, or ''."""
-    for name in _HOOKS:
-        if getattr(module, name, None):
-            return f"the module has hooks ({name})"
+def _altered(network: TwoLayerNetwork) -> str:
+    """Say why a network may not compute what its class promises, or ''."""
+    changed = attached(network)
+    if changed:
+        return f"the network has {changed}"
     for name in _GLOBAL_HOOKS:
-        if getattr(_global_hooks, name, None):
+        if getattr(_torch_module, name):
             return f"torch has global module hooks ({name})"
-    overridden = {"forward", "preactivations", "__call__"} & set(vars(module))
-    if overridden:
-        return f"the module overrides {sorted(overridden)[0]} on the instance"
-    if getattr(module, "parametrizations", None) or list(module.children()):
-        return "the module has parametrizations or sub-modules"
+    if list(network.children()):
+        return "the network has sub-modules"
+    if network.activation not in ACTIVATIONS.values():
+        return "the activation is not one of the package's own"
+    weights = (
+        network.hidden_weights,
+        network.output_weights,
+        network.hidden_bias,
+        network.output_bias,
+    )
+    for weight in weights:
+        if type(weight) not in (Tensor, nn.Parameter):
+            return f"a weight is a {type(weight).__name__}, not a plain tensor"
+    for owner, code in _CODE.items():
+        if _code(owner) != code:
+            return f"the class {owner.__name__} was changed after import"
     return ""
+
+
+def _code(owner: type) -> dict[str, Any]:
+    """Return the methods and properties that a class defines itself."""
+    if owner is nn.Module:
+        return {name: vars(owner).get(name) for name in _CALLING}
+    kinds = (property, classmethod, staticmethod)
+    return {
+        name: value
+        for name, value in vars(owner).items()
+        if callable(value) or isinstance(value, kinds)
+    }
+
+
+_CODE = {
+    owner: _code(owner)
+    for owner in (
+        nn.Module,
+        TwoLayerNetwork,
+        Activation,
+        *(type(known) for known in ACTIVATIONS.values()),
+    )
+}

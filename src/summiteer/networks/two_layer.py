@@ -1,13 +1,15 @@
 """Two-layer networks in closed form."""
 
-from typing import Self
+import math
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from summiteer.draws import Draws
 from summiteer.errors import UserError
-from summiteer.networks.activations import Activation, activation as find_activation
+from summiteer.networks.activations import Activation
+from summiteer.networks.activations import activation as find_activation
 
 _MODULES: dict[type[nn.Module], str] = {
     nn.Softplus: "softplus",
@@ -17,24 +19,46 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.SiLU: "silu",
     nn.ReLU: "relu",
 }
+#: torch's default threshold, where its Softplus is within 2.1e-9 of ours.
+_SOFTPLUS_THRESHOLD = 20
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+_EXPECTED = {
+    "output_weights": "expected [m] or [K, m]",
+    "hidden_bias": "expected [m]",
+    "output_bias": "expected a number, or [K] with output_weights [K, m],",
+}
+#: Numbers in one intermediate result of `weighted_gram`: 128 MiB in float64.
+_CHUNK = 2**24
 
 
 class TwoLayerNetwork(nn.Module):
     """f(x) = Σ_j a_j σ(w_jᵀx + b_j) + c (mathematics.md §1; paper, section 2).
 
     With K outputs, a_j and c are vectors and all formulas hold per output. Values,
-    gradients and Hessians are closed forms; `forward` is what autograd sees.
+    gradients and Hessians are closed forms; `forward` is what autograd sees. Inputs
+    are `[rows, d]`: flatten images first.
 
     Args:
         hidden_weights: W `[m, d]`.
         output_weights: a `[m]`, or A `[K, m]`.
         hidden_bias: b `[m]`; zero if omitted, as in the paper.
-        output_bias: c, a number or `[K]`; zero if omitted.
+        output_bias: c, a number (the same for every output) or `[K]`; zero if
+            omitted.
         activation: a name in `summiteer.networks.activations.ACTIVATIONS`.
 
     Raises:
-        UserError: shapes do not fit or a weight is not finite.
+        UserError: shapes do not fit, or a weight is not finite.
     """
+
+    hidden_weights: nn.Parameter
+    output_weights: nn.Parameter
+    hidden_bias: nn.Parameter
+    output_bias: nn.Parameter
 
     def __init__(
         self,
@@ -46,38 +70,39 @@ class TwoLayerNetwork(nn.Module):
     ) -> None:
         super().__init__()
         hidden = torch.as_tensor(hidden_weights)
-        output = torch.as_tensor(output_weights).to(hidden)
-        bias = hidden.new_zeros(hidden.shape[:1]) if hidden_bias is None else hidden_bias
-        shift = hidden.new_zeros(output.shape[:-1]) if output_bias is None else output_bias
-        self.activation = find_activation(activation)
-        self.hidden_weights = nn.Parameter(hidden.detach().clone())
-        self.output_weights = nn.Parameter(output.detach().clone())
-        self.hidden_bias = nn.Parameter(torch.as_tensor(bias).to(hidden).detach().clone())
-        self.output_bias = nn.Parameter(torch.as_tensor(shift).to(hidden).detach().clone())
-        self._check()
-
-    def _check(self) -> None:
-        hidden, output = self.hidden_weights, self.output_weights
-        if hidden.ndim != 2 or not hidden.is_floating_point():
+        if hidden.ndim != 2 or not hidden.numel() or not hidden.is_floating_point():
             raise UserError(
                 "hidden_weights: expected a floating-point matrix [m, d], got "
                 f"{hidden.dtype} {list(hidden.shape)}."
             )
-        width = hidden.shape[0]
-        expected = {
-            "output_weights": output.ndim in (1, 2) and output.shape[-1] == width,
-            "hidden_bias": self.hidden_bias.shape == (width,),
-            "output_bias": self.output_bias.shape == output.shape[:-1],
+        output = torch.as_tensor(output_weights).to(hidden)
+        width, outputs = hidden.shape[:1], output.shape[:-1]
+        bias = torch.as_tensor(0.0 if output_bias is None else output_bias).to(hidden)
+        given = {
+            "hidden_weights": hidden,
+            "output_weights": output,
+            "hidden_bias": hidden.new_zeros(width)
+            if hidden_bias is None
+            else torch.as_tensor(hidden_bias).to(hidden),
+            "output_bias": bias if bias.ndim else bias.expand(outputs),
         }
-        for name, fits in expected.items():
-            if not fits:
+        fits = {
+            "output_weights": output.ndim in (1, 2)
+            and output.shape[-1:] == width
+            and output.numel() > 0,
+            "hidden_bias": given["hidden_bias"].shape == width,
+            "output_bias": given["output_bias"].shape == outputs,
+        }
+        for name, value in given.items():
+            if not fits.get(name, True):
                 raise UserError(
-                    f"{name}: does not fit hidden_weights {list(hidden.shape)}; got "
-                    f"{list(getattr(self, name).shape)}."
+                    f"{name}: {_EXPECTED[name]} for hidden_weights "
+                    f"{list(hidden.shape)}, got {list(value.shape)}."
                 )
-        for name, value in self.named_parameters():
             if not bool(value.isfinite().all()):
                 raise UserError(f"{name}: every entry must be finite.")
+            setattr(self, name, nn.Parameter(value.detach().clone()))
+        self.activation = find_activation(activation)
 
     @classmethod
     def random(
@@ -103,7 +128,16 @@ class TwoLayerNetwork(nn.Module):
 
         Returns:
             A network with one output and output bias 0.
+
+        Raises:
+            UserError: a size, a deviation or the seed cannot be used.
         """
+        for name, size in {"input_dim": input_dim, "width": width}.items():
+            if not (isinstance(size, int) and size >= 1):
+                raise UserError(f"{name}: expected an integer ≥ 1, got {size!r}.")
+        for name, std in {"weight_std": weight_std, "bias_std": bias_std}.items():
+            if not (math.isfinite(std) and std >= 0):
+                raise UserError(f"{name}: expected a finite number ≥ 0, got {std!r}.")
         neurons = torch.arange(width)
         draws = Draws(seed, neurons, torch.zeros_like(neurons))
         signs = torch.where(draws.on(1).uniform(1)[:, 0] < 0.5, -1.0, 1.0)
@@ -128,33 +162,35 @@ class TwoLayerNetwork(nn.Module):
         Raises:
             UserError: the module has another form.
         """
-        layers = list(module) if isinstance(module, nn.Sequential) else []
-        if [type(layer) for layer in layers[::2]] != [nn.Linear, nn.Linear]:
+        plain = getattr(type(module), "forward", None) is nn.Sequential.forward
+        sequence = plain and isinstance(module, nn.Sequential)
+        layers: list[Any] = list(module.children()) if sequence else []
+        if len(layers) != 3 or {type(layers[0]), type(layers[2])} != {nn.Linear}:
+            found = ", ".join(type(layer).__name__ for layer in layers)
             raise UserError(
                 "module: expected nn.Sequential(nn.Linear, activation, nn.Linear), got "
-                f"{type(module).__name__}({', '.join(type(x).__name__ for x in layers)})."
+                f"{type(module).__name__}({found})."
             )
+        for part in (module, *layers):
+            changed = attached(part)
+            if changed:
+                raise UserError(
+                    f"module: {type(part).__name__} has more than its weights "
+                    f"({changed}), which the closed form would leave out; remove it."
+                )
         first, middle, last = layers
-        plain = (
-            getattr(middle, "approximate", "none") == "none"
-            and getattr(middle, "beta", 1) == 1
-        )
-        if type(middle) not in _MODULES or not plain:
+        name = _MODULES.get(type(middle))
+        if name is None or not _same_function(middle):
             names = ", ".join(known.__name__ for known in _MODULES)
             raise UserError(
                 f"module: the activation {middle} has no closed form here; known: "
-                f"{names} (exact GELU, Softplus with beta=1), or build TwoLayerNetwork "
-                "directly."
+                f"{names} (exact GELU, Softplus with beta=1, threshold ≥ "
+                f"{_SOFTPLUS_THRESHOLD}), or build TwoLayerNetwork directly."
             )
-        single = last.weight.shape[0] == 1
-        bias = last.bias
-        return cls(
-            first.weight,
-            last.weight[0] if single else last.weight,
-            first.bias,
-            bias[0] if single and bias is not None else bias,
-            activation=_MODULES[type(middle)],
-        )
+        weight, bias = last.weight, last.bias
+        if len(weight) == 1:
+            weight, bias = weight[0], None if bias is None else bias[0]
+        return cls(first.weight, weight, first.bias, bias, activation=name)
 
     @property
     def outputs(self) -> int | None:
@@ -162,13 +198,21 @@ class TwoLayerNetwork(nn.Module):
         return None if self.output_weights.ndim == 1 else self.output_weights.shape[0]
 
     def preactivations(self, inputs: Tensor) -> Tensor:
-        """h = Wx + b, `[rows, m]`."""
-        return torch.addmm(self.hidden_bias, inputs, self.hidden_weights.T)
+        """Return h = Wx + b, `[rows, m]`."""
+        hidden = self.hidden_weights
+        if inputs.ndim != 2 or inputs.shape[1] != hidden.shape[1]:
+            raise UserError(
+                f"inputs: a TwoLayerNetwork takes [rows, {hidden.shape[1]}], got "
+                f"{list(inputs.shape)}; flatten images first, inputs.flatten(1)."
+            )
+        return torch.addmm(self.hidden_bias, inputs, hidden.T)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """f(x): `[rows, d]` -> `[rows]` or `[rows, K]`."""
         hidden = self.activation.value(self.preactivations(inputs))
-        return hidden @ self.output_weights.T + self.output_bias
+        if self.outputs is None:
+            return torch.addmv(self.output_bias, hidden, self.output_weights)
+        return torch.addmm(self.output_bias, hidden, self.output_weights.T)
 
     def gradient(self, inputs: Tensor) -> Tensor:
         """∇f = Wᵀ(a ⊙ σ'(h)): `[rows, d]`, or `[rows, K, d]`."""
@@ -180,10 +224,11 @@ class TwoLayerNetwork(nn.Module):
     def hessian(self, inputs: Tensor) -> Tensor:
         """∇²f = Wᵀ diag(a ⊙ σ''(h)) W: `[rows, d, d]`, or `[rows, K, d, d]`."""
         bend = self.activation.second(self.preactivations(inputs))
-        if self.outputs is not None:
-            bend = bend[:, None]
-        weights = (bend * self.output_weights)[..., None] * self.hidden_weights
-        return self.hidden_weights.T @ weights
+        if self.outputs is None:
+            return weighted_gram(self.hidden_weights, bend * self.output_weights)
+        weights = bend[:, None] * self.output_weights
+        matrices = weighted_gram(self.hidden_weights, weights.flatten(0, 1))
+        return matrices.reshape(*weights.shape[:2], *matrices.shape[1:])
 
     def hessian_product(self, inputs: Tensor, vectors: Tensor) -> Tensor:
         """∇²f·v = Wᵀ(a ⊙ σ''(h) ⊙ Wv): `[rows, d]`, or `[rows, K, d]`.
@@ -201,4 +246,38 @@ class TwoLayerNetwork(nn.Module):
     def extra_repr(self) -> str:
         """What print(network) shows."""
         width, dim = self.hidden_weights.shape
-        return f"input_dim={dim}, width={width}, activation={self.activation.name}"
+        outputs = "" if self.outputs is None else f", outputs={self.outputs}"
+        return f"input_dim={dim}, width={width}{outputs}, " + (
+            f"activation={self.activation.name}"
+        )
+
+
+def weighted_gram(matrix: Tensor, weights: Tensor) -> Tensor:
+    """Wᵀ diag(w_i) W for every row w_i, in chunks of bounded memory.
+
+    Args:
+        matrix: W `[m, d]`.
+        weights: `[n, m]`.
+
+    Returns:
+        `[n, d, d]`, symmetric up to rounding.
+    """
+    chunks = torch.split(weights, max(1, _CHUNK // matrix.numel()))
+    return torch.cat([(chunk[:, None] * matrix.T) @ matrix for chunk in chunks])
+
+
+def attached(module: nn.Module) -> str:
+    """Name what hangs on a module and could change what it computes, or ''."""
+    for name in _HOOKS:
+        if getattr(module, name):
+            return f"hooks in {name}"
+    # An attribute of the instance that hides one of the class: forward, _call_impl, …
+    hidden = [name for name in vars(module) if callable(getattr(type(module), name, 0))]
+    return f"its own {hidden[0]}" if hidden else ""
+
+
+def _same_function(middle: nn.Module) -> bool:
+    """Whether a module of a known type has the settings that make it our function."""
+    if isinstance(middle, nn.Softplus):
+        return middle.beta == 1 and middle.threshold >= _SOFTPLUS_THRESHOLD
+    return not isinstance(middle, nn.GELU) or middle.approximate == "none"

@@ -1,0 +1,7 @@
+"""Is a point a maximum? Residuals, curvature, provers and certificates."""
+
+from summiteer.optimality.certificate import Certificate as Certificate
+from summiteer.optimality.certificate import local_optimality as local_optimality
+from summiteer.optimality.certificate import shares as shares
+from summiteer.optimality.verdict import Evidence as Evidence
+from summiteer.optimality.verdict import Verdict as Verdict
