@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "_ascend": "Ascent Misclassified ascend",
+    "_attack": "Attack attack",
     "_constants": "Constants constants",
     "adversaries": "Adversary BacktrackingStep ConstantStep DecayingStep LipschitzStep "
     "Normalised ProjectedAscent RawGradient Sign",

@@ -142,10 +142,12 @@ def ascend(
         points = (start or default_start()).points(problem)
         restarts = len(points)
         rows, now, spent = _begin(
-            problem, adversary := adversary or default_adversary(problem.feasible), points
+            problem,
+            adversary := adversary or default_adversary(problem.feasible),
+            points,
         )
         tape = Tape(recorder, max_steps, restarts, len(problem)) if recorder else None
-        results = _Results(points)
+        results = _Results(points, now.evaluation.loss.dtype)
         for step in range(max_steps + 1):
             if tape is not None and tape.wants(step):
                 _record(tape, step, rows, now)
@@ -170,9 +172,7 @@ def default_start() -> Start:
     return CentreStart() + UniformStart(restarts=4)
 
 
-def residual_reference(
-    rows: Rows, centre: Tensor | None = None
-) -> tuple[Tensor, int]:
+def residual_reference(rows: Rows, centre: Tensor | None = None) -> tuple[Tensor, int]:
     """The residual's scale (mathematics.md §3): two gradient evaluations per row.
 
     The largest magnitude of the gradient at the centre and at the boundary point in
@@ -191,10 +191,12 @@ def residual_reference(
     if gradient is None:
         middle = region.project(torch.zeros_like(rows.inputs))
         gradient, spent = rows.evaluate(middle).gradient, 2 * spent
-    flat = _rows.expand(_rows.norm(gradient) == 0, gradient)
+    flat = _rows.expand(~(_rows.norm(gradient) > 0), gradient)
     boundary = region.linear_maximiser(torch.where(flat, 1.0, gradient))
     beyond = rows.evaluate(boundary).gradient
-    return torch.maximum(region.magnitude(gradient), region.magnitude(beyond)), spent
+    # A model that breaks at one of these points says nothing about the scale there.
+    known = (region.magnitude(g).nan_to_num(0.0, 0.0) for g in (gradient, beyond))
+    return torch.maximum(*known), spent
 
 
 def _begin(
@@ -256,6 +258,8 @@ def _near(rows: Rows, now: _Working, tolerance: float) -> Tensor | None:
 
 def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
     running, residual = now.running, _residual(rows, now)
+    if now.broken is not None:  # its last step led nowhere
+        running = running & ~now.broken
     tape.write(
         step,
         now.run[running],
@@ -290,7 +294,12 @@ def _judge(
 ) -> Tensor | None:
     """The code of each row's `Outcome`, -1 where it goes on; None if all go on."""
     residual = None if tolerance is None else _near(rows, now, tolerance)
-    if residual is None and until is None and now.stalled is None and now.broken is None:
+    if (
+        residual is None
+        and until is None
+        and now.stalled is None
+        and now.broken is None
+    ):
         return None
     outcome = torch.full_like(now.run, _RUNNING)
     if now.stalled is not None:
@@ -334,11 +343,13 @@ def _move(
     displacement, stalled, broken = now.displacement, None, None
     if watched:
         displacement = _rows.norm(made.points - now.points)
-        # u‖x+δ‖ with u = eps/2, the unit of rounding.
+        # u‖x+δ‖ with u = eps/2, the unit of rounding; both may be 0.
         unit = 0.5 * torch.finfo(displacement.dtype).eps
         scale = _rows.norm(rows.inputs + made.points)
-        still = displacement < tolerances.STALL_ULPS * unit * scale
+        still = displacement <= tolerances.STALL_ULPS * unit * scale
         stalled = still if bool(still.any()) else None
+    if made.stuck is not None:
+        stalled = made.stuck if stalled is None else stalled | made.stuck
     points = made.points
     if not _rows.all_finite(evaluation.loss):
         broken = ~evaluation.loss.isfinite()
@@ -361,15 +372,17 @@ class _Results:
 
     Args:
         points: `[restarts, batch, *input]` the starts.
+        loss: dtype of the losses, which is the model's.
     """
 
-    def __init__(self, points: Tensor) -> None:
+    def __init__(self, points: Tensor, loss: torch.dtype) -> None:
         self._shape = points.shape
         flat = points.flatten(0, 1)
         self.final, self.best = flat.clone(), flat.clone()
         self.wrong = torch.full_like(flat, torch.nan)
-        self.losses = flat.new_full((len(flat),), torch.nan)
-        self.best_loss, self.residual = self.losses.clone(), self.losses.clone()
+        self.residual = flat.new_full((len(flat),), torch.nan)
+        self.losses = self.residual.to(loss, copy=True)
+        self.best_loss = self.losses.clone()
         self.found = torch.zeros_like(self.losses, dtype=torch.bool)
         self.outcome = torch.zeros_like(self.losses, dtype=torch.int64)
         self.steps = torch.zeros_like(self.outcome)
@@ -413,7 +426,7 @@ class _Results:
             return values.reshape(restarts, batch, *values.shape[1:])
 
         best_loss = shaped(self.best_loss)
-        winner = best_loss.nan_to_num(nan=-torch.inf).argmax(0)
+        winner = best_loss.argmax(0)
         example = torch.arange(batch, device=winner.device)
         found = shaped(self.found)
         first = found.byte().argmax(0)
@@ -421,7 +434,10 @@ class _Results:
         return Ascent(
             final=shaped(self.final),
             best=shaped(self.best)[winner, example],
-            best_loss=best_loss[winner, example],
+            # -∞ is what best-so-far began with: no iterate had a finite objective.
+            best_loss=best_loss.masked_fill(best_loss == -torch.inf, torch.nan)[
+                winner, example
+            ],
             best_restart=winner,
             losses=shaped(self.losses),
             residual=shaped(self.residual),

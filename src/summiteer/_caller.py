@@ -61,10 +61,10 @@ def behaves_differently_in_training(model: Model) -> str:
 def _modules(model: Model) -> list[nn.Module]:
     """Every module inside `model`, as far as it can be seen."""
     held: object = model
+    if not isinstance(held, nn.Module | MethodType | partial):
+        held = getattr(held, "module", None)
     while isinstance(held, MethodType | partial):
         held = held.__self__ if isinstance(held, MethodType) else held.func
-    if not isinstance(held, nn.Module):
-        held = getattr(held, "module", None)
     return list(held.modules()) if isinstance(held, nn.Module) else []
 
 

@@ -138,7 +138,8 @@ class _Balls:
         """
         if self.hidden.shape[0] >= self.hidden.shape[1]:
             return self.hidden
-        return torch.linalg.qr(self.hidden.T).R.T
+        triangle: Tensor = torch.linalg.qr(self.hidden.T).R
+        return triangle.T
 
     def top(self, weights: Tensor) -> Tensor:
         """max(λ_max(Wᵀ diag(w_i) W), 0) for each row of `weights` `[rows, m]`."""

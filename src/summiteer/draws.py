@@ -72,7 +72,7 @@ class Draws:
             count: how many coordinates per row.
 
         Returns:
-            (k + ½)/2⁵³ with k uniform on 0 … 2⁵³ - 1, so never 0 or 1.
+            (k + ½)/2⁵² with k uniform on 0 … 2⁵² - 1: exact, so never 0 or 1.
         """
         blocks = (count + 1) // 2
         ids = self.ids.cpu().numpy().astype(np.int64).view(np.uint64)
@@ -80,13 +80,13 @@ class Draws:
         shape = (len(ids), blocks)
         counter = np.empty((4, *shape), dtype=np.uint64)
         counter[0] = np.arange(blocks, dtype=np.uint64)
-        counter[1] = restarts[:, None]
+        counter[1] = (restarts & _MASK)[:, None]
         counter[2] = (ids & _MASK)[:, None]
         counter[3] = (ids >> _SHIFT)[:, None]
         words = philox(counter, (self.seed, self.stream))
-        high, low = words[0::2] >> np.uint64(5), words[1::2] >> np.uint64(6)
+        high, low = words[0::2] >> np.uint64(6), words[1::2] >> np.uint64(6)
         whole = high.astype(np.float64) * 2.0**26 + low.astype(np.float64)
-        pairs = np.moveaxis((whole + 0.5) * 2.0**-53, 0, -1)
+        pairs = np.moveaxis((whole + 0.5) * 2.0**-52, 0, -1)
         return torch.from_numpy(pairs.reshape(len(ids), 2 * blocks)[:, :count].copy())
 
     def normal(self, count: int) -> Tensor:

@@ -12,13 +12,18 @@ class Outcome(Enum):
     STATIONARY = "the first-order residual is below its tolerance"
     SUCCEEDED = "misclassified, and success was asked for (until=Misclassified())"
     STEP_LIMIT = "still climbing when max_steps ran out: give it more steps"
-    STALLED = "the step no longer moves the point but the residual is not small: use a "\
+    STALLED = (
+        "the step no longer moves the point but the residual is not small: use a "
         "smaller step, BacktrackingStep or float64"
+    )
     CYCLE = "the iterates repeat: use a smaller step"
-    NON_FINITE = "the loss or its gradient became NaN or infinite; the last finite point "\
-        "is kept"
-    ZERO_GRADIENT = "the gradient is exactly zero here, at the centre and at the "\
+    NON_FINITE = (
+        "the loss or its gradient became NaN or infinite; the last finite point is kept"
+    )
+    ZERO_GRADIENT = (
+        "the gradient is exactly zero here, at the centre and at the "
         "boundary: gradient masking, or the output does not depend on the input"
+    )
 
     @property
     def code(self) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
@@ -19,6 +19,8 @@ from summiteer.objectives import (
     classifies,
     misclassified,
 )
+from summiteer.precision import in_double, lowest_precision
+from summiteer.precision import model_dtype as model_dtype
 from summiteer.regions import Box, Region, intersect
 
 #: Rows of the probe that checks a model once per problem.
@@ -147,7 +149,9 @@ class Problem:
             targets = targets.to(inputs)
         else:
             targets = targets.to(inputs.device, torch.int64)
-        ids = torch.arange(len(inputs)) if self.ids is None else torch.as_tensor(self.ids)
+        ids = (
+            torch.arange(len(inputs)) if self.ids is None else torch.as_tensor(self.ids)
+        )
         if ids.shape != (len(inputs),) or ids.is_floating_point():
             raise UserError(
                 f"ids: expected one integer per example [{len(inputs)}], got "
@@ -162,18 +166,25 @@ class Problem:
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "ids", ids.to(torch.int64))
         object.__setattr__(self, "region", self.region.bind(inputs))
+        _ = self.feasible  # box and mask must fit the region: say so now
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     @cached_property
     def feasible(self) -> Region:
-        """region ∩ box ∩ mask, in perturbation coordinates."""
+        """Region ∩ box ∩ mask, in perturbation coordinates."""
         region = self.region
         if self.box is not None:
             region = intersect(region, _perturbation_box(self.inputs, *self.box))
         if self.mask is not None:
-            region = intersect(region, _mask_box(self.inputs, self.mask, region.size))
+            held = _mask_box(self.inputs, self.mask, region.size)
+            if region.norm == "sphere":
+                raise UserError(
+                    "mask: a sphere within fewer coordinates is not a region here; use "
+                    "L2Ball, whose maxima lie on the sphere too unless interior."
+                )
+            region = intersect(region, held)
         return region
 
     @cached_property
@@ -205,23 +216,22 @@ class Problem:
         if mask is not None and mask.shape == self.inputs.shape:
             mask = mask[index]
         ids = torch.as_tensor(self.ids)
-        return replace(
-            self,
-            inputs=self.inputs[index],
-            targets=self.targets[index],
-            region=self.region.take(index),
-            mask=mask,
-            ids=ids[index],
+        return self._same_model(
+            replace(
+                self,
+                inputs=self.inputs[index],
+                targets=self.targets[index],
+                region=self.region.take(index),
+                mask=mask,
+                ids=ids[index],
+            )
         )
 
     def examine(self) -> None:
         """Check once, on a few examples, that model, objective and targets fit.
 
-        Raises:
-            UserError: the forward pass fails, or outputs do not fit the objective.
-
-        Warns:
-            SummiteerWarning: train mode matters, or two forward passes differ.
+        A UserError says what does not; a SummiteerWarning, that train mode matters or
+        that two forward passes differ.
         """
         if self._examined:
             return
@@ -234,7 +244,7 @@ class Problem:
                 stacklevel=3,
             )
         with undisturbed(self.model):
-            first, second = (self._probe() for _ in range(2))
+            first, second = (self.probe() for _ in range(2))
             check_objective(self.objective, first, self.targets[:_PROBE])
             if self.labelled:
                 # Labels beyond the probe must fit the outputs too.
@@ -253,7 +263,12 @@ class Problem:
             )
         self._examined.append(True)
 
-    def _probe(self) -> Tensor:
+    def probe(self) -> Tensor:
+        """Outputs on the first few examples; call it inside `undisturbed`.
+
+        Raises:
+            UserError: the forward pass fails or returns something else.
+        """
         try:
             with torch.no_grad():
                 outputs = self.model(self.inputs[:_PROBE])
@@ -262,10 +277,11 @@ class Problem:
                 "model: a forward pass on inputs of shape "
                 f"{list(self.inputs[:_PROBE].shape)} failed: {error}"
             ) from error
-        if not isinstance(outputs, Tensor) or len(outputs) != len(self.inputs[:_PROBE]):
+        rows = self.inputs[:_PROBE].shape[:1]
+        if not isinstance(outputs, Tensor) or outputs.shape[:1] != rows:
             got = type(outputs).__name__
             if isinstance(outputs, Tensor):
-                got = str(list(outputs.shape))
+                got = f"shape {list(outputs.shape)}"
             raise UserError(
                 "model: expected a tensor with one row of outputs per example, got "
                 f"{got}."
@@ -275,59 +291,27 @@ class Problem:
     def in_double(self) -> "Problem":
         """Return the same problem in float64, the model's weights copied.
 
-        A model that is not an nn.Module is called as it is, with float64 inputs.
+        A model that does not accept float64 is called in its own dtype. Call it inside
+        `undisturbed`.
         """
-        model = self.model
-        if isinstance(model, nn.Module):
-            model = double(model)
-        mask = self.mask
-        radius = self.region
-        return replace(
-            self,
-            model=model,
-            inputs=self.inputs.double(),
-            region=radius.bind(self.inputs.double()),
-            mask=mask,
+        inputs = self.inputs.double()
+        return self._same_model(
+            replace(
+                self,
+                model=in_double(self.model, self.inputs[:_PROBE]),
+                inputs=inputs,
+                region=self.region.bind(inputs),
+            )
         )
 
+    def precision(self) -> torch.dtype:
+        """The coarsest dtype met inside the model; call it inside `undisturbed`."""
+        return lowest_precision(self.model, self.inputs[:_PROBE])
 
-@dataclass(frozen=True, eq=False)
-class DoubleModel:
-    """A module evaluated at float64 copies of its parameters and buffers.
-
-    Attributes:
-        module: the caller's, not touched.
-        weights: name -> float64 copy.
-    """
-
-    module: nn.Module
-    weights: dict[str, Tensor]
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """The module's outputs on `inputs` `[rows, *input]`."""
-        outputs: Tensor = torch.func.functional_call(self.module, self.weights, (inputs,))
-        return outputs
-
-
-def double(module: nn.Module) -> Model:
-    """Return `module` as a float64 function; itself if it is float64 already."""
-    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    if all(w.dtype == torch.float64 for w in named.values() if w.is_floating_point()):
-        return module
-    weights = {
-        name: w.detach().double() if w.is_floating_point() else w.detach()
-        for name, w in named.items()
-    }
-    return DoubleModel(module, weights)
-
-
-def model_dtype(model: Model) -> torch.dtype | None:
-    """The dtype of the model's first floating-point parameter; None if it has none."""
-    if isinstance(model, nn.Module):
-        for weight in (*model.parameters(), *model.buffers()):
-            if weight.is_floating_point():
-                return weight.dtype
-    return None
+    def _same_model(self, other: "Problem") -> "Problem":
+        """`other`, which need not examine this problem's model once more."""
+        object.__setattr__(other, "_examined", [*self._examined])
+        return other
 
 
 def check_inputs(
@@ -404,7 +388,7 @@ def check_box(box: tuple[float, float]) -> tuple[float, float]:
 
 
 def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:
-    """lo ≤ x + δ ≤ hi as bounds on δ that hold after rounding of x + δ too."""
+    """The box on x + δ as bounds on δ that hold after rounding of x + δ too."""
     lower, upper = low - inputs, high - inputs
     infinity = torch.full_like(inputs, torch.inf)
     lower = torch.where(inputs + lower < low, torch.nextafter(lower, infinity), lower)

@@ -27,6 +27,18 @@ SAME_MAXIMUM = 1e-2
 DETERMINISTIC = 1e-6
 
 
+def curvature_ratio(dtype: torch.dtype) -> float:
+    """Return how near to 1 a curvature ratio computed in `dtype` decides nothing.
+
+    Args:
+        dtype: the coarsest one inside the model.
+
+    Returns:
+        `CURVATURE_RATIO`, or a thousand units of rounding where that is more.
+    """
+    return max(CURVATURE_RATIO, 1e3 * torch.finfo(dtype).eps)
+
+
 def stationary(dtype: torch.dtype) -> float:
     """Return the default residual at which a run in `dtype` is called STATIONARY.
 

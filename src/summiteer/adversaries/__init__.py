@@ -7,7 +7,9 @@ from summiteer.adversaries.direction import Normalised as Normalised
 from summiteer.adversaries.direction import RawGradient as RawGradient
 from summiteer.adversaries.direction import Sign as Sign
 from summiteer.adversaries.projected_ascent import ProjectedAscent as ProjectedAscent
-from summiteer.adversaries.projected_ascent import default_adversary as default_adversary
+from summiteer.adversaries.projected_ascent import (
+    default_adversary as default_adversary,
+)
 from summiteer.adversaries.step_rule import BacktrackingStep as BacktrackingStep
 from summiteer.adversaries.step_rule import ConstantStep as ConstantStep
 from summiteer.adversaries.step_rule import DecayingStep as DecayingStep

@@ -18,6 +18,7 @@ class Step:
         size: `[rows]` step size used.
         evaluation: at the new points where the step needed it, else None.
         spent: `[rows]` gradient evaluations made inside the step, or None for none.
+        stuck: `[rows]` bool, rows that found no step to make; None for none.
     """
 
     points: Tensor
@@ -25,6 +26,7 @@ class Step:
     size: Tensor
     evaluation: Evaluation | None = None
     spent: Tensor | None = None
+    stuck: Tensor | None = None
 
 
 class Adversary(Protocol):

@@ -1,6 +1,6 @@
 """Projected gradient ascent: direction × step rule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -24,8 +24,8 @@ class ProjectedAscent:
         step_rule: ConstantStep, LipschitzStep, DecayingStep or BacktrackingStep.
     """
 
-    direction: Direction = Normalised()
-    step_rule: StepRule = BacktrackingStep()
+    direction: Direction = field(default_factory=Normalised)
+    step_rule: StepRule = field(default_factory=BacktrackingStep)
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
         """The step rule's state."""

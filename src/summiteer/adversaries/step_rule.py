@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
-from summiteer.adversaries._adversary import Step
 from summiteer._constants import lipschitz_of_gradient
+from summiteer.adversaries._adversary import Step
 from summiteer.errors import UserError
 from summiteer.problem import Evaluation, Rows
 from summiteer.regions._region import rows_of
@@ -134,12 +134,12 @@ class LipschitzStep:
 class BacktrackingStep:
     """Armijo's rule along the projected arc (Bertsekas 1976, `bertsekas1976goldstein`).
 
-    The size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope · ∇ℓ(δ)ᵀ(δ⁺ - δ), δ⁺ = Π(δ + size · d),
+    With δ⁺ = Π(δ + size·d), the size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope·∇ℓ(δ)ᵀ(δ⁺ - δ)
     and doubled after a step that needed no halving. Where the gain drowns in the
     rounding of ℓ it is taken from the gradients, ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the
     approximate conditions of Hager and Zhang 2005 (`hager2005conjugate`): runs reach
-    residuals that values alone cannot resolve. Each trial costs one gradient evaluation, and
-    the accepted trial's serves the next step.
+    residuals that values alone cannot resolve. Each trial costs one gradient
+    evaluation, and the accepted trial's serves the next step.
 
     Args:
         first: the first size, in radii of the region.
@@ -198,7 +198,10 @@ class BacktrackingStep:
                 break
             size[waiting] /= 2
         following = torch.where(easy, 2 * size, size)
-        return Step(chosen, following, size, gained, spent)
+        stuck = None
+        if len(waiting):
+            stuck = torch.zeros_like(easy).index_fill(0, waiting, True)
+        return Step(chosen, following, size, gained, spent, stuck)
 
     def _accepts(
         self,

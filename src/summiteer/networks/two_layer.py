@@ -1,6 +1,7 @@
 """Two-layer networks in closed form."""
 
 import math
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -75,16 +76,18 @@ class TwoLayerNetwork(nn.Module):
                 "hidden_weights: expected a floating-point matrix [m, d], got "
                 f"{hidden.dtype} {list(hidden.shape)}."
             )
-        output = torch.as_tensor(output_weights).to(hidden)
+        # Not `.to(hidden)`: that would take Python numbers through float32.
+        like = partial(torch.as_tensor, dtype=hidden.dtype, device=hidden.device)
+        output = like(output_weights)
         width, outputs = hidden.shape[:1], output.shape[:-1]
-        bias = torch.as_tensor(0.0 if output_bias is None else output_bias).to(hidden)
+        shift = like(0.0 if output_bias is None else output_bias)
         given = {
             "hidden_weights": hidden,
             "output_weights": output,
             "hidden_bias": hidden.new_zeros(width)
             if hidden_bias is None
-            else torch.as_tensor(hidden_bias).to(hidden),
-            "output_bias": bias if bias.ndim else bias.expand(outputs),
+            else like(hidden_bias),
+            "output_bias": shift if shift.ndim else shift.expand(outputs),
         }
         fits = {
             "output_weights": output.ndim in (1, 2)
@@ -271,9 +274,11 @@ def attached(module: nn.Module) -> str:
     for name in _HOOKS:
         if getattr(module, name):
             return f"hooks in {name}"
-    # An attribute of the instance that hides one of the class: forward, _call_impl, …
-    hidden = [name for name in vars(module) if callable(getattr(type(module), name, 0))]
-    return f"its own {hidden[0]}" if hidden else ""
+    # An attribute of the instance that hides a method of the class, or a compiled form.
+    for name in vars(module):
+        if name == "_compiled_call_impl" or callable(getattr(type(module), name, None)):
+            return f"its own {name}"
+    return ""
 
 
 def _same_function(middle: nn.Module) -> bool:

@@ -1,16 +1,17 @@
 """Local-optimality certificates: what the given points are, and how that is known."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from summiteer import tolerances
+from summiteer._caller import undisturbed
 from summiteer.errors import UserError
 from summiteer.optimality import numerical
 from summiteer.optimality.claims import NUMBERS, Claims
+from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
@@ -112,7 +113,7 @@ def local_optimality(
         One verdict per example.
 
     Raises:
-        UserError: points of the wrong shape or not finite.
+        UserError: points of the wrong shape or not finite; a model that does not fit.
     """
     points = torch.as_tensor(points).detach()
     if points.shape != problem.inputs.shape:
@@ -126,12 +127,14 @@ def local_optimality(
         raise UserError(f"points: NaN or infinite at indices {bad}.")
     if not 0 < within < 1:
         raise UserError(f"within: expected 0 < within < 1 (radii), got {within!r}.")
-    exact = problem.in_double()
-    points = points.to(exact.inputs)
-    claims = Claims.undecided(len(points))
-    for prove in PROVERS:
-        claims = claims.prefer(prove(exact, points, within))
-    return _certificate(exact, points, within, claims)
+    problem.examine()
+    points = points.to(problem.inputs.device)
+    with undisturbed(problem.model):
+        exact = problem.in_double()
+        claims = Claims.undecided(len(points))
+        for prove in PROVERS:
+            claims = claims.prefer(prove(exact, points.double(), within))
+    return _certificate(problem, points, within, claims)
 
 
 def _certificate(
@@ -147,34 +150,15 @@ def _certificate(
         proposition=tuple(claims.proposition),
         within=within,
         indices=claims.indices,
-        certified_point=points if point is None else point,
-        subject=_subjects(problem, points),
+        certified_point=points.double() if point is None else point,
+        subject=subjects(problem, points),
         **numbers,
     )
 
 
-def _subjects(problem: Problem, points: Tensor) -> tuple[str, ...]:
-    """SHA-256 of what each verdict speaks of."""
-    common = hashlib.sha256()
-    for part in (problem.objective, type(problem.region).__name__, problem.box):
-        common.update(repr(part).encode())
-    model = problem.model
-    weights = getattr(model, "weights", None)
-    if isinstance(model, nn.Module):
-        weights = model.state_dict()
-    for name, value in sorted((weights or {}).items()):
-        common.update(name.encode() + value.detach().cpu().numpy().tobytes())
-    subjects = []
-    size = problem.size
-    for i in range(len(points)):
-        own = common.copy()
-        for part in (problem.inputs[i], problem.targets[i], size[i], points[i]):
-            own.update(part.detach().cpu().numpy().tobytes())
-        subjects.append(own.hexdigest())
-    return tuple(subjects)
-
-
-def shares(verdicts: Sequence[Verdict], evidence: Sequence[Evidence]) -> dict[str, float]:
+def shares(
+    verdicts: Sequence[Verdict], evidence: Sequence[Evidence]
+) -> dict[str, float]:
     """Shares of maxima, proved, proved global and undecided among the verdicts.
 
     Args:

@@ -31,53 +31,62 @@ class Curvature:
         bottom: λ_min; +inf where the tangent space is {0}.
         error: some eigenvalue lies within `error` of `top` (0 for dense spectra). A
             Lanczos value is never above the true λ_max.
-        newton: `[rows]` ‖(μI - H)⁻¹Pg‖, the distance to the critical point of the
-            quadratic model; ∞ where that is singular; NaN where not computed.
+        newton: `[rows, *input]` (μI - H)⁻¹Pg, the way to the critical point of the
+            quadratic model; not finite where that is singular; None if not computed.
     """
 
     top: Tensor
     bottom: Tensor
     error: Tensor
-    newton: Tensor
+    newton: Tensor | None
 
 
-def dense_curvature(hessians: Tensor, face: Face, gradients: Tensor) -> Curvature:
+def dense_curvature(
+    hessians: Callable[[Tensor], Tensor], face: Face, gradients: Tensor
+) -> Curvature:
     """The whole spectrum of each row.
 
     Args:
-        hessians: `[rows, d, d]` float64.
+        hessians: row numbers `[n]` -> `[n, d, d]` float64; asked for a few at a time.
         face: of each row, flat (`[rows, d]`).
         gradients: of the same function, `[rows, d]`.
 
     Returns:
         Curvature with error 0.
     """
-    free, normal = face.free.flatten(1), face.normal.flatten(1)
-    parts = []
-    size = max(1, _DENSE_FLOATS // hessians.shape[-1] ** 2)
-    for rows in torch.arange(len(hessians)).split(size):
-        projector = torch.diag_embed(free[rows].double())
-        projector = projector - normal[rows, :, None] * normal[rows, None, :]
-        inner = projector @ hessians[rows] @ projector
-        # On the normal space the operator is set to -K below the whole spectrum.
-        floor = 2 * torch.linalg.matrix_norm(hessians[rows]) + 1.0
-        eye = torch.eye(inner.shape[-1], dtype=inner.dtype)
-        operator = inner - floor[:, None, None] * (eye - projector)
-        values, vectors = torch.linalg.eigh(operator)
-        pushed = torch.einsum("rij,rj->ri", projector, gradients[rows].flatten(1))
-        along = torch.einsum("rij,ri->rj", vectors, pushed)
-        gap = face.multiplier[rows, None] - values
-        step = _rows.ratio(along, gap)
-        tangent = values > -0.5 * floor[:, None] - 0.5
-        parts.append(
-            (
-                torch.where(tangent, values, -torch.inf).amax(1),
-                torch.where(tangent, values, torch.inf).amin(1),
-                torch.where(tangent, step, 0.0).norm(dim=1),
-            )
-        )
+    size = max(1, _DENSE_FLOATS // gradients.shape[1] ** 2)
+    parts = [
+        _spectrum(hessians(rows), rows, face, gradients)
+        for rows in torch.split(torch.arange(len(gradients)), size)
+    ]
     top, bottom, newton = (torch.cat(column) for column in zip(*parts, strict=True))
     return Curvature(top, bottom, torch.zeros_like(top), newton)
+
+
+def _spectrum(
+    hessians: Tensor, rows: Tensor, face: Face, gradients: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(top, bottom, newton) of a few rows."""
+    normal = face.normal[rows]
+    projector = torch.diag_embed(face.free[rows].double())
+    projector = projector - normal[:, :, None] * normal[:, None, :]
+    inner = projector @ hessians @ projector
+    # On the normal space the operator is set to -K, K = 2‖H‖: below the whole spectrum,
+    # yet of its order, so that eigenvalues keep their relative accuracy.
+    norm = torch.linalg.matrix_norm(hessians)
+    floor = torch.where(norm > 0, 2 * norm, 1.0)[:, None]
+    eye = torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
+    values, vectors = torch.linalg.eigh(inner - floor[:, :, None] * (eye - projector))
+    pushed = torch.einsum("rij,rj->ri", projector, gradients[rows])
+    along = torch.einsum("rij,ri->rj", vectors, pushed)
+    tangent = values > -0.75 * floor
+    gap = face.multiplier[rows, None] - values
+    step = torch.where(tangent, _rows.ratio(along, gap), 0.0)
+    return (
+        torch.where(tangent, values, -torch.inf).amax(1),
+        torch.where(tangent, values, torch.inf).amin(1),
+        torch.einsum("rij,rj->ri", vectors, step),
+    )
 
 
 def lanczos_curvature(
@@ -91,7 +100,7 @@ def lanczos_curvature(
         like: `[rows, *input]` float64, for the shape.
 
     Returns:
-        Ritz values with the residual bound of the top one; `newton` is NaN.
+        Ritz values with the residual bound of the top one; `newton` is None.
     """
     rows = len(like)
     shape = like.shape
@@ -99,7 +108,9 @@ def lanczos_curvature(
     ids = torch.zeros(rows, dtype=torch.int64)
     start = Draws(0, ids, ids, 3 << 20).normal(like[0].numel()).reshape(shape)
     vector = _rows.unit(face.project(start.to(like)))
-    basis, alphas, betas = [vector.flatten(1)], [], []
+    basis: list[Tensor] = [vector.flatten(1)]
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
     alive = _rows.norm(vector) > 0
     for _ in range(steps):
         image = face.project(product(basis[-1].reshape(shape))).flatten(1)
@@ -129,5 +140,5 @@ def lanczos_curvature(
         torch.where(alive, values[:, -1], -torch.inf),
         torch.where(alive, values[:, 0], torch.inf),
         error,
-        torch.full_like(error, torch.nan),
+        None,
     )

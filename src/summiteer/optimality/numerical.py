@@ -5,7 +5,7 @@ NOT_STATIONARY; else first and second order at the point reached decide.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from summiteer._ascend import ascend, residual_reference
 from summiteer._caller import undisturbed
 from summiteer._constants import Constants, network_constants
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
+from summiteer.draws import Draws
 from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
 from summiteer.objectives import ScalarLoss
 from summiteer.optimality.claims import Claims
@@ -23,13 +24,21 @@ from summiteer.optimality.curvature import (
     dense_curvature,
     lanczos_curvature,
 )
-from summiteer.optimality.verdict import Verdict
+from summiteer.optimality.decision import Measured, decide
+from summiteer.outcome import Outcome
 from summiteer.problem import Problem, Rows
 from summiteer.regions import Face
 from summiteer.starts import GivenStart
 
-#: Steps of ascent that show whether a point stays where it is: most leave at once.
-_FIRST_STEPS, _MORE_STEPS = 4, 60
+#: Steps of ascent that show whether a point stays where it is. Most leave at once; few
+#: creep, and only those far from stationary go on to the last round.
+_ROUNDS = (4, 60, 200)
+#: Residual, in units of `within`, below which second order says more than more steps.
+_CREEPING = 1e-2
+#: Largest dimension of a dense spectrum: 10 ms a row; above it 32 Hessian products.
+_DENSE_DIMENSION = 256
+#: Points around a plateau at which the objective is compared.
+_PLATEAU = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +48,17 @@ class _Examined:
     face: Face
     tangential: Tensor
     steepness: Tensor
-    curvature: Curvature
+    curvature: Curvature | None
     sign: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Climb:
+    """Where plain ascent from the points ends; all `[rows, …]`."""
+
+    reached: Tensor
+    gain: Tensor
+    stalled: Tensor
 
 
 def prove(problem: Problem, points: Tensor, within: float) -> Claims:
@@ -55,27 +73,37 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         Claims with the residual of each point, and the curvature ratio and indices
         where the ascent from it ended.
     """
-    reach = within * problem.size
-    reached, gain = _climb(problem, points, within)
-    moved = _rows.norm(reached - points)
-    rows = problem.rows()
+    rows, reach = problem.rows(), within * problem.size
     with undisturbed(problem.model):
-        left = moved > reach
-        at = _rows.choose(left, points, reached)
+        precision = problem.precision()
+        climb = _climb(problem, points, within, tolerances.stationary(precision))
+        left = _rows.norm(climb.reached - points) > reach
+        at = _rows.choose(left, points, climb.reached)
         examined = _examine(rows, at)
+        measured = _measure(rows, points, at, examined)
         reference, _ = residual_reference(rows)
         gradient = rows.evaluate(points).gradient
         residual = rows.region.residual(points, gradient, reference)
-    inside = rows.region.contains(points, slack=within)
-    verdict, reason = _decide(examined, moved, reach, inside)
+        level = _level(rows, points, reach, measured)
+    measured = replace(
+        measured,
+        left=left,
+        stalled=climb.stalled,
+        inside=rows.region.contains(points, slack=within),
+        level=level,
+        doubt=tolerances.curvature_ratio(precision),
+    )
+    verdict, reason = decide(measured, reach)
+    if precision != torch.float64:
+        inner = str(precision).removeprefix("torch.")
+        reason = [f"{text}; the model computes in {inner} inside" for text in reason]
     multiplier = examined.face.multiplier
-    ratio = torch.where(multiplier > 0, examined.curvature.top / multiplier, torch.nan)
-    ratio = torch.where(ratio.isfinite(), ratio, torch.nan)
+    ratio = torch.where(multiplier > 0, measured.top / multiplier, torch.nan)
     numbers = {
         "residual": residual,
-        "curvature_ratio": ratio,
-        "distance_estimate": moved + _newton(examined),
-        "gain": gain,
+        "curvature_ratio": torch.where(ratio.isfinite(), ratio, torch.nan),
+        "distance_estimate": measured.distance,
+        "gain": climb.gain,
     }
     return Claims.undecided(len(points)).state(
         verdict=verdict,
@@ -86,38 +114,49 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
     )
 
 
-def _climb(
-    problem: Problem, points: Tensor, within: float
-) -> tuple[Tensor, Tensor]:
+def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) -> _Climb:
     """Where plain ascent from the points ends, and what it gains.
 
     The first step is `within` radii long, so that a point next to a maximum does not
     jump to another one.
     """
     climber = ProjectedAscent(Normalised(), BacktrackingStep(first=within))
-    first = ascend(problem, climber, GivenStart(points), max_steps=_FIRST_STEPS)
-    reached, loss = first.final[0].clone(), first.losses[0].clone()
-    near = _rows.norm(reached - points) <= within * problem.size
-    going = near & (first.steps[0] == _FIRST_STEPS)
-    index = going.nonzero().flatten()
-    if len(index):
-        some = problem.take(index)
-        more = ascend(some, climber, GivenStart(reached[index]), _MORE_STEPS)
-        reached[index], loss[index] = more.final[0], more.losses[0]
-    with undisturbed(problem.model):
-        before = problem.rows().value(points).loss
-    return reached, loss - before
+    before = problem.rows().value(points).loss
+    reached, loss = points.clone(), before.clone()
+    stalled = torch.zeros_like(before, dtype=torch.bool)
+    index = torch.arange(len(points), device=points.device)
+    for steps in _ROUNDS:
+        some, start = problem.take(index), GivenStart(reached[index])
+        run = ascend(some, climber, start, max_steps=steps, tolerance=tolerance)
+        reached[index], loss[index] = run.final[0], run.losses[0]
+        ended = [outcome is Outcome.STALLED for outcome in run.outcome[0]]
+        stalled[index] = torch.tensor(ended, device=points.device)
+        near = _rows.norm(reached[index] - points[index]) <= within * some.size
+        limit = [outcome is Outcome.STEP_LIMIT for outcome in run.outcome[0]]
+        going = near & torch.tensor(limit, device=points.device)
+        if steps == _ROUNDS[1]:
+            going &= run.residual[0] > _CREEPING * within
+        index = index[going]
+        if not len(index):
+            break
+    return _Climb(reached, loss - before, stalled)
 
 
 def _examine(rows: Rows, points: Tensor) -> _Examined:
     """First and second order of F = s·f for two-layer networks (Prop. 1), else of ℓ."""
     structure, loss = recognise(rows.model), rows.objective
-    if isinstance(structure, TwoLayer) and structure.network.outputs is None:
-        if isinstance(loss, ScalarLoss):
-            return _examine_two_layer(structure.network, loss, rows, points)
+    known = isinstance(structure, TwoLayer) and structure.network.outputs is None
+    if known and isinstance(structure, TwoLayer) and isinstance(loss, ScalarLoss):
+        return _examine_two_layer(structure.network, loss, rows, points)
     gradient = rows.evaluate(points).gradient
     face = rows.region.face(points, gradient)
-    curvature = lanczos_curvature(_hessian_product(rows, points), face, points)
+    curvature: Curvature | None = None
+    try:
+        curvature = lanczos_curvature(_hessian_product(rows, points), face, points)
+    except RuntimeError as error:
+        # What autograd says of operations that have no second derivative.
+        if "derivative" not in str(error) and "differentia" not in str(error):
+            raise
     return _Examined(
         face, _rows.norm(face.project(gradient)), _rows.norm(gradient), curvature, None
     )
@@ -128,28 +167,42 @@ def _examine_two_layer(
     network: TwoLayerNetwork, loss: ScalarLoss, rows: Rows, points: Tensor
 ) -> _Examined:
     moved = rows.inputs + points
-    sign = loss.slope_sign(network(moved), rows.targets)
-    slope, bend = network.gradient(moved), network.hessian(moved)
+    sign, slope = loss.slope_sign(network(moved), rows.targets), network.gradient(moved)
     # Where u = 0 the loss is at its minimum: ∇ℓ = 0 and ∇²ℓ = φ''·∇f∇fᵀ decide.
-    outer = slope[:, :, None] * slope[:, None, :] * loss.curvature_bound
-    level = (sign == 0)[:, None, None]
-    hessian = torch.where(level, outer, sign[:, None, None] * bend)
+    level = sign == 0
+    outer = torch.where(level, loss.curvature_bound, 0.0)[:, None] * slope
     gradient = sign[:, None] * slope
     face = rows.region.face(points, gradient)
-    curvature = dense_curvature(hessian, face, gradient)
+
+    def hessians(index: Tensor) -> Tensor:
+        bend = sign[index, None, None] * network.hessian(moved[index])
+        return bend + outer[index, :, None] * slope[index, None, :]
+
+    def product(vectors: Tensor) -> Tensor:
+        bent = sign[:, None] * network.hessian_product(moved, vectors)
+        return bent + outer * _rows.dot(slope, vectors)[:, None]
+
+    if slope.shape[1] <= _DENSE_DIMENSION:
+        curvature = dense_curvature(hessians, face, gradient)
+    else:
+        curvature = lanczos_curvature(product, face, points)
     return _Examined(
         face, _rows.norm(face.project(gradient)), _rows.norm(gradient), curvature, sign
     )
 
 
 def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
-    """v ↦ ∇²ℓ·v by two backward passes; 0 where the gradient does not depend on δ."""
+    """Return v ↦ ∇²ℓ·v by two backward passes; 0 where ∇ℓ is constant."""
     moved = (rows.inputs + points).detach().requires_grad_()
     loss = rows.objective(rows.model(moved), rows.targets)
-    (gradient,) = torch.autograd.grad(loss.sum(), moved, create_graph=True)
+    gradient = None
+    if loss.requires_grad:
+        (gradient,) = torch.autograd.grad(
+            loss.sum(), moved, create_graph=True, allow_unused=True
+        )
 
     def product(vectors: Tensor) -> Tensor:
-        if not gradient.requires_grad:
+        if gradient is None or not gradient.requires_grad:
             return torch.zeros_like(vectors)
         (image,) = torch.autograd.grad(
             gradient, moved, vectors, retain_graph=True, allow_unused=True
@@ -159,70 +212,49 @@ def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
     return product
 
 
-def _newton(examined: _Examined) -> Tensor:
-    """Distance to the critical point of the quadratic model on the face.
-
-    Exact for dense spectra; γ/(μ - λ_max) bounds it for maxima where only λ_max is
-    known.
-    """
+def _measure(rows: Rows, points: Tensor, at: Tensor, examined: _Examined) -> Measured:
+    """What `decide` needs of first and second order at the points reached."""
     face, curvature = examined.face, examined.curvature
-    gap = face.multiplier - curvature.top - curvature.error
-    bound = _rows.ratio(examined.tangential, gap.abs())
-    known = torch.where(curvature.newton.isnan(), bound, curvature.newton)
-    return torch.where(face.dimension == 0, 0.0, known)
+    nothing = torch.full_like(examined.tangential, torch.nan)
+    moved = _rows.norm(at - points)
+    if curvature is None:
+        curvature = Curvature(nothing, nothing, nothing, None)
+    if curvature.newton is None:
+        # γ/(μ - λ_max) bounds the Newton step of maxima; of saddles it is no bound, but
+        # there a direction of ascent is what counts.
+        gap = face.multiplier - curvature.top - curvature.error
+        distance = moved + _rows.ratio(examined.tangential, gap.abs())
+    else:
+        step = curvature.newton.reshape(at.shape)
+        distance = _rows.norm(at + step - points).nan_to_num(torch.inf)
+    return Measured(
+        dimension=face.dimension,
+        pressure=face.pressure,
+        multiplier=face.multiplier,
+        steepness=examined.steepness,
+        top=curvature.top,
+        bottom=curvature.bottom,
+        error=curvature.error,
+        distance=torch.where(face.dimension == 0, moved, distance),
+        exact=curvature.newton is not None,
+    )
 
 
-def _decide(
-    examined: _Examined, moved: Tensor, reach: Tensor, inside: Tensor
-) -> tuple[list[Verdict], list[str]]:
-    """The verdict of each row, and why."""
-    face, curvature = examined.face, examined.curvature
-    newton, steep = _newton(examined), examined.steepness
-    bend = torch.maximum(curvature.top.abs(), curvature.bottom.abs())
-    bend = torch.where(bend.isfinite(), bend, 0.0) + face.multiplier.abs()
-    gap = face.multiplier - curvature.top
-    doubt = curvature.error + tolerances.CURVATURE_RATIO * bend
-    vertex = face.dimension == 0
-    held = face.pressure > tolerances.CURVATURE_RATIO * steep
-    pushed = face.pressure < -tolerances.CURVATURE_RATIO * steep
-    leaves = (moved > reach) | ~inside
-    leaves = leaves | (pushed & (face.pressure < -2 * reach * bend))
-    away = moved + newton > reach
-    flat = (steep == 0) & (bend == 0)
-    first_order = held | face.pressure.isinf()
-    cases = [
-        (leaves & ~inside, Verdict.NOT_STATIONARY, "it lies outside the region"),
-        (leaves, Verdict.NOT_STATIONARY, "ascent leaves the neighbourhood"),
-        (flat, Verdict.FLAT, "gradient and curvature are zero"),
-        (~first_order, Verdict.UNDECIDED, "a constraint's multiplier is near zero"),
-        (vertex, Verdict.STRICT_LOCAL_MAXIMUM, "every coordinate is held at its bound"),
-        (
-            (gap > doubt) & ~away,
-            Verdict.STRICT_LOCAL_MAXIMUM,
-            "the curvature is below the multiplier on the whole tangent space",
-        ),
-        (
-            (gap < -doubt) & ~away,
-            Verdict.SADDLE,
-            "the objective curves upwards along the region",
-        ),
-        (
-            (gap.abs() > doubt) & away,
-            Verdict.NOT_STATIONARY,
-            "the nearest critical point of the quadratic model is farther away",
-        ),
-        (
-            bend == 0,
-            Verdict.UNDECIDED,
-            "the curvature on the free coordinates is zero: piecewise linear here",
-        ),
-    ]
-    verdicts = [Verdict.UNDECIDED] * len(moved)
-    reasons = ["the curvature equals the multiplier within its error"] * len(moved)
-    for mask, verdict, reason in reversed(cases):
-        for row in mask.nonzero().flatten().tolist():
-            verdicts[row], reasons[row] = verdict, reason
-    return verdicts, reasons
+def _level(rows: Rows, points: Tensor, reach: Tensor, measured: Measured) -> Tensor:
+    """Whether the objective is the same all around a point of zero derivatives."""
+    level = measured.derivatives_vanish
+    index = level.nonzero().flatten()
+    if not len(index):
+        return level
+    some, middle = rows.take(index), points[index]
+    here, same = some.value(middle).loss, torch.ones_like(index, dtype=torch.bool)
+    names = torch.zeros_like(index).cpu()
+    for restart in range(_PLATEAU):
+        numbers = Draws(0, names, names + restart, 4 << 20).normal(middle[0].numel())
+        way = _rows.unit(numbers).reshape(middle.shape).to(middle)
+        beside = middle + _rows.expand(reach[index], way) * way
+        same &= some.value(some.region.project(beside)).loss == here
+    return level.index_copy(0, index, same)
 
 
 def _indices(rows: Rows, examined: _Examined) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,7 @@ class Region(ABC):
 
     @abstractmethod
     def project(self, points: Tensor) -> Tensor:
-        """argmin over v in the region of ‖v - point‖₂, row by row."""
+        """Return argmin over v in the region of ‖v - point‖₂, row by row."""
 
     @abstractmethod
     def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
@@ -95,11 +96,11 @@ class Region(ABC):
 
     @abstractmethod
     def linear_maximiser(self, gradients: Tensor) -> Tensor:
-        """argmax over v in the region of gᵀv (the support point), row by row."""
+        """Return argmax over v in the region of gᵀv (the support point), row by row."""
 
     @abstractmethod
     def steepest(self, gradients: Tensor) -> Tensor:
-        """argmax of gᵀv over the unit ball of the region's norm."""
+        """Return argmax of gᵀv over the unit ball of the region's norm."""
 
     @abstractmethod
     def sample(self, draws: Draws, like: Tensor) -> Tensor:
@@ -119,9 +120,7 @@ class Region(ABC):
         """Return what the residual is scaled by: ‖g‖ `[rows]`, or |g| on boxes."""
 
     @abstractmethod
-    def residual(
-        self, points: Tensor, gradients: Tensor, reference: Tensor
-    ) -> Tensor:
+    def residual(self, points: Tensor, gradients: Tensor, reference: Tensor) -> Tensor:
         """First-order residual `[rows]` (mathematics.md §3).
 
         Args:
@@ -160,13 +159,22 @@ def default_slack(points: Tensor) -> float:
 
 def bind_radius(radius: PerExample, inputs: Tensor) -> PerExample:
     """Check a radius against `inputs`; see `Region.bind`."""
-    values = torch.as_tensor(radius)
+    try:
+        # In float64: torch reads the number 0.1 as a float32, 1.5e-8 too large.
+        given = radius if isinstance(radius, Tensor) else np.asarray(radius, float)
+        values = torch.as_tensor(given, device=inputs.device)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"radius: expected a number or one per example, got {radius!r}."
+        ) from error
     if values.ndim > 1 or (values.ndim == 1 and len(values) != len(inputs)):
         raise UserError(
             f"radius: expected a number or one per example [{len(inputs)}], got shape "
             f"{list(values.shape)}."
         )
-    bad = ~((values > 0) & values.isfinite())
+    # What is positive and finite must be so in the dtype of the inputs too.
+    rounded = values.to(inputs.dtype)
+    bad = ~((rounded > 0) & rounded.isfinite())
     if bool(bad.any()):
         if values.ndim == 0:
             raise UserError(
@@ -178,7 +186,7 @@ def bind_radius(radius: PerExample, inputs: Tensor) -> PerExample:
         )
     if values.ndim == 0:
         return float(values)
-    return values.to(inputs)
+    return rounded
 
 
 def rows_of(value: PerExample, points: Tensor) -> Tensor:

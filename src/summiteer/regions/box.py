@@ -8,7 +8,7 @@ from torch import Tensor
 
 from summiteer._typing import PerExample
 from summiteer.errors import UserError
-from summiteer.regions._region import take_number
+from summiteer.regions._region import bind_radius, take_number
 from summiteer.regions.intervals import Intervals
 
 
@@ -50,7 +50,8 @@ class Box(Intervals):
                 "box: every perturbation box must be finite and contain 0 "
                 f"(lower ≤ 0 ≤ upper); not so for examples {bad}."
             )
-        return replace(self, lower=lower, upper=upper)
+        radius = None if self.radius is None else bind_radius(self.radius, inputs)
+        return replace(self, lower=lower, upper=upper, radius=radius)
 
     def take(self, index: Tensor) -> Self:
         """See `Region.take`."""

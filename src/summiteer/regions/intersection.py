@@ -19,7 +19,7 @@ from summiteer.regions.l2_ball import L2Ball, ball_face, projected_residual
 from summiteer.regions.linf_ball import LinfBall
 
 #: Truncated normal numbers spent on one uniform point before the last proposal is
-#: projected instead; about sqrt(d)/0.56 proposals of d numbers are needed (see `sample`).
+#: projected instead; about 1.8·√d proposals of d numbers are needed (see `sample`).
 _NUMBERS_PER_POINT = 2**20
 
 
@@ -27,7 +27,7 @@ def intersect(ball: Region, box: Box) -> Region:
     """Return ball ∩ box as the simplest region that is exactly it.
 
     Args:
-        ball: L2Ball, LinfBall or Box.
+        ball: L2Ball, LinfBall, Box or an Intersection.
         box: in perturbation coordinates; contains 0.
 
     Returns:
@@ -38,16 +38,43 @@ def intersect(ball: Region, box: Box) -> Region:
     """
     if isinstance(ball, L2Ball):
         return Intersection(ball, box)
-    if isinstance(ball, LinfBall | Box) and isinstance(box.lower, Tensor):
-        low, high = ball.limits(box.lower)
-        lower, upper = torch.maximum(low, box.lower), torch.minimum(
-            high, torch.as_tensor(box.upper)
-        )
-        return Box(lower, upper, radius=ball.size)
+    if isinstance(ball, Intersection):
+        within = _narrower(ball.box, box.lower, box.upper, box.radius)
+        return Intersection(ball.ball, within)
+    if isinstance(ball, Box):
+        return _narrower(box, ball.lower, ball.upper, ball.size)
+    if isinstance(ball, LinfBall):
+        radius = ball.radius
+        if isinstance(radius, Tensor) and radius.ndim:
+            if not isinstance(box.lower, Tensor) or box.lower.shape[:1] != radius.shape:
+                raise UserError(
+                    "box: with one radius per example the box needs one row per "
+                    "example too; bind both to the inputs first."
+                )
+            radius = _rows.expand(radius, box.lower)
+        return _narrower(box, -radius, radius, ball.radius)
     raise UserError(
         f"box: {type(ball).__name__} ∩ box has no exact projection; use box=None, or "
         "L2Ball or LinfBall."
     )
+
+
+def _narrower(
+    box: Box, lower: PerExample, upper: PerExample, radius: PerExample | None
+) -> Box:
+    """Box ∩ [lower, upper]."""
+    high = _larger(-box.upper, -upper)
+    return Box(_larger(box.lower, lower), -high, radius=radius)
+
+
+def _larger(left: PerExample, right: PerExample) -> PerExample:
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return torch.maximum(left, right.to(left))
+    if isinstance(left, Tensor):
+        return left.clamp(min=float(right))
+    if isinstance(right, Tensor):
+        return right.clamp(min=left)
+    return max(left, right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +124,7 @@ class Intersection(Region):
         if not bool(outside.any()):
             return clipped
         rows = outside.nonzero().flatten()
-        inner = self.take(rows)
-        return clipped.index_copy(0, rows, inner._scaled_clip(points[rows]))
+        return clipped.index_copy(0, rows, self._scaled_clip(points, rows))
 
     def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
         """See `Region.contains`."""
@@ -116,34 +142,40 @@ class Intersection(Region):
         if not bool(long.any()):
             return corner
         rows = long.nonzero().flatten()
-        scaled = self.take(rows)._scaled_clip(_rows.unit(gradients[rows]))
-        return corner.index_copy(0, rows, scaled)
+        return corner.index_copy(0, rows, self._scaled_clip(gradients, rows))
 
-    def _scaled_clip(self, vectors: Tensor) -> Tensor:
-        """clip(t·v, l, h) with t ≥ 0 such that its norm is ε; the corner must be longer.
+    def _scaled_clip(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """clip(t·v, l, h), t ≥ 0 such that its norm is ε; the corner must be longer.
 
         In s = t², ‖clip(√s·v)‖² is concave, increasing and piecewise linear, so
         Newton's method from the left ends at the exact root after finitely many
-        steps: each solves ε² = Σ_held limit² + s·Σ_free v².
+        steps: each solves ε² = Σ_held limit² + s·Σ_free v², and a coordinate once held
+        stays so.
         """
-        lower, upper = self.box.limits(vectors)
-        limit = torch.where(vectors > 0, upper, lower)
-        target = rows_of(self.size, vectors) ** 2
-        # |v| ≤ |limit|/t without dividing by zeros.
-        size, room = vectors.abs(), limit.abs()
-        scale = rows_of(self.size, vectors) / _rows.norm(vectors)
+        lower, upper = (x.expand(vectors.shape)[rows] for x in self.box.limits(vectors))
+        radius = rows_of(self.size, vectors)[rows]
+        vectors = vectors[rows]
+        room = torch.where(vectors > 0, upper, -lower)
+        size, held = _rows.unit(vectors).abs_(), torch.zeros_like(vectors)
+        reach = torch.empty_like(vectors)
+        rest = radius
         for _ in range(vectors[0].numel() + 1):
-            free = size * _rows.expand(scale, size) <= room
-            moving = _rows.norm(vectors * free) ** 2
-            held = _rows.norm(limit * ~free) ** 2
-            rest = ((target - held) / moving).clamp(min=0).sqrt()
-            longer = torch.where(moving > 0, torch.maximum(rest, scale), scale)
-            # Rounding can leave a last bit moving for ever: stop when no row gains one.
-            done = longer <= scale * (1 + 2 * torch.finfo(scale.dtype).eps)
-            scale = longer
-            if bool(done.all()):
+            moving = _rows.norm(size)
+            if not float(moving.min()) > tolerances.TINY_NORM:
+                # t would overflow; what is held is never looked at again.
+                size = _rows.unit(size)
+                moving = torch.where(moving > 0, 1.0, moving)
+            scale = torch.where(moving > 0, rest / moving, 0.0)
+            torch.mul(size, _rows.expand(scale, size), out=reach)
+            beyond = reach > room
+            # NaN compares false and ends the search.
+            if not bool(beyond.any()):
                 break
-        return torch.clamp(vectors * _rows.expand(scale, vectors), lower, upper)
+            size.masked_fill_(beyond, 0.0)
+            held = torch.where(beyond, room, held)
+            spent = _rows.norm(held) / radius
+            rest = radius * ((1 - spent) * (1 + spent)).clamp(min=0).sqrt()
+        return reach.add_(held).copysign_(vectors)
 
     def steepest(self, gradients: Tensor) -> Tensor:
         """g/‖g‖; 0 where g = 0."""
@@ -162,6 +194,9 @@ class Intersection(Region):
         lower, upper = (limit.cpu().double() for limit in self.box.limits(like))
         low, high = (x.expand(like.shape).flatten(1).numpy() for x in (lower, upper))
         radius = rows_of(self.size, like).cpu().double().numpy()
+        # Limits beyond the ball never bind, and their squares may overflow.
+        low = np.maximum(low, -radius[:, None])
+        high = np.minimum(high, radius[:, None])
         rate = _tilt(low, high, radius)
         points = np.zeros_like(low)
         waiting = np.arange(len(low))
@@ -198,9 +233,7 @@ class Intersection(Region):
         """‖g‖ `[rows]`."""
         return _rows.norm(gradients)
 
-    def residual(
-        self, points: Tensor, gradients: Tensor, reference: Tensor
-    ) -> Tensor:
+    def residual(self, points: Tensor, gradients: Tensor, reference: Tensor) -> Tensor:
         """‖Π(δ + τg) - δ‖/ε with the exact projection on ball ∩ box."""
         return projected_residual(self, self.size, points, gradients, reference)
 
@@ -233,5 +266,7 @@ def _truncated_normal(
     with np.errstate(divide="ignore", invalid="ignore"):
         normal = ndtri(left + uniform * (right - left)) / root
     flat = low + uniform * (high - low)
-    narrow = (high - low) * root < 1e-6  # inversion loses its digits; the density is flat
-    return np.clip(np.where(narrow, flat, normal), low, high)
+    # There inversion loses its digits, and the density is flat to 1e-12.
+    narrow = (high - low) * root < 1e-6
+    numbers: np.ndarray = np.clip(np.where(narrow, flat, normal), low, high)
+    return numbers

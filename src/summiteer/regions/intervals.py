@@ -31,7 +31,7 @@ class Intervals(Region):
         return inside.flatten(1).all(1)
 
     def linear_maximiser(self, gradients: Tensor) -> Tensor:
-        """h where g > 0, l where g < 0, the point nearest to 0 where g = 0."""
+        """Return h where g > 0, l where g < 0, the point nearest to 0 where g = 0."""
         lower, upper = self.limits(gradients)
         nearest = torch.zeros_like(gradients).clamp(lower, upper)
         vertex = torch.where(gradients > 0, upper, lower)
@@ -42,9 +42,11 @@ class Intervals(Region):
         return gradients.sign()
 
     def sample(self, draws: Draws, like: Tensor) -> Tensor:
-        """l + (h - l)·U, coordinate by coordinate."""
+        """Return l + (h - l)·U, coordinate by coordinate."""
         lower, upper = self.limits(like)
-        share = draws.uniform(like[0].numel()).reshape(like.shape).to(like.device)
+        share = (
+            draws.uniform(like.shape[1:].numel()).reshape(like.shape).to(like.device)
+        )
         low, high = lower.double(), upper.double()
         return self.project((low + (high - low) * share).to(like))
 
@@ -64,19 +66,30 @@ class Intervals(Region):
         """|g| `[rows, *input]`."""
         return gradients.abs()
 
-    def residual(
-        self, points: Tensor, gradients: Tensor, reference: Tensor
-    ) -> Tensor:
-        """G / Σ(h_i - l_i)·r_i with the Frank-Wolfe gap G = Σ max(g_i l_i, g_i h_i) - gᵀδ.
+    def residual(self, points: Tensor, gradients: Tensor, reference: Tensor) -> Tensor:
+        """G / Σ(h_i - l_i)·r_i, Frank-Wolfe gap G = Σ max(g_i l_i, g_i h_i) - gᵀδ.
 
         Each summand is formed as |g_i|·(distance to the better limit): nothing cancels.
         """
         lower, upper = self.limits(points)
-        distance = torch.where(gradients > 0, upper - points, points - lower)
+        distance = torch.where(gradients > 0, upper - points, points - lower).abs_()
         size = gradients.abs()
-        gap = (size * distance).flatten(1).sum(1)
-        scale = torch.maximum(reference, size) * (upper - lower)
-        return _rows.ratio(gap, scale.flatten(1).sum(1))
+        reference = torch.maximum(reference, size)
+        width = upper - lower
+        gap, scale = _row_dot(size, distance), _row_dot(reference, width)
+        if _rows.ordinary(scale):
+            return gap / scale
+        # The products over- or underflow; in units of the largest gradient they do not.
+        largest = reference.flatten(1).amax(1)
+        unit = _rows.expand(torch.where(largest == 0, 1.0, largest), size)
+        gap = _row_dot(size / unit, distance)
+        scale = _row_dot(reference / unit, width)
+        # Against an infinite reference every point would look stationary.
+        return torch.where(largest.isfinite(), _rows.ratio(gap, scale), torch.nan)
+
+
+def _row_dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).flatten(1).sum(1)
 
 
 def held_by_limits(
@@ -93,7 +106,7 @@ def held_by_limits(
 
     Returns:
         (held, outward): bool, and s_i·g_i with s_i = +1 at h_i, -1 at l_i; +inf where
-        the coordinate is free or cannot move at all (l_i = h_i).
+        the coordinate is free or cannot leave the `room` at its limits (l_i ≈ h_i).
     """
     at_upper, at_lower = points >= upper - room, points <= lower + room
     outward = torch.where(at_upper, gradients, -gradients)

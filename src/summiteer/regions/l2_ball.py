@@ -45,8 +45,15 @@ class L2Ball(Region):
 
     def project(self, points: Tensor) -> Tensor:
         """Π(v) = v · min(1, ε/‖v‖)."""
-        scale = (self.radius / _rows.norm(points)).clamp(max=1.0)
-        return points * _rows.expand(scale, points)
+        norms = _rows.norm(points)
+        scale = (self.radius / norms).clamp(max=1.0)
+        projected = points * _rows.expand(scale, points)
+        if not scale.numel() or float(scale.min()) > tolerances.TINY_NORM:
+            return projected
+        # ε/‖v‖ or ‖v‖ itself is not a normal number.
+        rows = (~(scale > tolerances.TINY_NORM)).nonzero().flatten()
+        support = self.take(rows).linear_maximiser(points[rows])
+        return projected.index_copy(0, rows, support)
 
     def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
         """See `Region.contains`."""
@@ -64,7 +71,7 @@ class L2Ball(Region):
 
     def sample(self, draws: Draws, like: Tensor) -> Tensor:
         """ε·U^(1/d)·z/‖z‖ with z standard normal and U uniform."""
-        flat = draws.normal(like[0].numel())
+        flat = draws.normal(like.shape[1:].numel())
         length = draws.on(draws.stream + 1).uniform(1)[:, 0] ** (1.0 / flat.shape[1])
         length = length * rows_of(self.radius, like).cpu().double()
         points = _rows.unit(flat) * length[:, None]
@@ -79,9 +86,7 @@ class L2Ball(Region):
         """‖g‖ `[rows]`."""
         return _rows.norm(gradients)
 
-    def residual(
-        self, points: Tensor, gradients: Tensor, reference: Tensor
-    ) -> Tensor:
+    def residual(self, points: Tensor, gradients: Tensor, reference: Tensor) -> Tensor:
         """‖Π(δ + τg) - δ‖/ε with τ = ε/max(‖g‖, reference)."""
         return projected_residual(self, self.radius, points, gradients, reference)
 
@@ -121,19 +126,22 @@ def projected_residual(
     Returns:
         `[rows]`.
     """
-    largest = torch.maximum(reference, _rows.norm(gradients))
-    if gradients.dtype != torch.float64 and bool((largest < tolerances.TINY_NORM).any()):
-        # ε/g_ref overflows in float32 for the gradients of a saturated loss.
-        return projected_residual(
-            region,
-            radius.double() if isinstance(radius, Tensor) else radius,
-            points.double(),
-            gradients.double(),
-            reference.double(),
-        ).to(points.dtype)
-    step = torch.where(largest > 0, radius / largest, 0.0)
-    moved = torch.addcmul(points, _rows.expand(step, points), gradients)
+    share = relative_gradient(gradients, reference)
+    step = _rows.expand(rows_of(radius, points), points)
+    moved = torch.addcmul(points, step, share)
     return _rows.norm(region.project(moved).sub_(points)) / radius
+
+
+def relative_gradient(gradients: Tensor, reference: Tensor) -> Tensor:
+    """g/g_ref, at most 1 long whatever the scale of g; 0/0 is 0.
+
+    NaN where g_ref is not finite: against it every gradient would look like zero, and
+    every point stationary.
+    """
+    largest = torch.maximum(reference, _rows.norm(gradients))
+    largest = torch.where(largest == 0, 1.0, largest)
+    largest = largest.masked_fill(largest == torch.inf, torch.nan)
+    return gradients / _rows.expand(largest, gradients)
 
 
 def ball_face(

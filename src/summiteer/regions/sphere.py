@@ -17,6 +17,7 @@ from summiteer.regions._region import (
     rows_of,
     take_number,
 )
+from summiteer.regions.l2_ball import relative_gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,12 @@ class Sphere(Region):
     def project(self, points: Tensor) -> Tensor:
         """ε·v/‖v‖, a nearest point; v = 0 goes to ε·(1, …, 1)/√d, as near as any."""
         radius = _rows.expand(rows_of(self.radius, points), points)
-        zero = _rows.expand(_rows.norm(points) == 0, points)
-        return _rows.unit(torch.where(zero, 1.0, points)) * radius
+        norms = _rows.norm(points)
+        zero = norms == 0
+        if bool(zero.any()):
+            points = torch.where(_rows.expand(zero, points), 1.0, points)
+            norms = torch.where(zero, points[0].numel() ** 0.5, norms)
+        return _rows.unit(points, norms) * radius
 
     def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
         """See `Region.contains`."""
@@ -66,7 +71,7 @@ class Sphere(Region):
     def sample(self, draws: Draws, like: Tensor) -> Tensor:
         """ε·z/‖z‖ with z standard normal: uniform by surface area."""
         radius = rows_of(self.radius, like).cpu().double()
-        flat = _rows.unit(draws.normal(like[0].numel())) * radius[:, None]
+        flat = _rows.unit(draws.normal(like.shape[1:].numel())) * radius[:, None]
         return flat.reshape(like.shape).to(like)
 
     def face(self, points: Tensor, gradients: Tensor) -> Face:
@@ -84,17 +89,13 @@ class Sphere(Region):
         """‖g‖ `[rows]`."""
         return _rows.norm(gradients)
 
-    def residual(
-        self, points: Tensor, gradients: Tensor, reference: Tensor
-    ) -> Tensor:
+    def residual(self, points: Tensor, gradients: Tensor, reference: Tensor) -> Tensor:
         """γ/g_ref, γ the tangential gradient: zero exactly at critical points of F|_S.
 
         The ball's formula would single out the outward normal; on the sphere both
         signs of the multiplier are critical.
         """
         normal = _rows.unit(points)
-        along = _rows.expand(_rows.dot(gradients, normal), gradients)
-        tangential = _rows.norm(gradients - along * normal)
-        return _rows.ratio(
-            tangential, torch.maximum(reference, _rows.norm(gradients))
-        )
+        share = relative_gradient(gradients, reference)
+        along = _rows.expand(_rows.dot(share, normal), share)
+        return _rows.norm(share - along * normal)

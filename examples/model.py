@@ -1,0 +1,8 @@
+"""A model to attack: any function without arguments that returns an nn.Module."""
+
+from summiteer.networks.reference import digits_mlp
+
+
+def build():
+    """A 64-64-10 ReLU network trained on 8x8 digits in about a second."""
+    return digits_mlp()

@@ -1,0 +1,5 @@
+"""`python -m summiteer`."""
+
+from summiteer.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What people see: plain summaries -> tables and figures -> terminal or one page."""

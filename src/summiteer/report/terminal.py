@@ -1,0 +1,189 @@
+"""Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from summiteer.optimality import Verdict
+from summiteer.outcome import Outcome
+from summiteer.studies.scale import CONTROL_TOLERANCE, ScaleSummary
+
+_WIDTH = 80
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # In a pipe the width is not the reader's: keep to what a terminal shows.
+    return Console(highlight=False, width=min(console.width, 100) or _WIDTH)
+
+
+def print_attack(result: Mapping[str, Any], directory: str) -> None:
+    """Print what an attack found and what it is worth.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+    """
+    console = _console()
+    region, examples = result["region"], result["examples"]
+    box = region["box"]
+    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
+    console.print(
+        f"{examples} examples, {region['norm']} radius {_radius(region['radius'])}"
+        f"{limits}, {result['objective']}, seed {result['seed']}"
+    )
+    console.print()
+    _print_accuracy(console, result)
+    console.print()
+    _print_shares(console, result)
+    console.print()
+    _print_verdicts(console, result)
+    _print_more(console, result)
+    for finding in result["findings"]:
+        console.print(Text(f"! {finding['text']}", style="yellow"))
+    console.print()
+    console.print(
+        f"{result['gradient_evaluations']} gradient evaluations, "
+        f"{result['seconds']:.1f} s; perturbations and verdicts per example in"
+    )
+    console.print(f"{directory}/  (result.json, arrays/*.safetensors)", soft_wrap=True)
+
+
+def _radius(radius: Any) -> str:
+    if isinstance(radius, list):
+        return f"{min(radius):g} … {max(radius):g}"
+    return f"{radius:g}"
+
+
+def _print_accuracy(console: Console, result: Mapping[str, Any]) -> None:
+    loss = result["loss"]
+    if result["clean_accuracy"] is not None:
+        console.print(f"clean accuracy   {_percent(result['clean_accuracy'])}")
+        console.print(
+            f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found by "
+            "attack, not proved"
+        )
+    console.print(
+        f"mean loss        {_number(loss['clean_mean'])} clean, "
+        f"{_number(loss['attacked_mean'])} attacked"
+    )
+    within = result["within_tolerance"]
+    if within:
+        console.print(
+            f"within {within['tolerance']:g}: {_percent(within['clean'])} clean, "
+            f"{_percent(within['attacked'])} attacked"
+        )
+
+
+def _print_shares(console: Console, result: Mapping[str, Any]) -> None:
+    """The shares over all and over survivors."""
+    survivors = result["survivors"]
+    everyone, left = result["shares"], survivors["shares"] or {}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("share of examples whose strongest point is")
+    table.add_column(f"all {result['examples']}", justify="right")
+    if survivors["examples"] is not None:
+        table.add_column(f"{survivors['examples']} survivors", justify="right")
+    texts = {
+        "stationary": "stationary (first order)",
+        "maximum": "within reach of a local maximum",
+        "proved": "  of these proved",
+        "undecided": "undecided",
+    }
+    for key, text in texts.items():
+        row = [text, _percent(everyone.get(key))]
+        if survivors["examples"] is not None:
+            row.append(_percent(left.get(key)))
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_verdicts(console: Console, result: Mapping[str, Any]) -> None:
+    for name, known in result["verdicts"].items():
+        count = sum(known.values())
+        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+        console.print(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+    for name, count in result["outcomes"].items():
+        if name != Outcome.STATIONARY.name:
+            console.print(f"{count:6d} stopped as {name}: {Outcome[name].value}")
+
+
+def _print_more(console: Console, result: Mapping[str, Any]) -> None:
+    more, survivors = result["more_steps"], result["survivors"]["examples"]
+    if not more or not survivors:
+        return
+    console.print()
+    style = "yellow" if more["flipped"] else ""
+    text = f"{more['steps']} more steps flip {more['flipped']} of {survivors} survivors"
+    console.print(Text(text, style=style))
+
+
+def print_scale(summary: ScaleSummary, directory: str) -> None:
+    """Print the input-scale table.
+
+    Args:
+        summary: of the study.
+        directory: of the run.
+    """
+    console = _console()
+    protocol = summary.protocol
+    runs = summary.rows[0].runs
+    console.print(
+        "What the input scale c does to the inner maximisation (quadratic loss, "
+        f"digits,\ntwo-layer networks of width {protocol['width']} at random "
+        f"initialisation, ratio {protocol['ratio']:g};\n{runs} runs per line: "
+        f"{len(protocol['seeds'])} networks × {protocol['examples']} images × "
+        f"{protocol['restarts']} starts; medians)"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("σ", "c", "maxima", "95 %", "steps", "κ", "global", "unique", "q"):
+        table.add_column(name, justify="left" if name == "σ" else "right")
+    table.add_column("maxima/\nimage", justify="right")
+    table.add_column("loss\nspread", justify="right")
+    for row in summary.rows:
+        table.add_row(
+            row.activation,
+            f"{row.scale:g}",
+            _percent(row.maxima),
+            f"{100 * row.low:.0f}–{100 * row.high:.0f}",
+            f"{row.steps:.0f}",
+            _number(row.kappa),
+            _number(row.index_global),
+            _number(row.index_unique),
+            "∞" if row.index_a_priori is None else _number(row.index_a_priori),
+            f"{row.distinct:.2f}",
+            _spread(row.spread),
+        )
+    console.print(table)
+    flat = summary.control_drift <= CONTROL_TOLERANCE
+    console.print(
+        f"\ncontrol (t²/2, homogeneous): κ and indices move by {summary.control_drift:.1e}"
+        f" over all c\n  at the same network, image and sign of u ({summary.control_pairs}"
+        f" compared): {'flat, as it must be' if flat else 'NOT FLAT: a bug'}"
+    )
+    console.print(
+        "maxima: runs that end in a local maximum (numerical). κ: curvature over "
+        "multiplier;\nglobal, unique, q: indices below 1 mean one maximum, and which; "
+        "all small: regular."
+    )
+    console.print(f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}"
+
+
+def _spread(value: float | None) -> str:
+    if value is None:
+        return "–"
+    # Below what float64 runs to the residual can tell apart.
+    return "0" if value < 1e-10 else f"{value:.1e}"

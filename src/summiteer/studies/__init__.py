@@ -1,0 +1,1 @@
+"""Studies: frozen cells, their results in a store, and what they say."""

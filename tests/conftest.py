@@ -1,0 +1,94 @@
+"""Every test runs on one torch thread and leaves the global random state alone."""
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+    import sys
+
+    from summiteer import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["summiteer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        code = stop.value.code
+        captured = capsys.readouterr()
+        return int(code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    """A file with model factories of every kind that the tests need."""
+    path = tmp_path / "models.py"
+    path.write_text(MODELS)
+    return path
+
+
+MODELS = '''
+import torch
+from torch import nn
+
+
+def _seeded(*layers):
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(*layers)
+    for weight in model.parameters():
+        with torch.no_grad():
+            weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+    return model
+
+
+def classifier():
+    return _seeded(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).eval()
+
+
+def narrow():
+    return _seeded(nn.Linear(64, 3)).eval()
+
+
+def wrong_width():
+    return _seeded(nn.Linear(32, 10)).eval()
+
+
+def regression():
+    return _seeded(nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 1)).eval()
+
+
+def dropping():
+    return _seeded(nn.Linear(64, 10), nn.Dropout(0.5)).train()
+
+
+class Random(nn.Module):
+    def forward(self, inputs):
+        return inputs[:, :10] + torch.rand(len(inputs), 10)
+
+
+class Masked(nn.Module):
+    def forward(self, inputs):
+        return torch.round(inputs[:, :10]) + 0 * inputs.sum()
+
+
+class Disconnected(nn.Module):
+    def forward(self, inputs):
+        return inputs.detach()[:, :10]
+
+
+class Broken(nn.Module):
+    def forward(self, inputs):
+        return torch.sqrt(inputs[:, :10] - 0.5)
+
+
+def fails():
+    raise RuntimeError("no such weights")
+
+
+number = 3
+'''

@@ -1,0 +1,129 @@
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import summiteer as sm
+from summiteer._attack import default_objective
+from summiteer.data import load_data
+from summiteer.networks.reference import digits_mlp
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_data("digits")
+    return digits_mlp(), data.inputs[:60].float(), data.targets[:60]
+
+
+def test_attack_reports_what_it_found(digits):
+    model, inputs, targets = digits
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attack = sm.attack(model, inputs, targets, region=sm.L2Ball(0.6))
+    assert attack.clean_accuracy is not None
+    assert 0 < attack.robust_accuracy < attack.clean_accuracy
+    with torch.no_grad():
+        moved = inputs + attack.perturbations.float()
+        correct = model(moved).argmax(1) == targets
+    assert float(correct.float().mean()) == pytest.approx(attack.robust_accuracy)
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
+    assert float(attack.perturbations.norm(dim=1).max()) <= 0.6 * (1 + 1e-6)  # float32
+    result = attack.result
+    assert sum(result["outcomes"].values()) == 60
+    assert sum(sum(known.values()) for known in result["verdicts"].values()) == 60
+    assert result["survivors"]["examples"] == round(60 * attack.robust_accuracy)
+    assert result["proved_robust_accuracy"] is None
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_blocks_change_no_start_and_no_verdict(digits):
+    model, inputs, targets = digits
+    # float64, so that a matrix product's blocking cannot tip a run over.
+    model64 = nn.Sequential(*model)
+    model64.load_state_dict(model.state_dict())
+    model64 = model64.double()
+    try:
+        whole = sm.attack(
+            model64, inputs.double(), targets, region=sm.L2Ball(0.3), block_size=60
+        )
+        parts = sm.attack(
+            model64, inputs.double(), targets, region=sm.L2Ball(0.3), block_size=7
+        )
+    finally:
+        model.float()
+    assert whole.result["verdicts"] == parts.result["verdicts"]
+    assert torch.equal(whole.arrays["survived"], parts.arrays["survived"])
+    # 100 steps amplify the last bit; the loss at the end is still the same.
+    gap = (whole.arrays["losses"] - parts.arrays["losses"]).abs()
+    assert float(gap.max()) < 1e-6
+
+
+def test_more_steps_expose_an_attack_that_has_not_converged(digits):
+    model, inputs, targets = digits
+    lazy = sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(0.002))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        attack = sm.attack(
+            model, inputs, targets, region=sm.L2Ball(0.6), adversary=lazy
+        )
+    assert attack.result["more_steps"]["flipped"] > 0
+    codes = [finding["code"] for finding in attack.result["findings"]]
+    assert "NOT_CONVERGED" in codes
+    assert attack.result["shares"]["stationary"] < 0.5
+
+
+class _Masked(nn.Module):
+    def forward(self, inputs):
+        return torch.round(inputs[:, :10])
+
+
+def test_masked_gradients_are_named(digits):
+    _, inputs, targets = digits
+    with pytest.warns(sm.SummiteerWarning, match="gradient masking"):
+        attack = sm.attack(_Masked(), inputs, targets, region=sm.L2Ball(0.6))
+    assert attack.result["outcomes"] == {"ZERO_GRADIENT": 60}
+    assert attack.result["findings"][0]["examples"] == list(range(60))
+
+
+def test_regression_has_losses_but_no_accuracy():
+    data = load_data("diabetes")
+    inputs, targets = data.inputs[:40], data.targets[:40]
+    network = sm.TwoLayerNetwork.random(10, 32, "tanh", weight_std=3.0)
+    attack = sm.attack(network, inputs, targets, region=sm.L2Ball(0.05), box=None)
+    result = attack.result
+    assert result["objective"] == "Quadratic"
+    assert attack.robust_accuracy is None
+    assert result["more_steps"] is None
+    assert result["loss"]["attacked_mean"] > result["loss"]["clean_mean"]
+    assert result["shares"]["maximum"] > 0.9
+
+
+def test_signs_are_attacked_with_the_logistic_loss():
+    data = load_data("breast-cancer")
+    inputs = data.inputs[:50]
+    targets = 2.0 * data.targets[:50].double() - 1
+    network = sm.TwoLayerNetwork.random(30, 32, "softplus")
+    attack = sm.attack(network, inputs, targets, region=sm.LinfBall(0.05))
+    assert attack.result["objective"] == "Logistic"
+    assert attack.robust_accuracy is not None
+
+
+def test_default_objective_by_outputs_and_targets():
+    several, one = torch.zeros(3, 4), torch.zeros(3)
+    labels, signs = torch.tensor([0, 1, 2]), torch.tensor([1.0, -1.0, 1.0])
+    assert default_objective(several, labels) == sm.CrossEntropy()
+    assert default_objective(one, signs) == sm.Logistic()
+    assert default_objective(one[:, None], signs) == sm.Logistic()
+    assert default_objective(one, torch.tensor([0.5, 1.0, 2.0])) == sm.Quadratic()
+    with pytest.raises(sm.UserError, match="one output, so integer labels"):
+        default_objective(one, labels)
+    with pytest.raises(sm.UserError, match=r"2\*targets - 1"):
+        default_objective(one, torch.tensor([0.0, 1.0, 1.0]))
+
+
+def test_unknown_effort_is_refused(digits):
+    model, inputs, targets = digits
+    with pytest.raises(sm.UserError, match="effort: expected one of"):
+        sm.attack(model, inputs, targets, region=sm.L2Ball(1.0), effort="lots")

@@ -1,0 +1,246 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import summiteer
+from summiteer.store import Store
+
+DIGITS = ("digits", "--norm", "l2", "--radius", "0.3", "--limit", "40")
+
+
+def shell(*arguments, **options):
+    """The real command in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "summiteer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+def test_help_and_version():
+    done = shell("--version")
+    assert (done.returncode, done.stdout) == (0, f"summiteer {summiteer.__version__}\n")
+    assert "attack" in shell("--help").stdout
+    assert shell("attack").returncode == 2  # usage
+    assert shell("no-such-command").returncode == 2
+
+
+def test_help_does_not_import_torch():
+    code = "import sys, summiteer.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_attack_in_a_pipe_prints_plain_text_and_writes_the_run(tmp_path, model_file):
+    out = tmp_path / "run"
+    done = shell("attack", f"{model_file}:classifier", *DIGITS, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 100
+    assert "robust accuracy" in done.stdout
+    assert "more steps flip" in done.stdout
+    assert str(out) in done.stdout
+    result = json.loads((out / "result.json").read_text())
+    assert result["examples"] == 40
+    with Store.read(out) as store:
+        assert store.run == result["run"]
+
+
+def test_json_is_one_document_and_the_same_when_resumed(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:classifier", *DIGITS, "--block-size", 16)
+    arguments += ("--out", tmp_path / "run", "--json")
+    code, first, _ = run_cli(*arguments)
+    assert code == 0
+    result = json.loads(first)
+    for key in ("schema", "run", "region", "survivors", "more_steps", "findings"):
+        assert key in result
+    before = (tmp_path / "run" / "store.sqlite").stat().st_mtime_ns
+    code, again, _ = run_cli(*arguments)
+    assert (code, again) == (0, first)
+    with Store.read(tmp_path / "run") as store:
+        assert len(store.finished()) == 3
+    assert before  # nothing was computed again: the seconds in `again` are the same
+
+
+def test_another_run_in_the_same_directory_is_refused(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:classifier", *DIGITS, "--out", tmp_path / "r")
+    assert run_cli(*arguments)[0] == 0
+    code, _, error = run_cli(*arguments, "--seed", 1)
+    assert code == 1
+    assert "another" in error
+
+
+def test_killed_and_resumed_gives_the_bytes_of_an_undisturbed_run(tmp_path, model_file):
+    arguments = ("attack", f"{model_file}:classifier", "digits", "--norm", "l2")
+    arguments += ("--radius", 0.3, "--limit", 120, "--block-size", 8)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert shell(*arguments, "--out", whole).returncode == 0
+    command = [sys.executable, "-m", "summiteer", *map(str, arguments)]
+    for files in (1, 4, 9):
+        process = subprocess.Popen(
+            [*command, "--out", str(broken)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list(broken.glob("arrays/*.safetensors"))) >= files:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.005)
+        process.wait()
+    assert shell(*arguments, "--out", broken).returncode == 0
+    names = sorted(path.name for path in whole.glob("arrays/*"))
+    assert len(names) == 15
+    for name in names:
+        same = (whole / "arrays" / name).read_bytes()
+        assert (broken / "arrays" / name).read_bytes() == same
+    results = [json.loads((d / "result.json").read_text()) for d in (whole, broken)]
+    for result in results:
+        result.pop("seconds")
+    assert results[0] == results[1]
+
+
+def test_require_decides_the_exit_code(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:classifier", *DIGITS, "--out", tmp_path / "r")
+    assert run_cli(*arguments, "--require", "undecided=0")[0] == 0
+    code, _, error = run_cli(*arguments, "--require", "proved=0.95")
+    assert code == 3
+    assert "proved is 0, required 0.95" in error
+    code, _, error = run_cli(*arguments, "--require", "wisdom=1")
+    assert code == 1
+    assert "--require: expected KEY=SHARE" in error
+
+
+@pytest.fixture
+def data_file(tmp_path):
+    def write(name="data.npz", **changes):
+        rng = np.random.default_rng(0)
+        arrays = {"inputs": rng.random((6, 64)), "targets": np.arange(6)} | changes
+        np.savez(tmp_path / name, **arrays)
+        return tmp_path / name
+
+    return write
+
+
+def test_bad_examples_are_listed_or_skipped(tmp_path, model_file, data_file, run_cli):
+    inputs = np.random.default_rng(0).random((6, 64))
+    inputs[1, 3], inputs[4, 0] = np.nan, np.inf
+    data = data_file(inputs=inputs)
+    arguments = ("attack", f"{model_file}:classifier", data, "--radius", 0.1)
+    arguments += ("--out", tmp_path / "run")
+    code, _, error = run_cli(*arguments)
+    assert code == 1
+    assert "[1, 4]" in error
+    assert "--skip-bad" in error
+    assert not (tmp_path / "run").exists()
+    code, out, _ = run_cli(*arguments, "--skip-bad")
+    assert code == 0
+    assert "skipped 2 examples" in out
+
+
+BAD = [
+    (("classifier", "digits", "--radius", "0"), "--radius: expected a positive"),
+    (("classifier", "digits", "--radius", "-1"), "--radius: expected a positive"),
+    (("classifier", "digits", "--radius", "inf"), "--radius: expected a positive"),
+    (("classifier", "digits", "--radius", "nan"), "--radius: expected a positive"),
+    (("classifier", "digits", "--radius", "1", "--norm", "l3"), "one of l2, linf"),
+    (("classifier", "digits", "--radius", "1", "--box", "1,0"), "lo < hi"),
+    (("classifier", "digits", "--radius", "1", "--box", "x"), "LO,HI or none"),
+    (("classifier", "digits", "--radius", "1", "--box", "0,0.5"), "outside the box"),
+    (("classifier", "digits", "--radius", "1", "--steps", "-1"), "--steps"),
+    (("classifier", "digits", "--radius", "1", "--seed", "-1"), "seed"),
+    (("classifier", "digits", "--radius", "1", "--within", "2"), "within"),
+    (("classifier", "digits", "--radius", "1", "--effort", "max"), "standard"),
+    (("classifier", "digits", "--radius", "1", "--until", "bored"), "misclassified"),
+    (("classifier", "digits", "--radius", "1", "--objective", "dlr"), "margin"),
+    (("classifier", "nowhere.npz", "--radius", "1"), "does not exist"),
+    (("wrong_width", "digits", "--radius", "1"), "forward pass on inputs of shape"),
+    (("narrow", "digits", "--radius", "1"), "labels must lie in 0 … 2"),
+    (("classifier", "diabetes", "--radius", "1"), "forward pass"),
+    (("fails", "digits", "--radius", "1"), "no such weights"),
+    (("classifier", "digits", "--radius", "1", "--objective", "logistic"), "one output"),
+    (("classifier", "digits", "--radius", "1", "--objective", "quadratic"), "float"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), BAD, ids=lambda value: str(value)[:60])
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    arguments, text, tmp_path, model_file, run_cli
+):
+    factory, *rest = arguments
+    out = tmp_path / "run"
+    code, printed, error = run_cli("attack", f"{model_file}:{factory}", *rest, "--out", out)
+    assert code == 1
+    assert text in error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert printed == ""
+    assert not (out / "result.json").exists()
+    assert not (out / "arrays").exists()
+
+
+def test_out_of_range_and_unwritable_places(tmp_path, model_file, data_file, run_cli):
+    model = f"{model_file}:classifier"
+    code, _, error = run_cli(
+        "attack", model, data_file(targets=np.array([0, 1, 99, 3, -1, 5])), "--radius", 1
+    )
+    assert code == 1
+    assert "[2, 4]" in error
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("precious")
+    code, _, error = run_cli("attack", model, *DIGITS, "--out", foreign)
+    assert code == 1
+    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
+    file = tmp_path / "file"
+    file.write_text("x")
+    code, _, error = run_cli("attack", model, *DIGITS, "--out", file)
+    assert code == 1
+    assert "is a file" in error
+
+
+@pytest.mark.parametrize(
+    ("factory", "text"),
+    [
+        ("dropping", "train mode and has Dropout"),
+        ("Random", "two forward passes"),
+        ("Masked", "gradient masking"),
+        ("Disconnected", "gradient masking"),
+        ("Broken", "NaN or infinite"),
+    ],
+)
+def test_suspicious_models_run_with_a_word(factory, text, tmp_path, model_file, run_cli):
+    code, out, error = run_cli(
+        "attack", f"{model_file}:{factory}", *DIGITS, "--out", tmp_path / "run"
+    )
+    assert code == 0, error
+    assert text in " ".join((out + error).split())
+
+
+def test_regression_and_tolerance(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:regression", "diabetes", "--radius", 0.05)
+    arguments += ("--limit", 30, "--tolerance", 1.0, "--out", tmp_path / "run")
+    code, out, error = run_cli(*arguments)
+    assert code == 0, error
+    assert "robust accuracy" not in out
+    assert "within 1:" in out
+
+
+def test_the_callers_random_state_is_left_alone(tmp_path, model_file, run_cli):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    run_cli("attack", f"{model_file}:classifier", *DIGITS, "--out", tmp_path / "run")
+    assert torch.equal(torch.rand(4), expected)
