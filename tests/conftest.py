@@ -32,7 +32,7 @@ def model_file(tmp_path):
     return path
 
 
-MODELS = '''
+MODELS = """
 import torch
 from torch import nn
 
@@ -91,4 +91,4 @@ def fails():
 
 
 number = 3
-'''
+"""

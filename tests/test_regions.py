@@ -444,7 +444,7 @@ def test_no_point_is_stationary_against_a_reference_that_is_not_finite(kind):
     assert residual.isnan().tolist() == [True, True, False]
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["l2", "linf"])

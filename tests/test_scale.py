@@ -31,7 +31,9 @@ def summary():
         arrays = {}
         for cell in cells:
             record, values = scale.measure(cell)
-            arrays[tuple(cell.spec[k] for k in ("activation", "scale", "seed"))] = values
+            arrays[tuple(cell.spec[k] for k in ("activation", "scale", "seed"))] = (
+                values
+            )
             assert record["seconds"] > 0
         protocol = dict(scale.specification(0))
         yield scale.summarise(arrays, 1.0, protocol)

@@ -9,10 +9,58 @@ from typing import TYPE_CHECKING, Any
 
 from summiteer._version import __version__ as __version__
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOME
     from summiteer._ascend import Ascent as Ascent
     from summiteer._ascend import Misclassified as Misclassified
     from summiteer._ascend import ascend as ascend
+    from summiteer._attack import Attack as Attack
+    from summiteer._attack import attack as attack
+    from summiteer._constants import Constants as Constants
+    from summiteer._constants import constants as constants
+    from summiteer.adversaries import Adversary as Adversary
+    from summiteer.adversaries import BacktrackingStep as BacktrackingStep
+    from summiteer.adversaries import ConstantStep as ConstantStep
+    from summiteer.adversaries import DecayingStep as DecayingStep
+    from summiteer.adversaries import LipschitzStep as LipschitzStep
+    from summiteer.adversaries import Normalised as Normalised
+    from summiteer.adversaries import ProjectedAscent as ProjectedAscent
+    from summiteer.adversaries import RawGradient as RawGradient
+    from summiteer.adversaries import Sign as Sign
+    from summiteer.data import Dataset as Dataset
+    from summiteer.data import load_data as load_data
+    from summiteer.data import load_model as load_model
+    from summiteer.errors import SummiteerError as SummiteerError
+    from summiteer.errors import SummiteerWarning as SummiteerWarning
+    from summiteer.errors import UserError as UserError
+    from summiteer.landscape import Maxima as Maxima
+    from summiteer.landscape import distinct_maxima as distinct_maxima
+    from summiteer.networks import TwoLayerNetwork as TwoLayerNetwork
+    from summiteer.networks import recognise as recognise
+    from summiteer.objectives import CrossEntropy as CrossEntropy
+    from summiteer.objectives import Logistic as Logistic
+    from summiteer.objectives import Margin as Margin
+    from summiteer.objectives import Quadratic as Quadratic
+    from summiteer.optimality import Certificate as Certificate
+    from summiteer.optimality import Evidence as Evidence
+    from summiteer.optimality import Verdict as Verdict
+    from summiteer.optimality import local_optimality as local_optimality
+    from summiteer.outcome import Outcome as Outcome
+    from summiteer.problem import Evaluation as Evaluation
+    from summiteer.problem import Problem as Problem
+    from summiteer.regions import Box as Box
+    from summiteer.regions import Intersection as Intersection
+    from summiteer.regions import L2Ball as L2Ball
+    from summiteer.regions import LinfBall as LinfBall
+    from summiteer.regions import Region as Region
+    from summiteer.regions import Sphere as Sphere
+    from summiteer.regions import intersect as intersect
+    from summiteer.starts import BoundaryStart as BoundaryStart
+    from summiteer.starts import CentreStart as CentreStart
+    from summiteer.starts import GivenStart as GivenStart
+    from summiteer.starts import Start as Start
+    from summiteer.starts import UniformStart as UniformStart
+    from summiteer.trajectory import Recorder as Recorder
+    from summiteer.trajectory import Trajectory as Trajectory
 
 _HOME = {
     "_ascend": "Ascent Misclassified ascend",
@@ -20,6 +68,7 @@ _HOME = {
     "_constants": "Constants constants",
     "adversaries": "Adversary BacktrackingStep ConstantStep DecayingStep LipschitzStep "
     "Normalised ProjectedAscent RawGradient Sign",
+    "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
     "landscape": "Maxima distinct_maxima",
     "networks": "TwoLayerNetwork recognise",

@@ -17,7 +17,8 @@ from summiteer.starts import CentreStart, Start, UniformStart
 from summiteer.trajectory import Recorder, Tape, Trajectory
 
 _RUNNING = -1
-#: Rows are copied together once no more than this share of them is still running.
+#: Rows are copied together once no more than this share of them is still running; at
+#: once where a step searches, for finished rows would make it search in vain.
 _COMPACT = 0.75
 #: Whether the step still moves a run is asked every so many steps: one that does not
 #: will not do so later either.
@@ -148,6 +149,7 @@ def ascend(
         )
         tape = Tape(recorder, max_steps, restarts, len(problem)) if recorder else None
         results = _Results(points, now.evaluation.loss.dtype)
+        share = 1.0
         for step in range(max_steps + 1):
             if tape is not None and tape.wants(step):
                 _record(tape, step, rows, now)
@@ -156,12 +158,13 @@ def ascend(
             if step == max_steps:
                 outcome = _at_limit(now, outcome)
             if outcome is not None:
-                rows, now = results.close(step, rows, now, outcome)
+                rows, now = results.close(step, rows, now, outcome, share)
             if step == max_steps or not len(now.run):
                 break
             made = adversary.step(rows, now.points, now.evaluation, now.state)
             evaluation = made.evaluation or rows.evaluate(made.points)
             spent += len(now.run) if made.spent is None else int(made.spent.sum())
+            share = _COMPACT if made.spent is None else 1.0
             watched = step % _WATCH == 0 or (tape is not None and tape.wants(step + 1))
             now = _move(rows, now, made, evaluation, watched)
     return results.ascent(problem, spent, tape)
@@ -393,8 +396,9 @@ class _Results:
         rows: Rows,
         now: _Working,
         outcome: Tensor,
+        share: float,
     ) -> tuple[Rows, _Working]:
-        """Write the rows that have just finished; drop them once they are many."""
+        """Write rows that have just finished; drop them if at most `share` go on."""
         finished = now.running & (outcome >= 0)
         if not bool(finished.any()):
             return rows, now
@@ -414,7 +418,7 @@ class _Results:
         self.residual[run] = _residual(rows.take(index), _rows.take(now, index))
         now = replace(now, running=now.running & ~finished)
         left = now.running.nonzero().flatten()
-        if len(left) <= _COMPACT * len(now.run):
+        if len(left) <= share * len(now.run):
             return rows.take(left), _rows.take(now, left)
         return rows, now
 

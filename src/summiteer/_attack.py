@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -258,7 +258,8 @@ def default_block_size(inputs: Tensor, runs: int) -> int:
 
 def blocks_of(count: int, size: int) -> Iterator[Tensor]:
     """The indices of each block of at most `size` examples."""
-    return iter(torch.arange(count).split(size))
+    for first in range(0, count, size):
+        yield torch.arange(first, min(first + size, count))
 
 
 def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
@@ -283,11 +284,15 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     with undisturbed(problem.model):
         rows = problem.rows()
         clean, after = rows.value(torch.zeros_like(points)), rows.value(points)
-    survived = ~ascent.misclassified if ascent.misclassified is not None else ~clean.wrong
+    survived = (
+        ~ascent.misclassified if ascent.misclassified is not None else ~clean.wrong
+    )
     flipped, spent = _continue(problem, settings, ascent, survived)
     example = torch.arange(len(problem))
     codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
-    outcome = torch.from_numpy(codes(ascent.outcome))[ascent.best_restart.cpu(), example]
+    outcome = torch.from_numpy(codes(ascent.outcome))[
+        ascent.best_restart.cpu(), example
+    ]
     return {
         "ids": torch.as_tensor(problem.ids),
         "inputs": problem.inputs.cpu(),
@@ -342,7 +347,7 @@ def _continue(
     return flipped, more.gradient_evaluations
 
 
-def gather(blocks: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def gather(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Put the arrays of all blocks together, in order."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -369,7 +374,7 @@ def summarise(
     for verdict, evidence in verdicts:
         table.setdefault(verdict.name, Counter())[evidence.name] += 1
     survivors = int(survived.sum()) if labelled else None
-    radius = torch.as_tensor(settings.region.size)
+    radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     result: dict[str, Any] = {
         "schema": 1,
         "command": "attack",

@@ -84,7 +84,8 @@ def _length(flat: Tensor) -> Tensor:
     if whole <= _BLOCK:
         norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
         return norms
-    parts = torch.linalg.vector_norm(flat[:, :whole].unflatten(1, (-1, _BLOCK)), dim=2)
+    blocks = flat[:, :whole].reshape(len(flat), whole // _BLOCK, _BLOCK)
+    parts = torch.linalg.vector_norm(blocks, dim=2)
     if whole < flat.shape[1]:
         rest = torch.linalg.vector_norm(flat[:, whole:], dim=1, keepdim=True)
         parts = torch.cat([parts, rest], 1)

@@ -233,24 +233,26 @@ def concave_in_linf() -> KnownProblem:
 def trust_region() -> KnownProblem:
     """½δᵀAδ + bᵀδ on a ball with every critical point on the sphere.
 
-    Those are δ(μ) = (μI - A)⁻¹b with ‖δ(μ)‖ = ε (the secular equation). The largest μ is
-    the global maximum; of the two roots between the two largest eigenvalues the larger
-    one is the only local maximum that is not global (Martínez 1994,
+    Those are δ(μ) = (μI - A)⁻¹b with ‖δ(μ)‖ = ε (the secular equation). The largest μ
+    is the global maximum; of the two roots between the two largest eigenvalues the
+    larger one is the only local maximum that is not global (Martínez 1994,
     `martinez1994local`), the smaller one a saddle; the smallest μ < 0 the minimum.
     """
     radius, linear = 0.5, _vector(0.05, 0.3, -0.2)
     diagonal = _vector(4.0, 0.5, -2.0)
 
     def point(multiplier: float) -> Tensor:
-        return linear / (multiplier - diagonal)
+        found: Tensor = linear / (multiplier - diagonal)
+        return found
 
     def excess(multiplier: float) -> float:
         return float(point(multiplier).norm()) - radius
 
     def root(low: float, high: float) -> Tensor:
         # xtol: as near as brentq's least relative tolerance of 4 units allows.
-        found = point(brentq(excess, low, high, xtol=1e-15, rtol=1e-15))
-        return found * radius / found.norm()
+        multiplier: float = brentq(excess, low, high, xtol=1e-15, rtol=1e-15)
+        found = point(multiplier)
+        return found.mul(radius / float(found.norm()))
 
     top, middle, bottom = diagonal.tolist()
     near, between, far = 1e-6, 2.0, 100.0  # brackets: excess changes sign between them
@@ -274,7 +276,7 @@ def planted_saddle() -> KnownProblem:
 
 
 def convex_bowl() -> KnownProblem:
-    """½Σ a_i δ_i², a > 0, a₁ largest: a minimum at 0, saddles and maxima on the sphere."""
+    """½Σ a_i δ_i², a₁ > a₂ > a₃ > 0: a minimum at 0, saddles and maxima at ±ε·e_i."""
     maximisers = torch.stack([_vector(0.5, 0.0, 0.0), _vector(-0.5, 0.0, 0.0)])
     others = (
         Known(_vector(0.0, 0.0, 0.0), Verdict.SADDLE),
@@ -286,7 +288,7 @@ def convex_bowl() -> KnownProblem:
 
 
 def flat() -> KnownProblem:
-    """A constant: every point is a (global) maximiser, and none is told from another."""
+    """A constant: every point is a maximiser, and none is told from another."""
     problem = _form(L2Ball(0.5), constant=3.0)
     others = (Known(0.3 * _SLOPE / _SLOPE.norm(), Verdict.FLAT),)
     zero = torch.zeros(1, 5, dtype=torch.float64)

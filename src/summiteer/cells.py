@@ -77,7 +77,7 @@ def canonical_json(value: object) -> str:
     Raises:
         TypeError: Something in it is of a type that JSON does not know; names where.
         ValueError: A float in it is NaN or infinite; names where.
-    """  # noqa: DOC502 - raised by as_json
+    """
     return json.dumps(as_json(value), sort_keys=True, separators=(",", ":"))
 
 
@@ -107,7 +107,7 @@ def digest_arrays(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
 
     Raises:
         TypeError: An array is of a dtype that torch does not know, such as objects.
-    """  # noqa: DOC502 - raised by torch
+    """
     state = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         tensor = as_tensor(array)
@@ -128,7 +128,7 @@ def as_tensor(array: np.ndarray | Tensor) -> Tensor:
 
     Raises:
         TypeError: The dtype is one that torch does not know, such as objects.
-    """  # noqa: DOC502 - raised by torch
+    """
     if isinstance(array, Tensor):
         return array.detach().cpu().contiguous()
     native = array.dtype.newbyteorder("=")

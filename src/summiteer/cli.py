@@ -39,7 +39,7 @@ def main() -> NoReturn:
         sys.exit(_USER_ERROR)
     except KeyboardInterrupt:
         print(
-            "interrupted: finished blocks are kept; the same command goes on from here.",
+            "interrupted: what is finished is kept; the same command goes on from it.",
             file=sys.stderr,
         )
         sys.exit(130)
@@ -128,7 +128,8 @@ def attack(
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
     import torch
 
-    from summiteer import _attack, data as files, runs
+    from summiteer import _attack, runs
+    from summiteer import data as files
     from summiteer.store import Store
 
     required = [_requirement(text) for text in require or []]
@@ -145,7 +146,9 @@ def attack(
         box=limits,
         objective=_objective(objective),
         effort=_attack.Effort(
-            chosen.restarts if restarts is None else _at_least("--restarts", restarts, 1),
+            chosen.restarts
+            if restarts is None
+            else _at_least("--restarts", restarts, 1),
             chosen.max_steps if steps is None else _at_least("--steps", steps, 0),
             chosen.more_steps,
         ),
@@ -154,6 +157,8 @@ def attack(
         within=within,
         tolerance=tolerance,
     )
+    _check_share("--within", within)
+    _check_seed(seed)
     if box is None:
         shown = "0,1 (the data lie there)" if limits else "none (the data leave [0, 1])"
         notes.append(f"box {shown}")
@@ -178,7 +183,10 @@ def attack(
     directory = out or Path("out") / f"attack-{digest(spec)}"
     for note in notes:
         _say(note, as_json)
-    with Store.open(directory, spec) as store, _progress("attacking", as_json) as report:
+    with (
+        Store.open(directory, spec) as store,
+        _progress("attacking", as_json) as report,
+    ):
         result = runs.run_attack(problem, settings, store, size, report)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
@@ -227,9 +235,7 @@ def _region(norm: str, radius: float) -> "Region":
     kinds = {"l2": L2Ball, "linf": LinfBall}
     _check_choice("--norm", norm, tuple(kinds))
     if not 0 < radius < float("inf"):
-        raise UserError(
-            f"--radius: expected a positive finite number, got {radius:g}."
-        )
+        raise UserError(f"--radius: expected a positive finite number, got {radius:g}.")
     return kinds[norm](radius)
 
 
@@ -322,10 +328,22 @@ def _enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
         sys.exit(_BELOW)
 
 
-def _check_choice(option: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+def _check_choice(
+    option: str, value: str | None, choices: tuple[str | None, ...]
+) -> None:
     if value not in choices:
         names = ", ".join(str(choice) for choice in choices if choice is not None)
         raise UserError(f"{option}: expected one of {names}, got {value!r}.")
+
+
+def _check_share(option: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise UserError(f"{option}: expected a number between 0 and 1, got {value:g}.")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed: expected an integer from 0 to 2**32 - 1, got {seed}.")
 
 
 def _at_least(option: str, value: int, least: int) -> int:
@@ -356,8 +374,13 @@ def _progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
     if quiet or not sys.stdout.isatty():
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

@@ -88,8 +88,8 @@ def load_data(source: str) -> Dataset:
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise UserError(
-            f"DATA: {path} must be .npz or .safetensors with `inputs` and `targets`, or "
-            f"one of {', '.join(BUNDLED)}."
+            f"DATA: {path} must be .npz or .safetensors with `inputs` and `targets`, "
+            f"or one of {', '.join(BUNDLED)}."
         )
     tensors = readers[path.suffix](path)
     if "targets" not in tensors and "labels" in tensors:
@@ -120,7 +120,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable .safetensors file: {error}") from error
+        raise UserError(
+            f"{path} is not a readable .safetensors file: {error}"
+        ) from error
 
 
 def load_model(source: str, weights: str | None = None) -> Any:
@@ -137,7 +139,8 @@ def load_model(source: str, weights: str | None = None) -> Any:
     place, colon, name = source.rpartition(":")
     if not colon or not place or not name:
         raise UserError(
-            f"MODEL: expected file.py:factory or package.module:factory, got {source!r}."
+            "MODEL: expected file.py:factory or package.module:factory, got "
+            f"{source!r}."
         )
     module = _load_file(place) if place.endswith(".py") else _load_package(place)
     if not hasattr(module, name):
@@ -225,7 +228,9 @@ def _load_weights(model: object, source: str) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         detail = " ".join(str(error).split())
-        raise UserError(f"--weights: {path} does not fit the model: {detail}") from error
+        raise UserError(
+            f"--weights: {path} does not fit the model: {detail}"
+        ) from error
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -242,7 +247,9 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"--weights: {path} is not a readable file: {detail}") from error
+        raise UserError(
+            f"--weights: {path} is not a readable file: {detail}"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(

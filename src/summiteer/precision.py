@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from summiteer._typing import Model
 from summiteer.networks import TwoLayer, recognise
@@ -103,7 +103,8 @@ def model_dtype(model: Model) -> torch.dtype | None:
 def lowest_precision(model: Model, probe: Tensor) -> torch.dtype:
     """The coarsest dtype that float64 inputs meet on their way through `model`.
 
-    Call it inside `undisturbed`.
+    Casts in Python code are seen, those inside compiled operations only by their
+    results. Call it inside `undisturbed`.
 
     Args:
         model: as `in_double` returns it.
@@ -115,14 +116,14 @@ def lowest_precision(model: Model, probe: Tensor) -> torch.dtype:
     return watch.lowest
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(TorchFunctionMode):
     """Sees every operation that takes a finer floating dtype and returns a coarser."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.lowest: torch.dtype = torch.float64
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self,
         func: Any,
         types: Any,

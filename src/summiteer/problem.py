@@ -75,8 +75,8 @@ class Rows:
         loss = self.objective(outputs, self.targets)
         gradient = None
         if loss.requires_grad:
-            ones = torch.ones_like(loss)
-            (gradient,) = torch.autograd.grad(loss, moved, ones, allow_unused=True)
+            # Of the sum: given the ones explicitly, torch imports sympy (seconds).
+            (gradient,) = torch.autograd.grad(loss.sum(), moved, allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(moved)
         return Evaluation(loss.detach(), gradient, self._wrong(outputs))
@@ -195,7 +195,7 @@ class Problem:
     @cached_property
     def size(self) -> Tensor:
         """The region's radius per example `[batch]`: what `within` is measured in."""
-        size = torch.as_tensor(self.region.size).to(self.inputs)
+        size = torch.as_tensor(self.region.size, dtype=torch.float64).to(self.inputs)
         return size.expand(len(self))
 
     def rows(self, index: Tensor | None = None) -> Rows:

@@ -106,7 +106,7 @@ def _result(
     messages: list[str] = []
     seconds = 0.0
     for cell in cells:
-        values = records[cell.name].values
+        values: Any = records[cell.name].values
         seconds += float(values["seconds"])
         messages += [text for text in values["messages"] if text not in messages]
     arrays = gather([store.arrays(cell.name) for cell in cells])
@@ -129,7 +129,7 @@ def _result(
 
 def settings_spec(settings: Settings, problem: Problem) -> dict[str, Any]:
     """The part of a run's specification that the settings are."""
-    radius = torch.as_tensor(settings.region.size)
+    radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     return {
         "norm": settings.region.norm,
         "radius": radius.tolist(),

@@ -111,14 +111,20 @@ class GivenStart(Start):
 
     def points(self, problem: Problem) -> Tensor:
         """See `Start.points`."""
-        given = torch.as_tensor(self._points).detach().to(problem.inputs)
-        if given.shape == problem.inputs.shape:
-            given = given[None]
-        if given.shape[1:] != problem.inputs.shape:
+        given = self._points
+        if isinstance(given, Tensor):
+            given = given.detach().to(problem.inputs)
+            given = given[None] if given.shape == problem.inputs.shape else given
+        if not (
+            isinstance(given, Tensor)
+            and len(given)
+            and given.shape[1:] == problem.inputs.shape
+        ):
+            got = list(given.shape) if isinstance(given, Tensor) else type(given)
             raise UserError(
-                "start: GivenStart needs perturbations [batch, *input] or [restarts, "
-                f"batch, *input] with [batch, *input] = {list(problem.inputs.shape)}, "
-                f"got {list(given.shape)}."
+                "start: GivenStart needs a tensor of perturbations [batch, *input] or "
+                "[restarts, batch, *input] with [batch, *input] = "
+                f"{list(problem.inputs.shape)}, got {got}."
             )
         if not bool(given.isfinite().all()):
             raise UserError("start: GivenStart has NaN or infinite perturbations.")

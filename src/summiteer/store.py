@@ -242,7 +242,7 @@ class Store:
 
         Raises:
             ValueError: The cell, or another one with this index, is finished.
-        """  # noqa: DOC502 - raised by _refuse
+        """
         file = None if arrays is None else f"{index:05d}.safetensors"
         self._refuse(cell, file)
         values = canonical_json(record)
@@ -266,7 +266,7 @@ class Store:
 
         Raises:
             ValueError: The cell is finished.
-        """  # noqa: DOC502 - raised by _refuse
+        """
         self._refuse(cell, None)
         self._insert(cell, "failed", canonical_json({"error": error_text}))
 

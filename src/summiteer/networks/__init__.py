@@ -1,6 +1,6 @@
 """Networks whose structure is known, and how a model is recognised as one."""
 
-from summiteer.networks.recognise import Opaque as Opaque
-from summiteer.networks.recognise import TwoLayer as TwoLayer
-from summiteer.networks.recognise import recognise as recognise
+from summiteer.networks.structure import Opaque as Opaque
+from summiteer.networks.structure import TwoLayer as TwoLayer
+from summiteer.networks.structure import recognise as recognise
 from summiteer.networks.two_layer import TwoLayerNetwork as TwoLayerNetwork

@@ -80,20 +80,18 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         left = _rows.norm(climb.reached - points) > reach
         at = _rows.choose(left, points, climb.reached)
         examined = _examine(rows, at)
-        measured = _measure(rows, points, at, examined)
         reference, _ = residual_reference(rows)
         gradient = rows.evaluate(points).gradient
         residual = rows.region.residual(points, gradient, reference)
-        level = _level(rows, points, reach, measured)
-    measured = replace(
-        measured,
-        left=left,
-        stalled=climb.stalled,
-        inside=rows.region.contains(points, slack=within),
-        level=level,
-        doubt=tolerances.curvature_ratio(precision),
-    )
-    verdict, reason = decide(measured, reach)
+        measured = replace(
+            _measure(points, at, examined),
+            left=left,
+            stalled=climb.stalled,
+            inside=rows.region.contains(points, slack=within),
+            doubt=tolerances.curvature_ratio(precision),
+        )
+        level = _level(rows, points, reach, measured.vanishing)
+    verdict, reason = decide(replace(measured, level=level), reach)
     if precision != torch.float64:
         inner = str(precision).removeprefix("torch.")
         reason = [f"{text}; the model computes in {inner} inside" for text in reason]
@@ -204,16 +202,17 @@ def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
     def product(vectors: Tensor) -> Tensor:
         if gradient is None or not gradient.requires_grad:
             return torch.zeros_like(vectors)
+        along = (gradient * vectors).sum()
         (image,) = torch.autograd.grad(
-            gradient, moved, vectors, retain_graph=True, allow_unused=True
+            along, moved, retain_graph=True, allow_unused=True
         )
         return torch.zeros_like(vectors) if image is None else image
 
     return product
 
 
-def _measure(rows: Rows, points: Tensor, at: Tensor, examined: _Examined) -> Measured:
-    """What `decide` needs of first and second order at the points reached."""
+def _measure(points: Tensor, at: Tensor, examined: _Examined) -> Measured:
+    """First and second order at the points reached; what the climb told is added."""
     face, curvature = examined.face, examined.curvature
     nothing = torch.full_like(examined.tangential, torch.nan)
     moved = _rows.norm(at - points)
@@ -227,6 +226,7 @@ def _measure(rows: Rows, points: Tensor, at: Tensor, examined: _Examined) -> Mea
     else:
         step = curvature.newton.reshape(at.shape)
         distance = _rows.norm(at + step - points).nan_to_num(torch.inf)
+    no = torch.zeros_like(moved, dtype=torch.bool)
     return Measured(
         dimension=face.dimension,
         pressure=face.pressure,
@@ -236,16 +236,20 @@ def _measure(rows: Rows, points: Tensor, at: Tensor, examined: _Examined) -> Mea
         bottom=curvature.bottom,
         error=curvature.error,
         distance=torch.where(face.dimension == 0, moved, distance),
-        exact=curvature.newton is not None,
+        exact=~no if curvature.newton is not None else no,
+        left=no,
+        stalled=no,
+        inside=~no,
+        level=no,
+        doubt=tolerances.CURVATURE_RATIO,
     )
 
 
-def _level(rows: Rows, points: Tensor, reach: Tensor, measured: Measured) -> Tensor:
-    """Whether the objective is the same all around a point of zero derivatives."""
-    level = measured.derivatives_vanish
-    index = level.nonzero().flatten()
+def _level(rows: Rows, points: Tensor, reach: Tensor, asked: Tensor) -> Tensor:
+    """Whether the objective is the same all around the points that are `asked`."""
+    index = asked.nonzero().flatten()
     if not len(index):
-        return level
+        return asked
     some, middle = rows.take(index), points[index]
     here, same = some.value(middle).loss, torch.ones_like(index, dtype=torch.bool)
     names = torch.zeros_like(index).cpu()
@@ -254,7 +258,7 @@ def _level(rows: Rows, points: Tensor, reach: Tensor, measured: Measured) -> Ten
         way = _rows.unit(numbers).reshape(middle.shape).to(middle)
         beside = middle + _rows.expand(reach[index], way) * way
         same &= some.value(some.region.project(beside)).loss == here
-    return level.index_copy(0, index, same)
+    return asked.index_copy(0, index, same)
 
 
 def _indices(rows: Rows, examined: _Examined) -> dict[str, Tensor]:

@@ -91,7 +91,7 @@ class Region(ABC):
 
         Args:
             points: `[rows, *input]`.
-            slack: relative; four units of rounding of the dtype by default.
+            slack: relative; eight units of rounding of the dtype by default.
         """
 
     @abstractmethod
@@ -153,8 +153,8 @@ class Region(ABC):
 
 
 def default_slack(points: Tensor) -> float:
-    """Four units of rounding: what a correctly computed projection can be off by."""
-    return 4.0 * torch.finfo(points.dtype).eps
+    """Eight units of rounding: a projection and the norm that judges it err by four."""
+    return 8.0 * torch.finfo(points.dtype).eps
 
 
 def bind_radius(radius: PerExample, inputs: Tensor) -> PerExample:

@@ -237,6 +237,24 @@ class Intersection(Region):
         """‖Π(δ + τg) - δ‖/ε with the exact projection on ball ∩ box."""
         return projected_residual(self, self.size, points, gradients, reference)
 
+    def residual_floor(
+        self,
+        points: Tensor,
+        gradients: Tensor,
+        gradient_norms: Tensor,
+        reference: Tensor,
+    ) -> Tensor:
+        """gᵀ(v - δ)/(3ε·g_ref) for one feasible v = clip(ε·g/‖g‖, l, h).
+
+        The L2 ball's argument holds for every v of a convex set inside the ball.
+        """
+        radius = rows_of(self.size, points)
+        lower, upper = self.box.limits(points)
+        shift = self.ball.linear_maximiser(gradients).clamp(lower, upper) - points
+        largest = torch.maximum(reference, gradient_norms)
+        scale = (3 * radius * largest).clamp(min=tolerances.TINY_NORM)
+        return _rows.dot(gradients, shift) / scale
+
 
 def _tilt(low: np.ndarray, high: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """λ ≥ 0 with E‖z‖² ≈ ε²; any value is right, this one is efficient `[rows]`."""

@@ -42,7 +42,9 @@ def scale_figure(summary: ScaleSummary) -> Figure:
                 row=panel // 2 + 1,
                 col=panel % 2 + 1,
             )
-    figure.update_xaxes(type="log", title_text="input scale c", tickvals=_ticks(summary))
+    figure.update_xaxes(
+        type="log", title_text="input scale c", tickvals=_ticks(summary)
+    )
     figure.update_yaxes(type="log", exponentformat="power")
     figure.update_layout(
         template="plotly_white",
@@ -70,8 +72,8 @@ def describe_scale(summary: ScaleSummary) -> str:
         rows: list[Row] = [row for row in summary.rows if row.activation == activation]
         first, last = rows[0], rows[-1]
         parts.append(
-            f"{activation}: from c = {first.scale:g} to {last.scale:g} the global index "
-            f"goes from {_text(first.index_global)} to {_text(last.index_global)}, "
+            f"{activation}: from c = {first.scale:g} to {last.scale:g} the "
+            f"global index goes from {_text(first.index_global)} to {_text(last.index_global)}, "
             f"distinct maxima per image from {first.distinct:.2f} to "
             f"{last.distinct:.2f}, steps from {first.steps:.0f} to {last.steps:.0f}"
         )

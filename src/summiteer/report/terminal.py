@@ -63,8 +63,8 @@ def _print_accuracy(console: Console, result: Mapping[str, Any]) -> None:
     if result["clean_accuracy"] is not None:
         console.print(f"clean accuracy   {_percent(result['clean_accuracy'])}")
         console.print(
-            f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found by "
-            "attack, not proved"
+            f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found "
+            "by attack, not proved"
         )
     console.print(
         f"mean loss        {_number(loss['clean_mean'])} clean, "
@@ -160,16 +160,19 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
     console.print(table)
     flat = summary.control_drift <= CONTROL_TOLERANCE
     console.print(
-        f"\ncontrol (t²/2, homogeneous): κ and indices move by {summary.control_drift:.1e}"
-        f" over all c\n  at the same network, image and sign of u ({summary.control_pairs}"
-        f" compared): {'flat, as it must be' if flat else 'NOT FLAT: a bug'}"
+        "\ncontrol (t²/2, homogeneous): κ and indices move by "
+        f"{summary.control_drift:.1e} over all c\n  at the same network, image and "
+        f"sign of u ({summary.control_pairs} compared): "
+        + ("flat, as it must be" if flat else "NOT FLAT: a bug")
     )
     console.print(
         "maxima: runs that end in a local maximum (numerical). κ: curvature over "
         "multiplier;\nglobal, unique, q: indices below 1 mean one maximum, and which; "
         "all small: regular."
     )
-    console.print(f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html")
+    console.print(
+        f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html"
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The input scale on digits: the quick form of claims C1, C3 and C4 (mathematics.md §11).
+"""The input scale on digits: claims C1, C3 and C4 in quick form (mathematics.md §11).
 
 Two-layer networks at the paper's random initialisation, unit-norm digits times c,
 targets ±1 (label ≥ 5), quadratic loss, ε/‖x‖ fixed. `quadratic` (t²/2) is the
@@ -151,14 +151,13 @@ def run(
         if progress:
             progress(done, len(cells))
     records = store.finished()
-    seconds = sum(float(records[cell.name].values["seconds"]) for cell in cells)
-    arrays = {
-        (cell.spec["activation"], cell.spec["scale"], cell.spec["seed"]): store.arrays(
-            cell.name
-        )
-        for cell in cells
-    }
-    return summarise(arrays, seconds, spec)
+    seconds, found = 0.0, {}
+    for cell in cells:
+        values: Any = records[cell.name].values
+        seconds += values["seconds"]
+        key = (cell.spec["activation"], cell.spec["scale"], cell.spec["seed"])
+        found[key] = store.arrays(cell.name)
+    return summarise(found, seconds, spec)
 
 
 def measure(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -292,7 +291,9 @@ def _counts(label: Tensor, sign: Tensor) -> tuple[float, float]:
     per_image, per_sign = [], []
     for i in range(label.shape[1]):
         seen = {
-            (int(s), int(k)) for s, k in zip(sign[:, i], label[:, i], strict=True) if k >= 0
+            (int(s), int(k))
+            for s, k in zip(sign[:, i], label[:, i], strict=True)
+            if k >= 0
         }
         per_image.append(len({k for _, k in seen}))
         signs = {s for s, _ in seen}

@@ -1,0 +1,97 @@
+"""Models and problems that several test files need."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+import summiteer as sm
+from summiteer.analytic import Output
+
+
+class Counting:
+    """Count the rows that go through a model with and without gradients."""
+
+    def __init__(self, model) -> None:
+        self.model = model
+        self.with_gradient: list[int] = []
+        self.without: list[int] = []
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        tally = self.with_gradient if torch.is_grad_enabled() else self.without
+        tally.append(len(inputs))
+        return self.model(inputs)
+
+
+class Fragile:
+    """wᵀx, but NaN (or infinite) beyond a level: a model that breaks on the way up."""
+
+    def __init__(self, weights: Tensor, level: float, broken: float = torch.nan):
+        self.weights, self.level, self.broken = weights, level, broken
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        outputs = inputs @ self.weights.to(inputs)
+        return torch.where(outputs > self.level, self.broken, outputs)
+
+
+class NanGradient(torch.autograd.Function):
+    """The identity, whose derivative is NaN where the value exceeds a level."""
+
+    @staticmethod
+    def forward(ctx, values, level):
+        ctx.save_for_backward(values)
+        ctx.level = level
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradients):
+        (values,) = ctx.saved_tensors
+        return torch.where(values > ctx.level, torch.nan, gradients), None
+
+
+def seeded(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def classifier(
+    dims: tuple[int, ...] = (8, 12, 3), seed: int = 0, dtype=torch.float64
+) -> nn.Sequential:
+    """A random tanh network with several outputs; independent of torch's seed."""
+    layers: list[nn.Module] = []
+    for i, (inner, outer) in enumerate(pairwise(dims)):
+        layer = nn.Linear(inner, outer, dtype=dtype)
+        with torch.no_grad():
+            layer.weight.copy_(seeded(outer, inner, seed=seed + i) / inner**0.5 * 2)
+            layer.bias.copy_(0.1 * seeded(outer, seed=seed + i + 50))
+        layers += [layer, nn.Tanh()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def labelled_problem(
+    batch: int = 6, seed: int = 0, dtype=torch.float64, region=None, **changes
+) -> sm.Problem:
+    """Random network, random inputs, the network's own labels."""
+    model = changes.pop("model", None) or classifier(seed=seed, dtype=dtype)
+    inputs = 0.5 * seeded(batch, 8, seed=seed + 100, dtype=dtype)
+    with torch.no_grad():
+        labels = classifier(seed=seed, dtype=dtype)(inputs).argmax(1)
+    return sm.Problem(
+        model,
+        inputs,
+        labels,
+        changes.pop("objective", sm.CrossEntropy()),
+        region or sm.L2Ball(0.5),
+        **changes,
+    )
+
+
+def output_problem(model, inputs: Tensor, region, **changes) -> sm.Problem:
+    """Ascend the model's own output."""
+    targets = torch.zeros(len(inputs), dtype=inputs.dtype)
+    return sm.Problem(model, inputs, targets, Output(), region, **changes)
+
+
+def named(outcome) -> list[str]:
+    """The names of an object array of enums, flat."""
+    return [entry.name for entry in outcome.flatten()]
