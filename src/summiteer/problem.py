@@ -134,8 +134,13 @@ class Problem:
     _examined: list[bool] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        inputs = check_inputs(self.model, self.inputs, self.box)
-        targets = torch.as_tensor(self.targets)
+        # Tensors made in inference mode could not be saved for a backward pass.
+        with torch.inference_mode(False):
+            self._check()
+
+    def _check(self) -> None:
+        inputs = _ordinary(check_inputs(self.model, self.inputs, self.box))
+        targets = _ordinary(torch.as_tensor(self.targets))
         if targets.ndim == 0 or len(targets) != len(inputs):
             raise UserError(
                 f"targets: expected one per example [{len(inputs)}, …], got shape "
@@ -361,6 +366,11 @@ def check_inputs(
                 "data's own box, or box=None. Normalise inside the model, not before."
             )
     return inputs.detach()
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """A copy of a tensor that was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def bad_examples(inputs: Tensor) -> list[int]:

@@ -117,8 +117,8 @@ class GivenStart(Start):
             given = given[None] if given.shape == problem.inputs.shape else given
         if not (
             isinstance(given, Tensor)
-            and len(given)
             and given.shape[1:] == problem.inputs.shape
+            and len(given)
         ):
             got = list(given.shape) if isinstance(given, Tensor) else type(given)
             raise UserError(

@@ -14,6 +14,11 @@ from summiteer.problem import Evaluation, Rows
 from summiteer.regions._region import rows_of
 
 
+#: Backtracking sizes grow to so many radii: there Π(δ + size·g) is ε·g/‖g‖ to three
+#: digits on a ball, and forty halvings still lead to 1e-9 radii.
+_LONGEST = 1024.0
+
+
 class StepRule(Protocol):
     """Chooses the step along `direction` and makes it: Π(δ + size · direction)."""
 
@@ -134,12 +139,12 @@ class LipschitzStep:
 class BacktrackingStep:
     """Armijo's rule along the projected arc (Bertsekas 1976, `bertsekas1976goldstein`).
 
-    With δ⁺ = Π(δ + size·d), the size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope·∇ℓ(δ)ᵀ(δ⁺ - δ)
-    and doubled after a step that needed no halving. Where the gain drowns in the
-    rounding of ℓ it is taken from the gradients, ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the
-    approximate conditions of Hager and Zhang 2005 (`hager2005conjugate`): runs reach
-    residuals that values alone cannot resolve. Each trial costs one gradient
-    evaluation, and the accepted trial's serves the next step.
+    With δ⁺ = Π(δ + size·d) the size is halved until ℓ(δ⁺) - ℓ(δ) ≥ slope·∇ℓᵀ(δ⁺ - δ),
+    and doubled after a step that needed no halving, up to 1024 radii. Where the gain
+    drowns in the rounding of ℓ it is taken from the gradients,
+    ½(∇ℓ(δ) + ∇ℓ(δ⁺))ᵀ(δ⁺ - δ), as in the approximate conditions of Hager and Zhang
+    2005 (`hager2005conjugate`): runs reach residuals that values alone cannot resolve.
+    Each trial costs one gradient evaluation; the accepted one serves the next step.
 
     Args:
         first: the first size, in radii of the region.
@@ -155,6 +160,10 @@ class BacktrackingStep:
         _check_positive("first", self.first)
         if not 0 < self.slope < 1:
             raise UserError(f"slope: expected 0 < slope < 1, got {self.slope!r}.")
+        if not (isinstance(self.halvings, int) and self.halvings >= 1):
+            raise UserError(
+                f"halvings: expected an integer ≥ 1, got {self.halvings!r}."
+            )
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
         """The size to try next `[rows]`."""
@@ -183,16 +192,16 @@ class BacktrackingStep:
             trial = some.region.project(moved)
             after = some.evaluate(trial)
             spent[waiting] += 1
-            push = _rows.dot(before.gradient, slope) / (
-                _rows.dot(slope, slope) * size[waiting]
-            )
+            square = _rows.dot(slope, slope)
+            push = _rows.dot(before.gradient, slope) / (square * size[waiting])
             accepted = self._accepts(start, before, trial, after, push)
             index = waiting[accepted]
             chosen[index] = trial[accepted]
             for name in ("loss", "gradient", "wrong"):
                 getattr(gained, name)[index] = getattr(after, name)[accepted]
             if halving == 0:
-                easy = accepted
+                most = _LONGEST * rows_of(rows.region.size, points)
+                easy = accepted & (size * square.sqrt() < most)
             waiting = waiting[~accepted]
             if not len(waiting):
                 break
@@ -217,12 +226,12 @@ class BacktrackingStep:
         # On a sphere gᵀ(δ⁺ - δ) is a difference of radial parts and drowns in rounding
         # first. The projection guarantees gᵀ(δ⁺ - δ) ≥ push·‖δ⁺ - δ‖² where d ∥ g.
         unit = torch.finfo(predicted.dtype).eps
-        lost = 16 * unit * before.gradient_norm * _rows.norm(trial)
+        lost = 1024 * unit * before.gradient_norm * _rows.norm(trial)
         safe = push * _rows.dot(moved, moved)
         predicted = torch.where(predicted.abs() <= lost, safe, predicted)
         gain = after.loss - before.loss
         # A loss is a difference of sums over hundreds of larger terms.
-        noise = 256 * unit * before.loss.abs()
+        noise = 1024 * unit * before.loss.abs()
         bend = 0.5 * _rows.dot(after.gradient - before.gradient, moved)
         seen = torch.where(gain.abs() <= noise, predicted + bend, gain)
         return (predicted > 0) & (seen >= self.slope * predicted)

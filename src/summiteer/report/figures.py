@@ -3,14 +3,14 @@
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from summiteer.studies.scale import Row, ScaleSummary
+from summiteer.studies.scale import ScaleSummary
 
 #: Okabe and Ito's colours: told apart by colour-blind readers, dark enough on white.
 _COLOURS = {"softplus": "#0072B2", "tanh": "#B04A00", "quadratic": "#007A5A"}
 _DASHES = {"softplus": "solid", "tanh": "solid", "quadratic": "dash"}
 _PANELS = (
     ("index_global", "global index λ⁺(M)/μ"),
-    ("distinct", "distinct maxima per image"),
+    ("distinct_per_sign", "maxima per image and sign of u"),
     ("steps", "steps to the residual"),
     ("kappa", "curvature ratio κ"),
 )
@@ -69,13 +69,14 @@ def describe_scale(summary: ScaleSummary) -> str:
     """
     parts = []
     for activation in _COLOURS:
-        rows: list[Row] = [row for row in summary.rows if row.activation == activation]
+        rows = [row for row in summary.rows if row.activation == activation]
         first, last = rows[0], rows[-1]
         parts.append(
-            f"{activation}: from c = {first.scale:g} to {last.scale:g} the "
-            f"global index goes from {_text(first.index_global)} to {_text(last.index_global)}, "
-            f"distinct maxima per image from {first.distinct:.2f} to "
-            f"{last.distinct:.2f}, steps from {first.steps:.0f} to {last.steps:.0f}"
+            f"{activation}: from c = {first.scale:g} to {last.scale:g} the global "
+            f"index goes from {_text(first.index_global)} to "
+            f"{_text(last.index_global)}, maxima per image and sign of u from "
+            f"{first.distinct_per_sign:.2f} to {last.distinct_per_sign:.2f}, steps from "
+            f"{first.steps:.0f} to {last.steps:.0f}"
         )
     return "; ".join(parts) + "."
 

@@ -1,7 +1,7 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -88,7 +88,7 @@ def _print_shares(console: Console, result: Mapping[str, Any]) -> None:
     if survivors["examples"] is not None:
         table.add_column(f"{survivors['examples']} survivors", justify="right")
     texts = {
-        "stationary": "stationary (first order)",
+        "stationary": "stationary (residual below its tolerance)",
         "maximum": "within reach of a local maximum",
         "proved": "  of these proved",
         "undecided": "undecided",
@@ -138,23 +138,23 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         f"{len(protocol['seeds'])} networks × {protocol['examples']} images × "
         f"{protocol['restarts']} starts; medians)"
     )
-    table = Table(box=None, pad_edge=False)
-    for name in ("σ", "c", "maxima", "95 %", "steps", "κ", "global", "unique", "q"):
-        table.add_column(name, justify="left" if name == "σ" else "right")
-    table.add_column("maxima/\nimage", justify="right")
-    table.add_column("loss\nspread", justify="right")
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    heads = ("σ", "c", "max\n%", "95 %\nCI", "steps", "κ", "global", "unique", "q")
+    for head in (*heads, "maxima/\nimage", "loss\nspread"):
+        justify: Literal["left", "right"] = "left" if head == "σ" else "right"
+        table.add_column(head, justify=justify, no_wrap=True)
     for row in summary.rows:
         table.add_row(
             row.activation,
             f"{row.scale:g}",
-            _percent(row.maxima),
+            f"{100 * row.maxima:.1f}",
             f"{100 * row.low:.0f}–{100 * row.high:.0f}",
             f"{row.steps:.0f}",
-            _number(row.kappa),
-            _number(row.index_global),
-            _number(row.index_unique),
-            "∞" if row.index_a_priori is None else _number(row.index_a_priori),
-            f"{row.distinct:.2f}",
+            _short(row.kappa),
+            _short(row.index_global),
+            _short(row.index_unique),
+            _short(row.index_a_priori),
+            f"{row.distinct:.1f}",
             _spread(row.spread),
         )
     console.print(table)
@@ -166,9 +166,8 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         + ("flat, as it must be" if flat else "NOT FLAT: a bug")
     )
     console.print(
-        "maxima: runs that end in a local maximum (numerical). κ: curvature over "
-        "multiplier;\nglobal, unique, q: indices below 1 mean one maximum, and which; "
-        "all small: regular."
+        "max %: runs that end in a local maximum (numerical, no proof); κ: curvature\n"
+        "over multiplier; global, unique, q: regularity indices, small is regular"
     )
     console.print(
         f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html"
@@ -177,6 +176,13 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _short(value: float | None) -> str:
+    """Two significant digits; an index that is None is infinite."""
+    if value is None:
+        return "∞"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _number(value: float | None) -> str:
@@ -189,4 +195,4 @@ def _spread(value: float | None) -> str:
     if value is None:
         return "–"
     # Below what float64 runs to the residual can tell apart.
-    return "0" if value < 1e-10 else f"{value:.1e}"
+    return "0" if value < 1e-10 else f"{value:.2g}"
