@@ -14,10 +14,10 @@ from summiteer.regions import Region
 
 @dataclass(frozen=True)
 class ProjectedAscent:
-    """δ ← Π_C(δ + size · direction(∇ℓ(δ))) (paper, section 2; Madry et al. 2018).
+    """δ ← Π_C(δ + size · direction(∇ℓ(δ))) (paper, section 2, `deng2020towards`).
 
     `RawGradient` with `ConstantStep` is the paper's method; `Sign` with `ConstantStep`
-    is PGD on the L∞ ball, one step of it FGSM.
+    is PGD on the L∞ ball (`madry2018towards`), one step of it FGSM.
 
     Args:
         direction: RawGradient, Normalised or Sign.

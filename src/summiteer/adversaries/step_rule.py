@@ -13,7 +13,6 @@ from summiteer.errors import UserError
 from summiteer.problem import Evaluation, Rows
 from summiteer.regions._region import rows_of
 
-
 #: Backtracking sizes grow to so many radii: there Π(δ + size·g) is ε·g/‖g‖ to three
 #: digits on a ball, and forty halvings still lead to 1e-9 radii.
 _LONGEST = 1024.0

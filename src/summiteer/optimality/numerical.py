@@ -79,7 +79,7 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         climb = _climb(problem, points, within, tolerances.stationary(precision))
         left = _rows.norm(climb.reached - points) > reach
         at = _rows.choose(left, points, climb.reached)
-        examined = _examine(rows, at)
+        examined = _examine(rows, at, reach)
         reference, _ = residual_reference(rows)
         gradient = rows.evaluate(points).gradient
         residual = rows.region.residual(points, gradient, reference)
@@ -140,12 +140,12 @@ def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) ->
     return _Climb(reached, loss - before, stalled)
 
 
-def _examine(rows: Rows, points: Tensor) -> _Examined:
+def _examine(rows: Rows, points: Tensor, reach: Tensor) -> _Examined:
     """First and second order of F = s·f for two-layer networks (Prop. 1), else of ℓ."""
     structure, loss = recognise(rows.model), rows.objective
     known = isinstance(structure, TwoLayer) and structure.network.outputs is None
     if known and isinstance(structure, TwoLayer) and isinstance(loss, ScalarLoss):
-        return _examine_two_layer(structure.network, loss, rows, points)
+        return _examine_two_layer(structure.network, loss, rows, points, reach)
     gradient = rows.evaluate(points).gradient
     face = rows.region.face(points, gradient)
     curvature: Curvature | None = None
@@ -162,22 +162,32 @@ def _examine(rows: Rows, points: Tensor) -> _Examined:
 
 @torch.no_grad()
 def _examine_two_layer(
-    network: TwoLayerNetwork, loss: ScalarLoss, rows: Rows, points: Tensor
+    network: TwoLayerNetwork,
+    loss: ScalarLoss,
+    rows: Rows,
+    points: Tensor,
+    reach: Tensor,
 ) -> _Examined:
     moved = rows.inputs + points
-    sign, slope = loss.slope_sign(network(moved), rows.targets), network.gradient(moved)
-    # Where u = 0 the loss is at its minimum: ∇ℓ = 0 and ∇²ℓ = φ''·∇f∇fᵀ decide.
-    level = sign == 0
-    outer = torch.where(level, loss.curvature_bound, 0.0)[:, None] * slope
-    gradient = sign[:, None] * slope
+    output, slope = network(moved), network.gradient(moved)
+    sign = loss.slope_sign(output, rows.targets)
+    # Prop. 1 needs one sign on the whole neighbourhood; where it may change, near the
+    # loss's minimum u = 0, ℓ itself is examined: ∇²ℓ = φ'∇²f + φ''∇f∇fᵀ.
+    room = reach * _rows.norm(slope)
+    signs = [loss.slope_sign(output + way, rows.targets) for way in (-room, room)]
+    first, second = _derivatives(rows, output)
+    changing = signs[0] != signs[1]
+    weight = torch.where(changing, first, sign)[:, None]
+    outer = torch.where(changing, second, 0.0)[:, None] * slope
+    gradient = weight * slope
     face = rows.region.face(points, gradient)
 
     def hessians(index: Tensor) -> Tensor:
-        bend = sign[index, None, None] * network.hessian(moved[index])
+        bend = weight[index, :, None] * network.hessian(moved[index])
         return bend + outer[index, :, None] * slope[index, None, :]
 
     def product(vectors: Tensor) -> Tensor:
-        bent = sign[:, None] * network.hessian_product(moved, vectors)
+        bent = weight * network.hessian_product(moved, vectors)
         return bent + outer * _rows.dot(slope, vectors)[:, None]
 
     if slope.shape[1] <= _DENSE_DIMENSION:
@@ -189,6 +199,18 @@ def _examine_two_layer(
     )
 
 
+@torch.enable_grad()
+def _derivatives(rows: Rows, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """φ' and φ'' of the loss at one output per row."""
+    value = outputs.detach().requires_grad_()
+    loss = rows.objective(value, rows.targets)
+    (first,) = torch.autograd.grad(loss.sum(), value, create_graph=True)
+    if not first.requires_grad:
+        return first, torch.zeros_like(first)
+    (second,) = torch.autograd.grad(first.sum(), value)
+    return first.detach(), second
+
+
 def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
     """Return v ↦ ∇²ℓ·v by two backward passes; 0 where ∇ℓ is constant."""
     moved = (rows.inputs + points).detach().requires_grad_()
@@ -198,6 +220,12 @@ def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
         (gradient,) = torch.autograd.grad(
             loss.sum(), moved, create_graph=True, allow_unused=True
         )
+    if gradient is not None and not gradient.requires_grad:
+        # Either f is linear, or autograd has lost the way without a word.
+        beside = points + 1e-6 * points.norm().clamp(min=1) / points[0].numel() ** 0.5
+        again = rows.evaluate(beside).gradient
+        if not torch.equal(again, gradient):
+            raise RuntimeError("the gradient is not differentiable")
 
     def product(vectors: Tensor) -> Tensor:
         if gradient is None or not gradient.requires_grad:

@@ -75,8 +75,8 @@ def describe_scale(summary: ScaleSummary) -> str:
             f"{activation}: from c = {first.scale:g} to {last.scale:g} the global "
             f"index goes from {_text(first.index_global)} to "
             f"{_text(last.index_global)}, maxima per image and sign of u from "
-            f"{first.distinct_per_sign:.2f} to {last.distinct_per_sign:.2f}, steps from "
-            f"{first.steps:.0f} to {last.steps:.0f}"
+            f"{first.distinct_per_sign:.2f} to {last.distinct_per_sign:.2f}, steps "
+            f"from {first.steps:.0f} to {last.steps:.0f}"
         )
     return "; ".join(parts) + "."
 

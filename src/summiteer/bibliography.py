@@ -1,0 +1,96 @@
+"""The works that docstrings cite by key; a test holds the two together."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One work.
+
+    Attributes:
+        authors: family names and initials.
+        title: as printed.
+        venue: journal or proceedings, volume and pages.
+        year: of publication.
+        doi: without the resolver's address; "" if there is none.
+        arxiv: number, or "".
+    """
+
+    authors: str
+    title: str
+    venue: str
+    year: int
+    doi: str = ""
+    arxiv: str = ""
+
+
+REFERENCES: dict[str, Reference] = {
+    "alpaydin1998optical": Reference(
+        "Alpaydin, E. and Kaynak, C.",
+        "Optical Recognition of Handwritten Digits",
+        "UCI Machine Learning Repository",
+        1998,
+        doi="10.24432/C50P49",
+    ),
+    "bertsekas1976goldstein": Reference(
+        "Bertsekas, D. P.",
+        "On the Goldstein-Levitin-Polyak gradient projection method",
+        "IEEE Transactions on Automatic Control 21(2), 174-184",
+        1976,
+        doi="10.1109/TAC.1976.1101194",
+    ),
+    "clopper1934use": Reference(
+        "Clopper, C. J. and Pearson, E. S.",
+        "The use of confidence or fiducial limits illustrated in the case of the "
+        "binomial",
+        "Biometrika 26(4), 404-413",
+        1934,
+        doi="10.1093/biomet/26.4.404",
+    ),
+    "deng2020towards": Reference(
+        "Deng, Z., He, H., Huang, J. and Su, W. J.",
+        "Towards Understanding the Dynamics of the First-Order Adversaries",
+        "Proceedings of the 37th International Conference on Machine Learning, "
+        "PMLR 119",
+        2020,
+        arxiv="2010.10650",
+    ),
+    "good1953population": Reference(
+        "Good, I. J.",
+        "The population frequencies of species and the estimation of population "
+        "parameters",
+        "Biometrika 40(3-4), 237-264",
+        1953,
+        doi="10.1093/biomet/40.3-4.237",
+    ),
+    "hager2005conjugate": Reference(
+        "Hager, W. W. and Zhang, H.",
+        "A new conjugate gradient method with guaranteed descent and an efficient "
+        "line search",
+        "SIAM Journal on Optimization 16(1), 170-192",
+        2005,
+        doi="10.1137/030601880",
+    ),
+    "madry2018towards": Reference(
+        "Madry, A., Makelov, A., Schmidt, L., Tsipras, D. and Vladu, A.",
+        "Towards Deep Learning Models Resistant to Adversarial Attacks",
+        "International Conference on Learning Representations",
+        2018,
+        arxiv="1706.06083",
+    ),
+    "martinez1994local": Reference(
+        "Martínez, J. M.",
+        "Local minimizers of quadratic functions on Euclidean balls and spheres",
+        "SIAM Journal on Optimization 4(1), 159-176",
+        1994,
+        doi="10.1137/0804009",
+    ),
+    "salmon2011parallel": Reference(
+        "Salmon, J. K., Moraes, M. A., Dror, R. O. and Shaw, D. E.",
+        "Parallel random numbers: as easy as 1, 2, 3",
+        "Proceedings of the International Conference for High Performance Computing, "
+        "Networking, Storage and Analysis (SC11)",
+        2011,
+        doi="10.1145/2063384.2063405",
+    ),
+}
