@@ -89,9 +89,7 @@ def bare(case: Case) -> Tensor:
     delta = torch.zeros_like(case.inputs)
     for _ in range(STEPS):
         moved = (case.inputs + delta).requires_grad_()
-        loss = functional.cross_entropy(
-            case.model(moved), case.labels, reduction="sum"
-        )
+        loss = functional.cross_entropy(case.model(moved), case.labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, moved)
         if case.norm == "l2":
             norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
@@ -310,11 +308,56 @@ def table(rows: list[Row]) -> str:
     return "\n".join([text[0], rule, *text[1:]])
 
 
+INTRODUCTION = """# Benchmarks
+
+Written by `{command}`.
+
+Time of {steps} constant steps (L2: normalised, L∞: sign; from the centre; no early
+stop) on a 784-256-10 ReLU network, float32, one thread: {machine}; {versions}.
+Contestants take turns, {repeats} rounds; before that, their end points are compared.
+
+The bare loop keeps one perturbation, updates it in place and does nothing else.
+*ratio*: of median times to the bare loop's; the spread is that of single rounds. On a
+shared machine the ratio of the fastest times is the steadier number.
+*time per gradient*: relative to the bare loop's, per example and gradient evaluation.
+`ascend` evaluates more than {steps} points per example: the last one too and, with its
+default stopping test ("stopping test"; no run meets it here), the boundary point that
+the residual is measured against. Without (`tolerance=None`, "same work") it still keeps
+the best point and the first misclassified one, notes broken and stalled runs and
+projects with norms that neither over- nor underflow. The other libraries also clip to
+their box [0, 1], which no iterate reaches; ART converts from and to NumPy once.
+
+"""
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        cpu = names[0].split(":")[1].strip() if names else cpu
+    return f"{cpu}, {platform.system()}, Python {platform.python_version()}"
+
+
+def page(rows: list[Row], repeats: int) -> str:
+    names = ["summiteer", "torch", *PEERS]
+    versions = ", ".join(f"{n} {version(n) or 'not installed'}" for n in names)
+    head = INTRODUCTION.format(
+        command=f"python -m benchmarks.engine --write --repeats {repeats}",
+        steps=STEPS,
+        machine=machine(),
+        versions=versions,
+        repeats=repeats,
+    )
+    return head + table(rows) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine")
     parser.add_argument("--repeats", type=int, default=21, help="rounds (≥ 15)")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--write", action="store_true", help="docs/benchmarks.md anew")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # of peers' imports
     torch.set_num_threads(1)
@@ -325,6 +368,9 @@ def main() -> None:
     print(table(rows))
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    if options.write:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page(rows, options.repeats))
 
 
 if __name__ == "__main__":

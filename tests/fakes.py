@@ -92,6 +92,17 @@ def output_problem(model, inputs: Tensor, region, **changes) -> sm.Problem:
     return sm.Problem(model, inputs, targets, Output(), region, **changes)
 
 
+def derivatives(function, point: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient and Hessian of a scalar function, entry by entry.
+
+    torch.func.hessian imports half of torch's compiler first: ten seconds.
+    """
+    point = point.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(point), point, create_graph=True)
+    rows = [torch.autograd.grad(g, point, retain_graph=True)[0] for g in gradient]
+    return gradient.detach(), torch.stack(rows)
+
+
 def named(outcome) -> list[str]:
     """The names of an object array of enums, flat."""
     return [entry.name for entry in outcome.flatten()]

@@ -34,7 +34,7 @@ LAYERS = (
     "optimality",
     "analytic landscape",
     "search screen",
-    "_attack _audit training",
+    "_attack _audit attack_summary training",
     "runs",
     "studies",
     "report",

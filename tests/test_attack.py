@@ -1,13 +1,11 @@
-import warnings
-
 import pytest
 import torch
 from torch import nn
 
 import summiteer as sm
-from summiteer._attack import default_objective
 from summiteer.data import load_data
 from summiteer.networks.reference import digits_mlp
+from summiteer.objectives import default_objective
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +56,7 @@ def test_blocks_change_no_start_and_no_verdict(digits):
 def test_more_steps_expose_an_attack_that_has_not_converged(digits):
     model, inputs, targets = digits
     lazy = sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(0.002))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+    with pytest.warns(sm.SummiteerWarning, match="not converged"):
         attack = sm.attack(
             model, inputs, targets, region=sm.L2Ball(0.6), adversary=lazy
         )

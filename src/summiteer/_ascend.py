@@ -20,6 +20,10 @@ _RUNNING = -1
 #: Rows are copied together once no more than this share of them is still running; at
 #: once where a step searches, for finished rows would make it search in vain.
 _COMPACT = 0.75
+#: Freeing a block of this size teaches glibc to keep up to twice as much free memory.
+#: Without that it returns tensors to the kernel at every step, and fetching them again
+#: costs as much as the arithmetic on them. More than 32 MiB it does not learn from.
+_KEEP_MEMORY = 31 << 20
 #: Whether the step still moves a run is asked every so many steps: one that does not
 #: will not do so later either.
 _WATCH = 8
@@ -86,9 +90,10 @@ class _Working:
     points: Any
     evaluation: Evaluation
     state: Any
-    reference: Tensor
-    best: Any
+    reference: Any  # None where no residual is asked for
+    best: Any  # of rows that are not leading
     best_loss: Tensor
+    leading: Tensor  # the point itself is the best so far
     wrong: Any
     found: Tensor
     size: Tensor
@@ -138,6 +143,7 @@ def ascend(
         )
     if tolerance is not None and tolerance < 0:
         tolerance = tolerances.stationary(problem.inputs.dtype)
+    torch.empty(_KEEP_MEMORY, dtype=torch.uint8)
     problem.examine()
     with undisturbed(problem.model):
         points = (start or default_start()).points(problem)
@@ -146,6 +152,7 @@ def ascend(
             problem,
             adversary := adversary or default_adversary(problem.feasible),
             points,
+            tolerance is not None or recorder is not None,
         )
         tape = Tape(recorder, max_steps, restarts, len(problem)) if recorder else None
         results = _Results(points, now.evaluation.loss.dtype)
@@ -153,7 +160,7 @@ def ascend(
         for step in range(max_steps + 1):
             if tape is not None and tape.wants(step):
                 _record(tape, step, rows, now)
-            _keep_best(now)
+            _keep_first_wrong(now)
             outcome = _judge(rows, now, until, tolerance, len(problem))
             if step == max_steps:
                 outcome = _at_limit(now, outcome)
@@ -203,7 +210,7 @@ def residual_reference(rows: Rows, centre: Tensor | None = None) -> tuple[Tensor
 
 
 def _begin(
-    problem: Problem, adversary: Adversary, points: Tensor
+    problem: Problem, adversary: Adversary, points: Tensor, measured: bool
 ) -> tuple[Rows, _Working, int]:
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
@@ -215,7 +222,10 @@ def _begin(
             evaluation, loss=evaluation.loss.masked_fill(broken, torch.nan)
         )
     centre = evaluation.gradient[:batch] if not bool(flat[:batch].any()) else None
-    reference, spent = residual_reference(problem.rows(), centre)
+    reference, spent = None, 0
+    if measured:
+        reference, spent = residual_reference(problem.rows(), centre)
+        reference = reference[index]
     never = torch.zeros(len(index), dtype=torch.bool, device=points.device)
     working = _Working(
         run=torch.arange(len(index), device=points.device),
@@ -223,10 +233,11 @@ def _begin(
         points=flat,
         evaluation=evaluation,
         state=adversary.init(rows, flat, evaluation),
-        reference=reference[index],
+        reference=reference,
         best=flat.clone(),
-        best_loss=torch.full_like(evaluation.loss, -torch.inf),
-        wrong=flat.clone(),
+        best_loss=evaluation.loss.nan_to_num(-torch.inf, torch.inf, -torch.inf),
+        leading=evaluation.loss > -torch.inf,
+        wrong=torch.empty_like(flat),
         found=never.clone(),
         size=torch.zeros_like(evaluation.loss),
         displacement=torch.zeros_like(evaluation.loss),
@@ -274,14 +285,22 @@ def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
     )
 
 
-def _keep_best(now: _Working) -> None:
-    """Update best-so-far and the first misclassified iterate of each row, in place.
+def _keep_best(now: _Working, loss: Tensor) -> Tensor:
+    """Update best-so-far in place for the next `loss`; return which rows lead then.
 
-    Rows that have finished but are still in the batch were written down already.
+    A point is copied when the step away from it shows that it was a peak: runs that
+    only climb copy nothing until they finish.
     """
-    better = now.evaluation.loss > now.best_loss
-    _rows.put(now.best, better.nonzero().flatten(), now.points)
-    torch.fmax(now.best_loss, now.evaluation.loss, out=now.best_loss)
+    leading = loss > now.best_loss
+    peak = now.leading & ~leading
+    if bool(peak.any()):
+        _rows.put(now.best, peak.nonzero().flatten(), now.points)
+    torch.fmax(now.best_loss, loss, out=now.best_loss)
+    return leading
+
+
+def _keep_first_wrong(now: _Working) -> None:
+    """Update the first misclassified iterate of each row, in place."""
     fresh = now.evaluation.wrong & ~now.found
     if bool(fresh.any()):
         _rows.put(now.wrong, fresh.nonzero().flatten(), now.points)
@@ -363,6 +382,7 @@ def _move(
         points=points,
         evaluation=evaluation,
         state=made.state,
+        leading=_keep_best(now, evaluation.loss),
         size=made.size,
         displacement=displacement,
         stalled=stalled,
@@ -402,20 +422,20 @@ class _Results:
         finished = now.running & (outcome >= 0)
         if not bool(finished.any()):
             return rows, now
-        run = now.run[finished]
-        self.final[run] = now.points[finished]
-        self.losses[run] = now.evaluation.loss[finished]
-        self.best[run] = now.best[finished]
-        self.best_loss[run] = now.best_loss[finished]
-        found = finished & now.found
-        self.wrong[now.run[found]] = now.wrong[found]
-        self.found[run] = now.found[finished]
-        self.outcome[run] = outcome[finished]
+        index = finished.nonzero().flatten()
+        done, run = _rows.take(now, index), now.run[index]
+        self.final[run] = done.points
+        self.losses[run] = done.evaluation.loss
+        self.best[run] = _rows.choose(done.leading, done.points, done.best)
+        self.best_loss[run] = done.best_loss
+        self.wrong[run[done.found]] = done.wrong[done.found]
+        self.found[run] = done.found
+        self.outcome[run] = outcome[index]
         self.steps[run] = step
         if now.broken is not None:  # the step that broke does not count
             self.steps[run] -= now.broken[finished].long() if step else 0
-        index = finished.nonzero().flatten()
-        self.residual[run] = _residual(rows.take(index), _rows.take(now, index))
+        if now.reference is not None:
+            self.residual[run] = _residual(rows.take(index), done)
         now = replace(now, running=now.running & ~finished)
         left = now.running.nonzero().flatten()
         if len(left) <= share * len(now.run):

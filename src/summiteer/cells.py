@@ -124,13 +124,14 @@ def as_tensor(array: np.ndarray | Tensor) -> Tensor:
         array: A numpy array of any strides and byte order, or a tensor.
 
     Returns:
-        A tensor; it shares memory with `array` only where that is one already.
+        A tensor with memory of its own.
 
     Raises:
         TypeError: The dtype is one that torch does not know, such as objects.
     """
     if isinstance(array, Tensor):
-        return array.detach().cpu().contiguous()
+        # `contiguous` keeps the odd strides of axes of length 1; a copy has none.
+        return array.detach().cpu().clone(memory_format=torch.contiguous_format)
     native = array.dtype.newbyteorder("=")
     # A copy, for torch warns of arrays that are read-only and refuses negative strides.
     return torch.from_numpy(np.array(array, dtype=native, order="C"))

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from summiteer._version import __version__
-from summiteer.errors import SummiteerWarning, UserError
+from summiteer.errors import UserError, collected_warnings
 
 if TYPE_CHECKING:
     from summiteer.regions import Region
@@ -27,7 +26,7 @@ app = typer.Typer(
 )
 
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
-_USER_ERROR, _BELOW = 1, 3
+_USER_ERROR, _BELOW, _INTERRUPTED = 1, 3, 130
 
 
 def main() -> NoReturn:
@@ -37,12 +36,6 @@ def main() -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_USER_ERROR)
-    except KeyboardInterrupt:
-        print(
-            "interrupted: what is finished is kept; the same command goes on from it.",
-            file=sys.stderr,
-        )
-        sys.exit(130)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
@@ -115,7 +108,7 @@ def attack(
     ] = None,
     seed: Annotated[int, typer.Option(help="of the random starts")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="directory of the run; out/attack-ID if absent")
+        Path | None, typer.Option(help="directory of the run; runs/attack-ID if absent")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print result.json and nothing else")
@@ -126,75 +119,77 @@ def attack(
     ] = None,
 ) -> None:
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
-    import torch
-
-    from summiteer import _attack, runs
+    from summiteer import _attack, attack_summary
     from summiteer import data as files
-    from summiteer.store import Store
+    from summiteer._ascend import Misclassified
 
     required = [_requirement(text) for text in require or []]
     _check_choice("--until", until, (None, "misclassified"))
-    _check_choice("--effort", effort, tuple(_attack.EFFORTS))
-    region = _region(norm, radius)
-    network = files.load_model(model, weights)
-    dataset = files.load_data(data)
-    inputs, targets, ids, notes = _examples(network, dataset, limit, skip_bad)
-    limits = _box(box, inputs)
-    chosen = _attack.EFFORTS[effort]
-    settings = _attack.Settings(
-        region=region,
-        box=limits,
-        objective=_objective(objective),
-        effort=_attack.Effort(
-            chosen.restarts
-            if restarts is None
-            else _at_least("--restarts", restarts, 1),
-            chosen.max_steps if steps is None else _at_least("--steps", steps, 0),
-            chosen.more_steps,
-        ),
-        seed=seed,
-        stop_on_success=until is not None,
-        within=within,
-        tolerance=tolerance,
-    )
+    _check_choice("--effort", effort, tuple(attack_summary.EFFORTS))
     _check_share("--within", within)
     _check_seed(seed)
+    region, loss = _region(norm, radius), _objective(objective)
+    network, dataset = files.load_model(model, weights), files.load_data(data)
+    inputs, targets, ids, notes = _examples(network, dataset, limit, skip_bad)
+    limits = _box(box, inputs)
     if box is None:
         shown = "0,1 (the data lie there)" if limits else "none (the data leave [0, 1])"
         notes.append(f"box {shown}")
-    with _warnings_shown(as_json):
+    usual = attack_summary.EFFORTS[effort]
+    settings = attack_summary.Settings(
+        region=region,
+        box=limits,
+        objective=loss,
+        effort=attack_summary.Effort(
+            _at_least("--restarts", restarts, 1, usual.restarts),
+            _at_least("--steps", steps, 0, usual.max_steps),
+            usual.more_steps,
+        ),
+        seed=seed,
+        until=None if until is None else Misclassified(),
+        within=within,
+        right_within=tolerance,
+    )
+    with collected_warnings() as messages:
         problem = _attack.problem_of(network, inputs, targets, settings, ids)
         problem.examine()
-    runs_per_example = settings.effort.restarts + 1
-    size = block_size or _attack.default_block_size(inputs, runs_per_example)
-    _at_least("--block-size", size, 1)
-    spec = {
-        "command": "attack",
-        "version": __version__,
-        "model": model,
-        "data": data,
-        **runs.fingerprint(problem),
-        **runs.settings_spec(settings, problem),
-        "block_size": size,
-        "torch": torch.__version__,
-    }
-    from summiteer.cells import digest
-
-    directory = out or Path("out") / f"attack-{digest(spec)}"
+    if tolerance is not None and type(problem.objective).__name__ != "Quadratic":
+        raise UserError("--tolerance: only for regression (objective quadratic).")
+    size = _attack.block_size_of(problem, settings, block_size)
     for note in notes:
         _say(note, as_json)
+    names = {"model": model, "data": data}
+    result = _run(problem, settings, size, names, messages, out, as_json)
+    _enforce(required, result)
+
+
+def _run(
+    problem: Any,
+    settings: Any,
+    size: int,
+    names: dict[str, str],
+    messages: list[str],
+    out: Path | None,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Attack in a directory of its own, print what was found, return result.json."""
+    from summiteer import runs
+    from summiteer.cells import digest
+    from summiteer.report.terminal import print_attack
+    from summiteer.store import Store
+
+    spec = runs.specification(problem, settings, size, names)
+    directory = out or Path("runs") / f"attack-{digest(spec)}"
     with (
         Store.open(directory, spec) as store,
         _progress("attacking", as_json) as report,
     ):
-        result = runs.run_attack(problem, settings, store, size, report)
+        result = runs.run_attack(problem, settings, store, size, report, messages)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        from summiteer.report.terminal import print_attack
-
         print_attack(result, str(directory))
-    _enforce(required, result)
+    return result
 
 
 @app.command()
@@ -209,6 +204,7 @@ def reproduce(
     ] = False,
 ) -> None:
     """Measure what the input scale does to the landscape (paper, claims C1, C3, C4)."""
+    _check_seed(seed)
     if not quick:
         raise UserError(
             "reproduce: only --quick exists so far (claims C1, C3 and C4 on digits)."
@@ -346,7 +342,9 @@ def _check_seed(seed: int) -> None:
         raise UserError(f"--seed: expected an integer from 0 to 2**32 - 1, got {seed}.")
 
 
-def _at_least(option: str, value: int, least: int) -> int:
+def _at_least(option: str, value: int | None, least: int, usual: int = 0) -> int:
+    if value is None:
+        return usual
     if value < least:
         raise UserError(f"{option}: expected an integer ≥ {least}, got {value}.")
     return value
@@ -358,22 +356,31 @@ def _say(text: str, quiet: bool) -> None:
 
 
 @contextmanager
-def _warnings_shown(quiet: bool) -> Iterator[None]:
-    """Show our warnings as one line each instead of Python's two."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SummiteerWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, SummiteerWarning):
-            print(f"warning: {warning.message}", file=sys.stderr)
+def _progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing in a pipe."""
+    with _interruptible():
+        if quiet or not sys.stdout.isatty():
+            yield None
+        else:
+            with _bars(verb) as update:
+                yield update
 
 
 @contextmanager
-def _progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing in a pipe."""
-    if quiet or not sys.stdout.isatty():
-        yield None
-        return
+def _interruptible() -> Iterator[None]:
+    """Say what Ctrl-C leaves behind (typer would exit without a word)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            "interrupted: what is finished is kept; the same command goes on from it.",
+            file=sys.stderr,
+        )
+        sys.exit(_INTERRUPTED)
+
+
+@contextmanager
+def _bars(verb: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -142,7 +142,8 @@ def load_model(source: str, weights: str | None = None) -> Any:
             "MODEL: expected file.py:factory or package.module:factory, got "
             f"{source!r}."
         )
-    module = _load_file(place) if place.endswith(".py") else _load_package(place)
+    file = place.endswith(".py")
+    module = _load_file(place) if file else _load_package(place)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if _ours(value, module)]
         raise UserError(
@@ -154,7 +155,9 @@ def load_model(source: str, weights: str | None = None) -> Any:
         if not callable(model):
             raise UserError(f"MODEL: {source} is not a factory (not callable).")
         try:
-            model = model()
+            # A factory may import its neighbours only when it runs.
+            with _searching(Path(place).resolve().parent if file else Path.cwd()):
+                model = model()
         except Exception as error:
             raise UserError(
                 f"MODEL: {source}() failed: {type(error).__name__}: {error}"

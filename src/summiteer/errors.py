@@ -1,5 +1,9 @@
 """The exceptions and warnings a user of Summiteer can meet."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SummiteerError(Exception):
     """Base class of every exception raised on purpose by this package."""
@@ -15,3 +19,27 @@ class UserError(SummiteerError, ValueError):
 
 class SummiteerWarning(UserWarning):
     """The run goes on, but its result may not mean what it seems to mean."""
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the texts of our own warnings, each once; others go on as they came.
+
+    Yields:
+        The texts; complete when the block is left, also by an exception.
+    """
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SummiteerWarning)
+        try:
+            yield texts
+        finally:
+            for warning in caught:
+                text = str(warning.message)
+                if issubclass(warning.category, SummiteerWarning) and text not in texts:
+                    texts.append(text)
+    for warning in caught:
+        if not issubclass(warning.category, SummiteerWarning):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )

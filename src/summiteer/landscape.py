@@ -60,6 +60,11 @@ def distinct_maxima(
     restarts, batch = points.shape[:2]
     if counted is None:
         counted = torch.ones(restarts, batch, dtype=torch.bool)
+    if counted.shape != points.shape[:2]:
+        raise UserError(
+            f"counted: expected [restarts, batch] = {[restarts, batch]}, got "
+            f"{list(counted.shape)}."
+        )
     flat = points.detach().cpu().double().flatten(2).transpose(0, 1)
     apart = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
     near = apart <= threshold * size.cpu().double()[:, None, None]

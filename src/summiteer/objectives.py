@@ -219,6 +219,39 @@ def check_labels(outputs: Tensor, targets: Tensor) -> None:
         _check_classes("a model with several outputs", outputs, targets)
 
 
+def default_objective(outputs: Tensor, targets: Tensor) -> Objective:
+    """Choose the objective by outputs and targets (architecture.md, Defaults).
+
+    `[b, K ≥ 2]` with integer labels: CrossEntropy. `[b]` or `[b, 1]` with floats:
+    Logistic if they are exactly ±1, else Quadratic. `[b, K]` with floats: Quadratic.
+
+    Args:
+        outputs: of the model.
+        targets: of the user.
+
+    Raises:
+        UserError: integers, or 0 and 1, with one output, with the remedy.
+    """
+    several = outputs.ndim == 2 and outputs.shape[1] > 1
+    if not targets.is_floating_point():
+        if several:
+            return CrossEntropy()
+        raise UserError(
+            f"targets: the model has one output, so integer labels ({targets.dtype}) "
+            "do not fit; use floats -1 and +1 (2*targets - 1 for 0 and 1), or float "
+            "targets for regression."
+        )
+    one = scalar(targets).ndim == 1 and not several
+    if one and bool((targets.abs() == 1).all()):
+        return Logistic()
+    if one and bool(((targets == 0) | (targets == 1)).all()):
+        raise UserError(
+            "targets: all are 0 or 1; use 2*targets - 1 for labels -1 and +1, or name "
+            "the objective (--objective quadratic) if this is regression."
+        )
+    return Quadratic()
+
+
 def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> None:
     """Check once that objective, outputs and targets fit.
 

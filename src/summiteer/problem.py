@@ -97,8 +97,8 @@ class Rows:
         """Return the rows `index`."""
         return replace(
             self,
-            inputs=self.inputs[index],
-            targets=self.targets[index],
+            inputs=self.inputs.index_select(0, index),
+            targets=self.targets.index_select(0, index),
             region=self.region.take(index),
         )
 

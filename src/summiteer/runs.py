@@ -2,27 +2,25 @@
 
 import json
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from summiteer._attack import (
+from summiteer._attack import attack_block, blocks_of, gather
+from summiteer._version import __version__
+from summiteer.attack_summary import (
     EVIDENCE_NAMES,
     OUTCOME_NAMES,
     VERDICT_NAMES,
     Settings,
-    attack_block,
-    blocks_of,
-    gather,
+    objective_name,
     summarise,
 )
-from summiteer._version import __version__
 from summiteer.cells import Cell, digest_arrays
 from summiteer.engine import map_cells
-from summiteer.errors import SummiteerWarning
+from summiteer.errors import collected_warnings
 from summiteer.problem import Problem
 from summiteer.store import Store
 
@@ -31,17 +29,26 @@ Progress = Callable[[int, int], None]
 
 
 def fingerprint(problem: Problem) -> dict[str, str]:
-    """Digests of the model's weights and of the data, for the run's specification.
+    """Digests of the model and of the data, for the run's specification.
 
     Args:
         problem: whose model and data are meant.
+
+    Returns:
+        "weights" and "digest" (of the data) as digests, "layers": the text of the
+        module, or the name of a callable that is none.
     """
-    model = problem.model
+    model, ids = problem.model, torch.as_tensor(problem.ids)
+    module = isinstance(model, nn.Module)
     state = model.state_dict() if isinstance(model, nn.Module) else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    name = getattr(model, "__qualname__", type(model).__qualname__)
     return {
+        "layers": repr(model) if module else name,
         "weights": digest_arrays(tensors),
-        "data": digest_arrays({"inputs": problem.inputs, "targets": problem.targets}),
+        "digest": digest_arrays(
+            {"inputs": problem.inputs, "targets": problem.targets, "ids": ids}
+        ),
     }
 
 
@@ -51,6 +58,7 @@ def run_attack(
     store: Store,
     block_size: int,
     progress: Progress | None = None,
+    messages: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Attack what is not yet in the store and write result.json.
 
@@ -60,6 +68,7 @@ def run_attack(
         store: open for writing; its spec determines the result.
         block_size: examples per cell.
         progress: told after each block.
+        messages: of warnings met before the first block.
 
     Returns:
         The content of result.json.
@@ -77,10 +86,8 @@ def run_attack(
 
     def attacked(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
         began = time.monotonic()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", SummiteerWarning)
+        with collected_warnings() as texts:
             arrays = attack_block(problem.take(blocks[number[cell.name]]), settings)
-        texts = [str(w.message) for w in caught if w.category is SummiteerWarning]
         return arrays, texts, time.monotonic() - began
 
     tables = {
@@ -95,53 +102,67 @@ def run_attack(
         store.put(cell, number[cell.name], record, arrays, tables)
         if progress:
             progress(done, len(cells))
-    return _result(problem, settings, store, cells)
+    return _result(problem, settings, store, cells, list(messages))
 
 
 def _result(
-    problem: Problem, settings: Settings, store: Store, cells: list[Cell]
+    problem: Problem,
+    settings: Settings,
+    store: Store,
+    cells: list[Cell],
+    messages: list[str],
 ) -> dict[str, Any]:
     """result.json from what is stored: the same whether or not it was interrupted."""
     records = store.finished()
-    messages: list[str] = []
     seconds = 0.0
     for cell in cells:
         values: Any = records[cell.name].values
         seconds += float(values["seconds"])
         messages += [text for text in values["messages"] if text not in messages]
     arrays = gather([store.arrays(cell.name) for cell in cells])
-    with warnings.catch_warnings():
-        # They are findings here, and said once.
-        warnings.simplefilter("ignore", SummiteerWarning)
-        summary = summarise(arrays, settings, problem, messages)
     files = sorted(path.name for path in (store.directory / "arrays").iterdir())
-    result = {
-        **{key: summary[key] for key in ("schema", "command")},
-        "version": __version__,
-        "run": store.run,
-        **{key: value for key, value in summary.items() if key != "schema"},
-        "seconds": round(seconds, 3),
-        "files": ["run.json", "store.sqlite", *(f"arrays/{name}" for name in files)],
-    }
+    result = summarise(
+        arrays,
+        settings,
+        problem,
+        messages,
+        run=store.run,
+        seconds=round(seconds, 3),
+        files=["run.json", "store.sqlite", *(f"arrays/{name}" for name in files)],
+    )
     store.write_json("result.json", result)
     return result
 
 
-def settings_spec(settings: Settings, problem: Problem) -> dict[str, Any]:
-    """The part of a run's specification that the settings are."""
+def specification(
+    problem: Problem, settings: Settings, block_size: int, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Everything that determines the result; its digest is the run's id.
+
+    Args:
+        problem: of all examples.
+        settings: of the attack.
+        block_size: examples per cell.
+        names: how the user named model and data.
+    """
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     return {
+        "command": "attack",
+        "version": __version__,
+        "torch": torch.__version__,
+        **names,
+        **fingerprint(problem),
         "norm": settings.region.norm,
         "radius": radius.tolist(),
         "box": list(settings.box) if settings.box else None,
-        "objective": repr(problem.objective),
+        "objective": objective_name(problem.objective),
         "restarts": settings.effort.restarts,
         "max_steps": settings.effort.max_steps,
         "more_steps": settings.effort.more_steps,
         "adversary": repr(settings.adversary),
         "seed": settings.seed,
-        "stop_on_success": settings.stop_on_success,
+        "until": repr(settings.until),
         "within": settings.within,
-        "tolerance": settings.tolerance,
-        "dtype": str(problem.inputs.dtype),
+        "right_within": settings.right_within,
+        "block_size": block_size,
     }

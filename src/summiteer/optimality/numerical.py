@@ -28,6 +28,7 @@ from summiteer.optimality.decision import Measured, decide
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem, Rows
 from summiteer.regions import Face
+from summiteer.regions._region import rows_of
 from summiteer.starts import GivenStart
 
 #: Steps of ascent that show whether a point stays where it is. Most leave at once; few
@@ -222,8 +223,8 @@ def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
         )
     if gradient is not None and not gradient.requires_grad:
         # Either f is linear, or autograd has lost the way without a word.
-        beside = points + 1e-6 * points.norm().clamp(min=1) / points[0].numel() ** 0.5
-        again = rows.evaluate(beside).gradient
+        aside = tolerances.BOUNDARY * rows_of(rows.region.size, points)
+        again = rows.evaluate(points + _rows.expand(aside, points)).gradient
         if not torch.equal(again, gradient):
             raise RuntimeError("the gradient is not differentiable")
 

@@ -41,7 +41,7 @@ def subjects(problem: Problem, points: Tensor) -> tuple[str, ...]:
 def _update(digest: Any, value: object) -> None:
     """Feed a value of known kind; of unknown ones the name of the type, no address."""
     if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
+        plain = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         digest.update(f"{plain.dtype}{list(plain.shape)}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, tuple):

@@ -97,14 +97,18 @@ class L2Ball(Region):
         gradient_norms: Tensor,
         reference: Tensor,
     ) -> Tensor:
-        """G/(3ε·g_ref) with the Frank-Wolfe gap G = ε‖g‖ - gᵀδ.
+        """(‖v - δ‖/ε)/(1 + 2g_ref/‖g‖) with v = εg/‖g‖, the maximiser of gᵀv.
 
-        With z = Π(δ + τg) and r the residual, τgᵀ(v - z) ≤ (z - δ)ᵀ(v - z) ≤ 2rε² for
-        every v in the ball, so G ≤ 2rε²/τ + ‖g‖rε ≤ 3rε·g_ref.
+        With z = Π(δ + τg) and r the residual, τgᵀ(v - z) ≤ (z - δ)ᵀ(v - z) ≤ rε‖v - z‖.
+        The ball is round: gᵀ(v - z) ≥ ‖g‖·‖v - z‖²/(2ε). So ‖v - z‖ ≤ 2rε·g_ref/‖g‖,
+        and ‖v - δ‖ is at most rε more.
         """
-        gap = self.radius * gradient_norms - _rows.dot(gradients, points)
+        cosine = _rows.dot(gradients, points) / (self.radius * gradient_norms)
+        square = 1 + (_rows.norm(points) / self.radius).square() - 2 * cosine
+        # Less what rounding may have added: three numbers near 1 that cancel.
+        noise = 64 * torch.finfo(square.dtype).eps
         largest = torch.maximum(reference, gradient_norms)
-        return gap / (3 * self.radius * largest).clamp(min=tolerances.TINY_NORM)
+        return (square - noise).clamp(min=0).sqrt() / (1 + 2 * largest / gradient_norms)
 
 
 def projected_residual(

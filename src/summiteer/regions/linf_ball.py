@@ -40,6 +40,13 @@ class LinfBall(Intervals):
         radius = _rows.expand(rows_of(self.radius, like), like)
         return -radius, radius
 
+    def project(self, points: Tensor) -> Tensor:
+        """clip(v, -ε, ε)."""
+        if isinstance(self.radius, Tensor):
+            return super().project(points)
+        # The same numbers; torch is slow with bounds that broadcast.
+        return points.clamp(-self.radius, self.radius)
+
     def residual_floor(
         self,
         points: Tensor,

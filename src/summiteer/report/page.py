@@ -7,7 +7,7 @@ from plotly.offline import get_plotlyjs
 
 from summiteer._version import __version__
 from summiteer.report.figures import describe_scale, scale_figure
-from summiteer.studies.scale import CONTROL_TOLERANCE, ScaleSummary
+from summiteer.studies.scale import ScaleSummary
 
 
 def scale_page(summary: ScaleSummary, run: str) -> str:
@@ -28,7 +28,6 @@ def scale_page(summary: ScaleSummary, run: str) -> str:
         summary=summary,
         run=run,
         version=__version__,
-        flat=summary.control_drift <= CONTROL_TOLERANCE,
         description=describe_scale(summary),
         # </script> inside a JSON string would end the element.
         figure=figure.replace("</", "<\\/"),
@@ -38,6 +37,6 @@ def scale_page(summary: ScaleSummary, run: str) -> str:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "∞"
+        return "–"
     # Below what float64 runs to the residual can tell apart.
     return "0" if abs(value) < 1e-10 else f"{value:.3g}"

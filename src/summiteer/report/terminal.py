@@ -9,7 +9,7 @@ from rich.text import Text
 
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
-from summiteer.studies.scale import CONTROL_TOLERANCE, ScaleSummary
+from summiteer.studies.scale import ScaleSummary
 
 _WIDTH = 80
 
@@ -70,7 +70,7 @@ def _print_accuracy(console: Console, result: Mapping[str, Any]) -> None:
         f"mean loss        {_number(loss['clean_mean'])} clean, "
         f"{_number(loss['attacked_mean'])} attacked"
     )
-    within = result["within_tolerance"]
+    within = result.get("within_tolerance")
     if within:
         console.print(
             f"within {within['tolerance']:g}: {_percent(within['clean'])} clean, "
@@ -153,17 +153,16 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
             _short(row.kappa),
             _short(row.index_global),
             _short(row.index_unique),
-            _short(row.index_a_priori),
+            "∞" if row.index_a_priori is None else _short(row.index_a_priori),
             f"{row.distinct:.1f}",
             _spread(row.spread),
         )
     console.print(table)
-    flat = summary.control_drift <= CONTROL_TOLERANCE
     console.print(
         "\ncontrol (t²/2, homogeneous): κ and indices move by "
         f"{summary.control_drift:.1e} over all c\n  at the same network, image and "
         f"sign of u ({summary.control_pairs} compared): "
-        + ("flat, as it must be" if flat else "NOT FLAT: a bug")
+        + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
     )
     console.print(
         "max %: runs that end in a local maximum (numerical, no proof); κ: curvature\n"
@@ -179,9 +178,9 @@ def _percent(share: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    """Two significant digits; an index that is None is infinite."""
+    """Two significant digits."""
     if value is None:
-        return "∞"
+        return "–"
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 

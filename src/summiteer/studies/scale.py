@@ -41,7 +41,7 @@ INDICES = ("global", "unique", "a_priori")
 
 
 @dataclass(frozen=True)
-class Row:
+class Condition:
     """One activation at one input scale; medians over end points unless said.
 
     Attributes:
@@ -97,11 +97,16 @@ class ScaleSummary:
         protocol: the study's settings.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Condition, ...]
     control_drift: float
     control_pairs: int
     seconds: float
     protocol: Mapping[str, Any]
+
+    @property
+    def flat(self) -> bool:
+        """Whether the control did not move with c, as it must not."""
+        return self.control_drift <= CONTROL_TOLERANCE
 
 
 def specification(seed: int) -> dict[str, Any]:
@@ -250,7 +255,7 @@ def summarise(
     return ScaleSummary(tuple(rows), drift, pairs, round(seconds, 1), dict(protocol))
 
 
-def _row(activation: str, scale: float, cells: list[Mapping[str, Tensor]]) -> Row:
+def _row(activation: str, scale: float, cells: list[Mapping[str, Tensor]]) -> Condition:
     def joined(name: str) -> Tensor:
         return torch.cat([cell[name] for cell in cells], dim=-1)
 
@@ -265,7 +270,7 @@ def _row(activation: str, scale: float, cells: list[Mapping[str, Tensor]]) -> Ro
     most = counted.nan_to_num(-torch.inf).amax(0)
     least = counted.nan_to_num(torch.inf).amin(0)
     spread = ((most - least) / most)[maximum.any(0)]
-    return Row(
+    return Condition(
         activation=activation,
         scale=scale,
         runs=maximum.numel(),
@@ -364,7 +369,7 @@ def result(summary: ScaleSummary, run_id: str) -> dict[str, Any]:
         "control": {
             "drift": summary.control_drift,
             "pairs": summary.control_pairs,
-            "flat": summary.control_drift <= CONTROL_TOLERANCE,
+            "flat": summary.flat,
         },
         "seconds": summary.seconds,
         "files": ["run.json", "store.sqlite", "report.html"],
