@@ -280,6 +280,8 @@ def test_a_step_too_small_to_move_has_stalled():
     assert int(ascent.steps.max()) <= 8
     still = sm.ascend(
         output_problem(lambda x: x.sum(1) * 0, torch.zeros(1, 2), sm.L2Ball(0.5)),
+        PLAIN,
+        sm.CentreStart(),
         max_steps=100,
         tolerance=None,
     )

@@ -213,6 +213,33 @@ def test_the_lanczos_bound_contains_an_eigenvalue(seed):
     assert float(found.top[2]) == pytest.approx(1.0, abs=1e-12)
 
 
+def test_what_lanczos_leaves_open_is_undecided():
+    """μ between the Ritz value and its error bound: neither maximum nor saddle."""
+    dim = 200
+    matrix, point = symmetric(1, dim)[0], torch.eye(dim).double()[:1]
+
+    def problem(multiplier):
+        # At e₁ the gradient is Ae₁ + b = μe₁.
+        linear = multiplier * point[0] - matrix @ point[0]
+        zero = torch.zeros(dim).double()
+        form = Form(zero, linear, matrix, zero)
+        return output_problem(form, zero[None], sm.L2Ball(1.0))
+
+    found = lanczos_curvature(
+        lambda v: v @ matrix, free_face(1, dim, normal=point), point
+    )
+    top, error = float(found.top), float(found.error)
+    assert error > 1e-3 * top  # far more than the tolerance of eigenvalues
+    for multiplier, name in (
+        (top + 0.5 * error, "UNDECIDED"),
+        (top - 0.5 * error, "UNDECIDED"),
+        (top + 2.0 * error, "STRICT_LOCAL_MAXIMUM"),
+        (top - 2.0 * error, "SADDLE"),
+    ):
+        certificate = sm.local_optimality(problem(multiplier), point)
+        assert certificate.verdict[0].name == name, certificate.explain(0)
+
+
 def test_large_networks_go_through_products(monkeypatch):
     problem = two_layer()
     points = maxima(problem)

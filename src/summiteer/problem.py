@@ -15,6 +15,7 @@ from summiteer._typing import Model, PerExample
 from summiteer.errors import SummiteerWarning, UserError
 from summiteer.objectives import (
     Objective,
+    check_labels,
     check_objective,
     classifies,
     misclassified,
@@ -250,13 +251,14 @@ class Problem:
             )
         with undisturbed(self.model):
             first, second = (self.probe() for _ in range(2))
-            check_objective(self.objective, first, self.targets[:_PROBE])
+            # The targets of all examples, so that every bad index is named at once.
+            outputs = first[:1].expand(len(self), *first.shape[1:])
+            check = getattr(self.objective, "check", None)
+            if check is not None:
+                check(outputs, self.targets)
             if self.labelled:
-                # Labels beyond the probe must fit the outputs too.
-                check = getattr(self.objective, "check", None)
-                if check is not None:
-                    shape = (len(self), *first.shape[1:])
-                    check(first[:1].expand(shape), self.targets)
+                check_labels(outputs, self.targets)
+            check_objective(self.objective, first, self.targets[:_PROBE])
         scale = first.abs().max()
         if bool((first - second).abs().max() > tolerances.DETERMINISTIC * scale):
             warnings.warn(
