@@ -81,6 +81,11 @@ class Disconnected(nn.Module):
         return inputs.detach()[:, :10]
 
 
+class Nan(nn.Module):
+    def forward(self, inputs):
+        return inputs[:, :10] * float("nan")
+
+
 class Broken(nn.Module):
     def forward(self, inputs):
         return torch.sqrt(inputs[:, :10] - 0.5)

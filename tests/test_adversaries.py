@@ -274,14 +274,21 @@ def test_backtracking_says_where_it_found_nothing():
 
 
 def test_a_row_without_a_step_does_not_search_again():
-    """A stuck row leaves at once: at most one full round of 40 halvings is wasted."""
-    model = Counting(lambda x: -(x - 0.3).abs().sum(1))
-    problem = output_problem(model, seeded(1, 1), sm.LinfBall(5.0))
-    start = sm.GivenStart(0.3 - problem.inputs + 0.001)
+    """A stuck row leaves at once: forty halvings are spent, not forty per step."""
+
+    def roof(x):
+        return torch.where(x < 0, x, -x).sum(1)
+
+    model = Counting(roof)
+    problem = output_problem(model, torch.zeros(1, 1).double(), sm.LinfBall(4.0))
+    start = sm.GivenStart(-torch.ones(1, 1))
     ascent = sm.ascend(problem, sm.ProjectedAscent(sm.Sign()), start, 200)
+    # The first step, a quarter of the radius, ends at the ridge; the second nowhere.
     assert named(ascent.outcome) == ["STALLED"]
-    # Each successful step needs at most about 12 halvings from 2.5 to 0.001.
-    assert ascent.gradient_evaluations <= 3 + 40 + 15 * int(ascent.steps.max())
+    assert float(ascent.final) == 0
+    assert int(ascent.steps) == 2
+    # The start, two for the residual's scale, one trial, forty trials.
+    assert ascent.gradient_evaluations == sum(model.with_gradient) == 1 + 2 + 1 + 40
 
 
 def test_stationary_rows_do_not_make_the_others_search():

@@ -46,12 +46,13 @@ def test_attack_in_a_pipe_prints_plain_text_and_writes_the_run(tmp_path, model_f
     done = shell("attack", f"{model_file}:classifier", *DIGITS, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines()[:-1])) <= 100
     assert "robust accuracy" in done.stdout
     assert "more steps flip" in done.stdout
     assert str(out) in done.stdout
     result = json.loads((out / "result.json").read_text())
     assert result["examples"] == 40
+    again = shell("attack", f"{model_file}:classifier", *DIGITS, "--out", out)
+    assert "taking up run" in again.stdout
     with Store.read(out) as store:
         assert store.run == result["run"]
 
@@ -107,6 +108,59 @@ def test_killed_and_resumed_gives_the_bytes_of_an_undisturbed_run(tmp_path, mode
     for result in results:
         result.pop("seconds")
     assert results[0] == results[1]
+
+
+def test_a_model_that_gives_nan_is_not_accurate(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:Nan", *DIGITS, "--out", tmp_path / "run")
+    code, out, _ = run_cli(*arguments, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["clean_accuracy"] == result["robust_accuracy"] == 0
+    assert [finding["code"] for finding in result["findings"]] == ["NON_FINITE"]
+
+
+def test_a_masked_model_is_not_stationary(tmp_path, model_file, run_cli):
+    arguments = ("attack", f"{model_file}:Disconnected", *DIGITS)
+    code, _, error = run_cli(
+        *arguments, "--out", tmp_path / "run", "--require", "stationary=0.1"
+    )
+    assert code == 3
+    assert "stationary is 0, required 0.1" in error
+
+
+def test_fractions_are_radii_and_pixels_are_noticed(
+    tmp_path, model_file, data_file, run_cli
+):
+    data = data_file(inputs=np.random.default_rng(0).integers(0, 256, (6, 64)))
+    arguments = ("attack", f"{model_file}:classifier", data, "--norm", "Linf")
+    code, out, error = run_cli(*arguments, "--radius", "8/255", "--out", tmp_path / "r")
+    assert code == 0, error
+    assert "linf radius 0.0313725" in out
+    assert "pixels 0..255" in out
+
+
+def test_an_interrupted_run_says_what_is_kept(tmp_path, model_file):
+    command = [sys.executable, "-m", "summiteer", "attack", f"{model_file}:classifier"]
+    command += ["digits", "--radius", "0.3", "--block-size", "4", "--out", "run"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(list(tmp_path.glob("run/arrays/*.safetensors"))) >= 2:
+            process.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.005)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what is finished is kept" in error
+    with Store.read(tmp_path / "run") as store:
+        assert store.finished()  # of two files one at least had its record
 
 
 def test_require_decides_the_exit_code(tmp_path, model_file, run_cli):
@@ -192,6 +246,31 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert printed == ""
     assert not (out / "result.json").exists()
     assert not (out / "arrays").exists()
+
+
+def test_shapes_that_are_no_batch_are_explained(
+    tmp_path, model_file, data_file, run_cli
+):
+    arguments = ("attack", f"{model_file}:classifier")
+    shapes = {
+        "one.npz": ({"inputs": np.zeros(64), "targets": np.array(3)}, "[n, *input]"),
+        "hot.npz": ({"targets": np.eye(10)[:6]}, "targets.argmax(1)"),
+        "column.npz": ({"targets": np.zeros((6, 1), int)}, "targets.squeeze()"),
+        "float.npz": ({"targets": np.arange(6.0)}, "targets.long()"),
+        "short.npz": ({"targets": np.zeros(5, int)}, "6 inputs but 5 targets"),
+        "none.npz": (
+            {"inputs": np.zeros((0, 64)), "targets": np.zeros(0, int)},
+            "at least one example",
+        ),
+    }
+    for name, (changes, text) in shapes.items():
+        data = data_file(name, **changes)
+        code, _, error = run_cli(
+            *arguments, data, "--radius", 1, "--out", tmp_path / "r"
+        )
+        assert (code, text in error) == (1, True), error
+        assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
 
 
 def test_out_of_range_and_unwritable_places(tmp_path, model_file, data_file, run_cli):

@@ -268,17 +268,19 @@ def test_box_mask_and_region_meet(region):
 
 
 def test_the_box_holds_after_rounding_in_float32():
-    inputs = torch.rand(200, 50, generator=torch.Generator().manual_seed(0))
+    low, high = torch.tensor([-0.3, 0.7]).tolist()
+    generator = torch.Generator().manual_seed(0)
+    inputs = (torch.rand(200, 50, generator=generator) - 0.3).clamp(low, high)
     problem = output_problem(
-        lambda x: x.sum(1), inputs, sm.LinfBall(3.0), box=(0.0, 1.0)
+        lambda x: x.sum(1), inputs, sm.LinfBall(3.0), box=(low, high)
     )
-    for sign in (-1.0, 1.0):
+    for sign, limit in ((-1.0, low), (1.0, high)):
         vertex = problem.feasible.linear_maximiser(torch.full_like(inputs, sign))
         moved = inputs + vertex
-        assert float(moved.min()) >= 0
-        assert float(moved.max()) <= 1
+        assert float(moved.min()) >= low
+        assert float(moved.max()) <= high
         # and it is tight: within two units of rounding of 1 of the limit
-        assert float((moved - max(sign, 0.0)).abs().max()) <= 2.5e-7
+        assert float((moved - limit).abs().max()) <= 2.5e-7
 
 
 def test_take_keeps_examples_together():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from summiteer import tolerances
+from summiteer import _rows, tolerances
 from summiteer._ascend import Ascent, Misclassified, Until, ascend
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
@@ -204,7 +204,9 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         correct (clean), survived, flipped (by more_steps), gradient_evaluations.
     """
     effort = settings.effort
-    start = CentreStart() + UniformStart(restarts=effort.restarts, seed=settings.seed)
+    start: Start = CentreStart()
+    if effort.restarts:
+        start += UniformStart(restarts=effort.restarts, seed=settings.seed)
     ascent = ascend(
         problem, settings.adversary, start, effort.max_steps, until=settings.until
     )
@@ -213,9 +215,11 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     with undisturbed(problem.model):
         rows = problem.rows()
         clean, after = rows.value(torch.zeros_like(points)), rows.value(points)
-    survived = (
-        ~ascent.misclassified if ascent.misclassified is not None else ~clean.wrong
-    )
+    # NaN is evidence of nothing, least of all of a right answer.
+    correct = ~clean.wrong & ~clean.loss.isnan()
+    survived = correct
+    if ascent.misclassified is not None:
+        survived = correct & ~ascent.misclassified
     flipped, spent = _continue(problem, settings, ascent, survived)
     example = torch.arange(len(problem))
     codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
@@ -233,7 +237,7 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         "outcome": outcome,
         "verdict": _codes(VERDICT_NAMES, [v.name for v in certificate.verdict]),
         "evidence": _codes(EVIDENCE_NAMES, [e.name for e in certificate.evidence]),
-        "correct": (~clean.wrong).cpu(),
+        "correct": correct.cpu(),
         "survived": survived.cpu(),
         "flipped": flipped.cpu(),
         "gradient_evaluations": torch.tensor([ascent.gradient_evaluations + spent]),
@@ -246,13 +250,19 @@ def _codes(names: tuple[str, ...], values: list[str]) -> Tensor:
 
 def _strongest(problem: Problem, ascent: Ascent) -> Tensor:
     """Highest objective, or a misclassified iterate where that one is classified."""
+    example = torch.arange(len(problem), device=ascent.best.device)
+    final = ascent.final[ascent.best_restart, example]
+    loss = ascent.losses[ascent.best_restart, example]
+    # On a plateau of equal losses the end point is the one that has converged.
+    noise = tolerances.SAME_LOSS * torch.finfo(loss.dtype).eps * loss.abs()
+    points = _rows.choose(ascent.best_loss - loss <= noise, final, ascent.best)
     if ascent.misclassified is None or ascent.misclassified_points is None:
-        return ascent.best
+        return points
     with undisturbed(problem.model):
-        wrong = problem.rows().value(ascent.best).wrong
-    swap = ascent.misclassified & ~wrong
-    shape = (-1, *[1] * (ascent.best.ndim - 1))
-    return torch.where(swap.reshape(shape), ascent.misclassified_points, ascent.best)
+        wrong = problem.rows().value(points).wrong
+    return _rows.choose(
+        ascent.misclassified & ~wrong, ascent.misclassified_points, points
+    )
 
 
 def _continue(
@@ -263,11 +273,10 @@ def _continue(
     index = survived.nonzero().flatten()
     if not (problem.labelled and len(index) and settings.effort.more_steps):
         return flipped, 0
-    start: Start = GivenStart(ascent.final[:, index])
     more = ascend(
         problem.take(index),
         settings.adversary,
-        start,
+        GivenStart(ascent.final[:, index]),
         settings.effort.more_steps,
         until=Misclassified(),
     )

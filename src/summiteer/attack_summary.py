@@ -155,7 +155,9 @@ def _shares(
 ) -> dict[str, float]:
     pairs = _verdicts(arrays, mask)
     tolerance = tolerances.stationary(problem.inputs.dtype)
-    still = arrays["residuals"][mask] <= tolerance
+    # Zero everywhere is no stationary point of anything: it is gradient masking.
+    masked = arrays["outcome"][mask] == Outcome.ZERO_GRADIENT.code
+    still = (arrays["residuals"][mask] <= tolerance) & ~masked
     known = shares([v for v, _ in pairs], [e for _, e in pairs])
     return {"stationary": _share(still), **known}
 

@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
+_NORMS = ("l2", "linf")
 _USER_ERROR, _BELOW, _INTERRUPTED = 1, 3, 130
 
 
@@ -41,6 +42,15 @@ def main() -> NoReturn:
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         sys.exit(_USER_ERROR)
     sys.exit(0)
+
+
+def _number(text: str) -> float:
+    """A number, or a fraction such as 8/255."""
+    above, slash, below = text.partition("/")
+    try:
+        return float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is not a number") from None
 
 
 def _version(value: bool) -> None:
@@ -61,17 +71,28 @@ def _common(
 @app.command()
 def attack(
     model: Annotated[
-        str, typer.Argument(help="file.py:factory or package.module:factory")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="file.py:factory or package.module:factory"
+        ),
     ],
     data: Annotated[
         str,
         typer.Argument(
+            metavar="DATA",
             help="x.npz or x.safetensors with `inputs` and `targets`; or digits, "
-            "diabetes, breast-cancer"
+            "diabetes, breast-cancer",
         ),
     ],
     radius: Annotated[
-        float, typer.Option("--radius", "--eps", help="of the ball, in input units")
+        float,
+        typer.Option(
+            "--radius",
+            "--eps",
+            parser=_number,
+            metavar="R",
+            help="of the ball, in input units; 8/255 is understood",
+        ),
     ],
     norm: Annotated[str, typer.Option(help="l2 or linf")] = "l2",
     box: Annotated[
@@ -83,9 +104,12 @@ def attack(
         typer.Option(help="cross-entropy, margin, logistic or quadratic"),
     ] = None,
     effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
-    steps: Annotated[int | None, typer.Option(help="longest run")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="longest run; 100, thorough 500")
+    ] = None,
     restarts: Annotated[
-        int | None, typer.Option(help="random starts besides the centre")
+        int | None,
+        typer.Option(help="random starts besides the centre; 4, thorough 19"),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="misclassified: stop an example on success")
@@ -115,33 +139,39 @@ def attack(
     ] = False,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=SHARE: exit 3 if a share is below; repeatable"),
+        typer.Option(
+            metavar="KEY=SHARE",
+            help="exit 3 if the share is below; KEY: stationary, maximum, proved, "
+            "proved_global, undecided, or survivors.KEY; repeatable",
+        ),
     ] = None,
 ) -> None:
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
+    norm = norm.lower()
+    required = [_requirement(text) for text in require or []]
+    _check_choice("--norm", norm, _NORMS)
+    _check_choice("--until", until, (None, "misclassified"))
+    _check_positive("--radius", radius)
+    _check_share("--within", within)
+    _check_seed(seed)
     from summiteer import _attack, attack_summary
     from summiteer import data as files
     from summiteer._ascend import Misclassified
 
-    required = [_requirement(text) for text in require or []]
-    _check_choice("--until", until, (None, "misclassified"))
     _check_choice("--effort", effort, tuple(attack_summary.EFFORTS))
-    _check_share("--within", within)
-    _check_seed(seed)
     region, loss = _region(norm, radius), _objective(objective)
     network, dataset = files.load_model(model, weights), files.load_data(data)
     inputs, targets, ids, notes = _examples(network, dataset, limit, skip_bad)
     limits = _box(box, inputs)
     if box is None:
-        shown = "0,1 (the data lie there)" if limits else "none (the data leave [0, 1])"
-        notes.append(f"box {shown}")
+        notes.append(_box_note(limits, inputs))
     usual = attack_summary.EFFORTS[effort]
     settings = attack_summary.Settings(
         region=region,
         box=limits,
         objective=loss,
         effort=attack_summary.Effort(
-            _at_least("--restarts", restarts, 1, usual.restarts),
+            _at_least("--restarts", restarts, 0, usual.restarts),
             _at_least("--steps", steps, 0, usual.max_steps),
             usual.more_steps,
         ),
@@ -182,6 +212,7 @@ def _run(
     directory = out or Path("runs") / f"attack-{digest(spec)}"
     with (
         Store.open(directory, spec) as store,
+        _resumption(store, as_json),
         _progress("attacking", as_json) as report,
     ):
         result = runs.run_attack(problem, settings, store, size, report, messages)
@@ -215,7 +246,11 @@ def reproduce(
     from summiteer.studies import scale
 
     spec = scale.specification(seed)
-    with Store.open(out, spec) as store, _progress("measuring", as_json) as report:
+    with (
+        Store.open(out, spec) as store,
+        _resumption(store, as_json),
+        _progress("measuring", as_json) as report,
+    ):
         summary = scale.run(store, report)
         store.write_json("result.json", scale.result(summary, store.run))
         store.write_text("report.html", scale_page(summary, store.run))
@@ -228,11 +263,7 @@ def reproduce(
 def _region(norm: str, radius: float) -> "Region":
     from summiteer.regions import L2Ball, LinfBall
 
-    kinds = {"l2": L2Ball, "linf": LinfBall}
-    _check_choice("--norm", norm, tuple(kinds))
-    if not 0 < radius < float("inf"):
-        raise UserError(f"--radius: expected a positive finite number, got {radius:g}.")
-    return kinds[norm](radius)
+    return {"l2": L2Ball, "linf": LinfBall}[norm](radius)
 
 
 def _objective(name: str | None) -> Any:
@@ -257,6 +288,13 @@ def _examples(
     from summiteer.problem import bad_examples, model_dtype
 
     inputs, targets = dataset.inputs, dataset.targets
+    if inputs.ndim < 2 or targets.ndim < 1:
+        raise UserError(
+            "DATA: expected inputs [n, *input] and targets [n, ...], got "
+            f"{list(inputs.shape)} and {list(targets.shape)} in {dataset.name}."
+        )
+    if inputs.is_complex():
+        raise UserError(f"DATA: expected real inputs, got {inputs.dtype}.")
     if len(inputs) != len(targets):
         raise UserError(
             f"DATA: {len(inputs)} inputs but {len(targets)} targets in {dataset.name}."
@@ -271,7 +309,7 @@ def _examples(
     if targets.is_floating_point():
         targets = targets.to(dtype)
     notes = []
-    bad = bad_examples(inputs) if inputs.ndim > 1 else []
+    bad = bad_examples(inputs)
     if bad and skip_bad:
         keep = torch.tensor([i for i in range(len(inputs)) if i not in set(bad)])
         inputs, targets, ids = inputs[keep], targets[keep], ids[keep]
@@ -290,6 +328,16 @@ def _box(text: str | None, inputs: Any) -> tuple[float, float] | None:
     except ValueError:
         raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
     return low, high
+
+
+def _box_note(limits: tuple[float, float] | None, inputs: Any) -> str:
+    if limits:
+        return "box 0,1 (the data lie there)"
+    low, high = float(inputs.min()), float(inputs.max())
+    note = f"box none (the data span {low:g} … {high:g}); --box LO,HI keeps them inside"
+    if low >= 0 and 2 < high <= 255:
+        note += "\nthese look like pixels 0..255: is --radius in the same units?"
+    return note
 
 
 def _requirement(text: str) -> tuple[str, float]:
@@ -332,6 +380,11 @@ def _check_choice(
         raise UserError(f"{option}: expected one of {names}, got {value!r}.")
 
 
+def _check_positive(option: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise UserError(f"{option}: expected a positive finite number, got {value:g}.")
+
+
 def _check_share(option: str, value: float) -> None:
     if not 0 < value < 1:
         raise UserError(f"{option}: expected a number between 0 and 1, got {value:g}.")
@@ -364,6 +417,15 @@ def _progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         else:
             with _bars(verb) as update:
                 yield update
+
+
+@contextmanager
+def _resumption(store: Any, quiet: bool) -> Iterator[None]:
+    """Say that this is a run that was begun before."""
+    done = len(store.finished())
+    if done:
+        _say(f"taking up run {store.run}: {done} parts are done already", quiet)
+    yield
 
 
 @contextmanager

@@ -13,8 +13,8 @@ class Outcome(Enum):
     SUCCEEDED = "misclassified, and success was asked for (until=Misclassified())"
     STEP_LIMIT = "still climbing when max_steps ran out: give it more steps"
     STALLED = (
-        "the step no longer moves the point but the residual is not small: use a "
-        "smaller step, BacktrackingStep or float64"
+        "no step moves the point any more but the residual is not small: a kink "
+        "(ReLU), a step rule that is too coarse, or the limit of the dtype"
     )
     CYCLE = "the iterates repeat: use a smaller step"
     NON_FINITE = (

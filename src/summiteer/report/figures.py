@@ -1,12 +1,11 @@
 """Plotly figures of plain summaries."""
 
 from plotly.graph_objects import Figure, Scatter
-from plotly.subplots import make_subplots
 
 from summiteer.studies.scale import ScaleSummary
 
-#: Okabe and Ito's colours: told apart by colour-blind readers, dark enough on white.
-_COLOURS = {"softplus": "#0072B2", "tanh": "#B04A00", "quadratic": "#007A5A"}
+#: After Okabe and Ito: told apart by colour-blind readers, on white and on black.
+_COLOURS = {"softplus": "#2A8FD0", "tanh": "#D06A1A", "quadratic": "#1E9E7A"}
 _DASHES = {"softplus": "solid", "tanh": "solid", "quadratic": "dash"}
 _PANELS = (
     ("index_global", "global index λ⁺(M)/μ"),
@@ -16,41 +15,38 @@ _PANELS = (
 )
 
 
-def scale_figure(summary: ScaleSummary) -> Figure:
-    """Indices, distinct maxima, steps and κ against the input scale c.
+def scale_figures(summary: ScaleSummary) -> list[Figure]:
+    """Indices, distinct maxima, steps and κ against the input scale c, one each.
 
     Args:
         summary: of the study.
     """
-    figure = make_subplots(
-        rows=2, cols=2, subplot_titles=[title for _, title in _PANELS]
-    )
-    for panel, (name, _) in enumerate(_PANELS):
-        for activation, colour in _COLOURS.items():
-            rows = [row for row in summary.rows if row.activation == activation]
-            label = "t²/2 (control)" if activation == "quadratic" else activation
-            figure.add_trace(
-                Scatter(
-                    x=[row.scale for row in rows],
-                    y=[getattr(row, name) for row in rows],
-                    name=label,
-                    legendgroup=activation,
-                    showlegend=panel == 0,
-                    mode="lines+markers",
-                    line={"color": colour, "dash": _DASHES[activation]},
-                ),
-                row=panel // 2 + 1,
-                col=panel % 2 + 1,
+    return [_panel(summary, name, title) for name, title in _PANELS]
+
+
+def _panel(summary: ScaleSummary, name: str, title: str) -> Figure:
+    figure = Figure()
+    for activation, colour in _COLOURS.items():
+        rows = [row for row in summary.rows if row.activation == activation]
+        label = "quadratic (control)" if activation == "quadratic" else activation
+        figure.add_trace(
+            Scatter(
+                x=[row.scale for row in rows],
+                y=[getattr(row, name) for row in rows],
+                name=label,
+                mode="lines+markers",
+                line={"color": colour, "dash": _DASHES[activation]},
             )
-    figure.update_xaxes(
-        type="log", title_text="input scale c", tickvals=_ticks(summary)
-    )
-    figure.update_yaxes(type="log", exponentformat="power")
+        )
+    soft = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "type": "log"}
+    figure.update_xaxes(title_text="input scale c", tickvals=_ticks(summary), **soft)
+    figure.update_yaxes(exponentformat="power", dtick=1, **soft)
     figure.update_layout(
-        template="plotly_white",
-        height=680,
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        legend={"orientation": "h", "y": 1.12},
+        template="none",
+        title={"text": title, "x": 0.5},
+        height=340,
+        margin={"l": 50, "r": 10, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": 1.14},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )

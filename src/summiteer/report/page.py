@@ -6,7 +6,7 @@ from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from summiteer._version import __version__
-from summiteer.report.figures import describe_scale, scale_figure
+from summiteer.report.figures import describe_scale, scale_figures
 from summiteer.studies.scale import ScaleSummary
 
 
@@ -23,14 +23,16 @@ def scale_page(summary: ScaleSummary, run: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters["number"] = _number
     source = (resources.files("summiteer.report") / "scale.html").read_text("utf-8")
-    figure = scale_figure(summary).to_json(engine="json")
+    figures = ",".join(
+        figure.to_json(engine="json") for figure in scale_figures(summary)
+    )
     return environment.from_string(source).render(
         summary=summary,
         run=run,
         version=__version__,
         description=describe_scale(summary),
         # </script> inside a JSON string would end the element.
-        figure=figure.replace("</", "<\\/"),
+        figures=f"[{figures}]".replace("</", "<\\/"),
         plotly=get_plotlyjs(),
     )
 

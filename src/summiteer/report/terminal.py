@@ -14,10 +14,18 @@ from summiteer.studies.scale import ScaleSummary
 _WIDTH = 80
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    # In a pipe the width is not the reader's: keep to what a terminal shows.
-    return Console(highlight=False, width=min(console.width, 100) or _WIDTH)
+class _Console(Console):
+    """Sentences are left to the terminal to wrap; a pipe gets whole lines."""
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one sentence."""
+        self.print(Text(text, style=style), soft_wrap=True)
+
+
+def _console() -> _Console:
+    # In a pipe the width is not the reader's: tables get what a terminal shows.
+    wide = None if Console().is_terminal else _WIDTH
+    return _Console(highlight=False, width=wide)
 
 
 def print_attack(result: Mapping[str, Any], directory: str) -> None:
@@ -31,9 +39,10 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     region, examples = result["region"], result["examples"]
     box = region["box"]
     limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
-    console.print(
-        f"{examples} examples, {region['norm']} radius {_radius(region['radius'])}"
-        f"{limits}, {result['objective']}, seed {result['seed']}"
+    radius = _radius(region["radius"])
+    console.say(
+        f"{_plural(examples, 'example')}, {region['norm']} radius {radius}{limits}, "
+        f"{result['objective']}, seed {result['seed']}"
     )
     console.print()
     _print_accuracy(console, result)
@@ -43,13 +52,17 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     _print_verdicts(console, result)
     _print_more(console, result)
     for finding in result["findings"]:
-        console.print(Text(f"! {finding['text']}", style="yellow"))
+        console.say(f"! {finding['text']}", "yellow")
     console.print()
-    console.print(
+    console.say(
         f"{result['gradient_evaluations']} gradient evaluations, "
         f"{result['seconds']:.1f} s; perturbations and verdicts per example in"
     )
-    console.print(f"{directory}/  (result.json, arrays/*.safetensors)", soft_wrap=True)
+    console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _radius(radius: Any) -> str:
@@ -58,27 +71,27 @@ def _radius(radius: Any) -> str:
     return f"{radius:g}"
 
 
-def _print_accuracy(console: Console, result: Mapping[str, Any]) -> None:
+def _print_accuracy(console: _Console, result: Mapping[str, Any]) -> None:
     loss = result["loss"]
     if result["clean_accuracy"] is not None:
-        console.print(f"clean accuracy   {_percent(result['clean_accuracy'])}")
-        console.print(
+        console.say(f"clean accuracy   {_percent(result['clean_accuracy'])}")
+        console.say(
             f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found "
             "by attack, not proved"
         )
-    console.print(
+    console.say(
         f"mean loss        {_number(loss['clean_mean'])} clean, "
         f"{_number(loss['attacked_mean'])} attacked"
     )
     within = result.get("within_tolerance")
     if within:
-        console.print(
+        console.say(
             f"within {within['tolerance']:g}: {_percent(within['clean'])} clean, "
             f"{_percent(within['attacked'])} attacked"
         )
 
 
-def _print_shares(console: Console, result: Mapping[str, Any]) -> None:
+def _print_shares(console: _Console, result: Mapping[str, Any]) -> None:
     """The shares over all and over survivors."""
     survivors = result["survivors"]
     everyone, left = result["shares"], survivors["shares"] or {}
@@ -101,24 +114,24 @@ def _print_shares(console: Console, result: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _print_verdicts(console: Console, result: Mapping[str, Any]) -> None:
+def _print_verdicts(console: _Console, result: Mapping[str, Any]) -> None:
     for name, known in result["verdicts"].items():
         count = sum(known.values())
         how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
-        console.print(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
     for name, count in result["outcomes"].items():
         if name != Outcome.STATIONARY.name:
-            console.print(f"{count:6d} stopped as {name}: {Outcome[name].value}")
+            console.say(f"{count:6d} stopped as {name}: {Outcome[name].value}")
 
 
-def _print_more(console: Console, result: Mapping[str, Any]) -> None:
+def _print_more(console: _Console, result: Mapping[str, Any]) -> None:
     more, survivors = result["more_steps"], result["survivors"]["examples"]
     if not more or not survivors:
         return
     console.print()
     style = "yellow" if more["flipped"] else ""
     text = f"{more['steps']} more steps flip {more['flipped']} of {survivors} survivors"
-    console.print(Text(text, style=style))
+    console.say(text, style)
 
 
 def print_scale(summary: ScaleSummary, directory: str) -> None:
@@ -131,12 +144,13 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
     console = _console()
     protocol = summary.protocol
     runs = summary.rows[0].runs
-    console.print(
-        "What the input scale c does to the inner maximisation (quadratic loss, "
-        f"digits,\ntwo-layer networks of width {protocol['width']} at random "
-        f"initialisation, ratio {protocol['ratio']:g};\n{runs} runs per line: "
-        f"{len(protocol['seeds'])} networks × {protocol['examples']} images × "
-        f"{protocol['restarts']} starts; medians)"
+    console.say(
+        "What the input scale c does to the inner maximisation: quadratic loss, "
+        "digits,\ntwo-layer networks of width "
+        f"{protocol['width']}, random initialisation, ratio {protocol['ratio']:g};\n"
+        f"{runs} runs per line ({len(protocol['seeds'])} networks × "
+        f"{protocol['examples']} images × {protocol['restarts']} starts): medians, "
+        "maxima/image: means"
     )
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     heads = ("σ", "c", "max\n%", "95 %\nCI", "steps", "κ", "global", "unique", "q")
@@ -158,17 +172,17 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
             _spread(row.spread),
         )
     console.print(table)
-    console.print(
+    console.say(
         "\ncontrol (t²/2, homogeneous): κ and indices move by "
         f"{summary.control_drift:.1e} over all c\n  at the same network, image and "
         f"sign of u ({summary.control_pairs} compared): "
         + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
     )
-    console.print(
+    console.say(
         "max %: runs that end in a local maximum (numerical, no proof); κ: curvature\n"
         "over multiplier; global, unique, q: regularity indices, small is regular"
     )
-    console.print(
+    console.say(
         f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html"
     )
 
