@@ -214,14 +214,16 @@ def _begin(
 ) -> tuple[Rows, _Working, int]:
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
-    rows, flat = problem.rows(index), points.flatten(0, 1)
+    rows = problem.rows(index)
+    flat = rows.enter(points.flatten(0, 1))
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):
         broken = ~evaluation.loss.isfinite()
         evaluation = replace(
             evaluation, loss=evaluation.loss.masked_fill(broken, torch.nan)
         )
-    centre = evaluation.gradient[:batch] if not bool(flat[:batch].any()) else None
+    at_centre = not bool(points[0].any())
+    centre = evaluation.gradient[:batch] if at_centre else None
     reference, spent = None, 0
     if measured:
         reference, spent = residual_reference(problem.rows(), centre)
@@ -234,10 +236,10 @@ def _begin(
         evaluation=evaluation,
         state=adversary.init(rows, flat, evaluation),
         reference=reference,
-        best=flat.clone(),
+        best=_rows.copy(flat),
         best_loss=evaluation.loss.nan_to_num(-torch.inf, torch.inf, -torch.inf),
         leading=evaluation.loss > -torch.inf,
-        wrong=torch.empty_like(flat),
+        wrong=_rows.copy(flat),
         found=never.clone(),
         size=torch.zeros_like(evaluation.loss),
         displacement=torch.zeros_like(evaluation.loss),
@@ -248,7 +250,7 @@ def _begin(
 
 
 def _residual(rows: Rows, now: _Working) -> Tensor:
-    return rows.region.residual(now.points, now.evaluation.gradient, now.reference)
+    return rows.residual(now.points, now.evaluation, now.reference)
 
 
 def _near(rows: Rows, now: _Working, tolerance: float) -> Tensor | None:
@@ -256,17 +258,13 @@ def _near(rows: Rows, now: _Working, tolerance: float) -> Tensor | None:
 
     None if no row can be stationary.
     """
-    evaluation = now.evaluation
-    floor = rows.region.residual_floor(
-        now.points, evaluation.gradient, evaluation.gradient_norm, now.reference
-    )
+    floor = rows.residual_floor(now.points, now.evaluation, now.reference)
     # NaN compares false: rows that are not finite are looked at exactly.
     if float(floor.min()) > tolerance:
         return None
     index = (~(floor > tolerance)).nonzero().flatten()
-    exact = rows.region.take(index).residual(
-        now.points[index], evaluation.gradient[index], now.reference[index]
-    )
+    near = replace(now, state=None, best=None, wrong=None)
+    exact = _residual(rows.take(index), _rows.take(near, index))
     return floor.index_copy(0, index, exact)
 
 
@@ -279,7 +277,7 @@ def _record(tape: Tape, step: int, rows: Rows, now: _Working) -> None:
         now.run[running],
         loss=now.evaluation.loss[running],
         residual=residual[running],
-        norm=_rows.norm(now.points)[running],
+        norm=rows.length(now.points)[running],
         step_size=now.size[running],
         displacement=now.displacement[running],
     )
@@ -364,10 +362,10 @@ def _move(
     """The working set after a step; rows that left the finite numbers are put back."""
     displacement, stalled, broken = now.displacement, None, None
     if watched:
-        displacement = _rows.norm(made.points - now.points)
+        displacement = rows.distance(made.points, now.points)
         # u‖x+δ‖ with u = eps/2, the unit of rounding; both may be 0.
         unit = 0.5 * torch.finfo(displacement.dtype).eps
-        scale = _rows.norm(rows.inputs + made.points)
+        scale = rows.magnitude(made.points)
         still = displacement <= tolerances.STALL_ULPS * unit * scale
         stalled = still if bool(still.any()) else None
     if made.stuck is not None:
@@ -424,18 +422,20 @@ class _Results:
             return rows, now
         index = finished.nonzero().flatten()
         done, run = _rows.take(now, index), now.run[index]
-        self.final[run] = done.points
+        ended = rows.take(index)
+        self.final[run] = ended.lift(done.points)
         self.losses[run] = done.evaluation.loss
-        self.best[run] = _rows.choose(done.leading, done.points, done.best)
+        best = _rows.choose(done.leading, done.points, done.best)
+        self.best[run] = ended.lift(best)
         self.best_loss[run] = done.best_loss
-        self.wrong[run[done.found]] = done.wrong[done.found]
+        self.wrong[run[done.found]] = ended.lift(done.wrong)[done.found]
         self.found[run] = done.found
         self.outcome[run] = outcome[index]
         self.steps[run] = step
         if now.broken is not None:  # the step that broke does not count
             self.steps[run] -= now.broken[finished].long() if step else 0
         if now.reference is not None:
-            self.residual[run] = _residual(rows.take(index), done)
+            self.residual[run] = _residual(ended, done)
         now = replace(now, running=now.running & ~finished)
         left = now.running.nonzero().flatten()
         if len(left) <= share * len(now.run):

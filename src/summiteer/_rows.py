@@ -163,3 +163,16 @@ def put(target: T, index: Tensor, source: T) -> None:
     elif dataclasses.is_dataclass(target):
         for field in dataclasses.fields(target):
             put(getattr(target, field.name), index, getattr(source, field.name))
+
+
+def copy(tree: T) -> T:
+    """Return a copy whose tensors nothing else refers to."""
+    if isinstance(tree, Tensor):
+        return cast(T, tree.clone())
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        fields: dict[str, Any] = {
+            field.name: copy(getattr(tree, field.name))
+            for field in dataclasses.fields(tree)
+        }
+        return dataclasses.replace(tree, **fields)
+    return tree

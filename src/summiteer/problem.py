@@ -53,6 +53,10 @@ class Evaluation:
 class Rows:
     """The problem at a set of (restart, example) rows: what the ascent loop works on.
 
+    The loop and the step rules leave all arithmetic on points to it: another form of a
+    point (reduced coordinates, hidden space) is another class with these methods, and
+    a tensor or a dataclass of tensors with one entry per row as its points.
+
     Attributes:
         model: `[rows, *input]` -> outputs.
         inputs: `[rows, *input]`.
@@ -93,6 +97,56 @@ class Rows:
         if self.labelled:
             return misclassified(outputs, self.targets)
         return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
+
+    def enter(self, perturbations: Tensor) -> Tensor:
+        """Return the points of perturbations `[rows, *input]`: here, themselves."""
+        return perturbations
+
+    def lift(self, points: Tensor) -> Tensor:
+        """Return the perturbations `[rows, *input]` of points: here, themselves."""
+        return points
+
+    def advance(
+        self, points: Tensor, direction: Tensor, size: float | Tensor
+    ) -> Tensor:
+        """Π(δ + size · direction).
+
+        Args:
+            points: δ.
+            direction: of the form of a gradient.
+            size: a number, or one per row.
+        """
+        if isinstance(size, Tensor):
+            moved = torch.addcmul(points, _rows.expand(size, points), direction)
+        else:
+            moved = torch.add(points, direction, alpha=size)
+        return self.region.project(moved)
+
+    def distance(self, points: Tensor, others: Tensor) -> Tensor:
+        """‖δ - δ'‖₂ `[rows]`."""
+        return _rows.norm(points - others)
+
+    def length(self, points: Tensor) -> Tensor:
+        """‖δ‖₂ `[rows]`."""
+        return _rows.norm(points)
+
+    def magnitude(self, points: Tensor) -> Tensor:
+        """‖x + δ‖₂ `[rows]`."""
+        return _rows.norm(self.inputs + points)
+
+    def residual(
+        self, points: Tensor, evaluation: Evaluation, reference: Tensor
+    ) -> Tensor:
+        """First-order residual `[rows]`; see `Region.residual`."""
+        return self.region.residual(points, evaluation.gradient, reference)
+
+    def residual_floor(
+        self, points: Tensor, evaluation: Evaluation, reference: Tensor
+    ) -> Tensor:
+        """A cheap lower bound of it `[rows]`; see `Region.residual_floor`."""
+        return self.region.residual_floor(
+            points, evaluation.gradient, evaluation.gradient_norm, reference
+        )
 
     def take(self, index: Tensor) -> Self:
         """Return the rows `index`."""

@@ -62,8 +62,7 @@ class ConstantStep:
         state: Tensor,
     ) -> Step:
         """See `StepRule.step`."""
-        moved = torch.add(points, direction, alpha=self.size)
-        return Step(rows.region.project(moved), state, state)
+        return Step(rows.advance(points, direction, self.size), state, state)
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class DecayingStep:
     ) -> Step:
         """See `StepRule.step`."""
         size = self.size / (1.0 + state) ** self.power
-        moved = torch.addcmul(points, _rows.expand(size, points), direction)
-        return Step(rows.region.project(moved), state + 1, size)
+        return Step(rows.advance(points, direction, size), state + 1, size)
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,7 @@ class LipschitzStep:
         state: Tensor,
     ) -> Step:
         """See `StepRule.step`."""
-        moved = torch.addcmul(points, _rows.expand(state, points), direction)
-        return Step(rows.region.project(moved), state, state)
+        return Step(rows.advance(points, direction, state), state, state)
 
 
 @dataclass(frozen=True)
@@ -187,8 +184,7 @@ class BacktrackingStep:
             some = rows if everything else rows.take(waiting)
             start, slope = points[waiting], direction[waiting]
             before = _rows.take(evaluation, waiting)
-            moved = torch.addcmul(start, _rows.expand(size[waiting], start), slope)
-            trial = some.region.project(moved)
+            trial = some.advance(start, slope, size[waiting])
             after = some.evaluate(trial)
             spent[waiting] += 1
             square = _rows.dot(slope, slope)
