@@ -206,6 +206,7 @@ def _known(rows: Rows) -> tuple[TwoLayerNetwork, Tensor, Tensor]:
             "model: L, Λ and M are known for a TwoLayerNetwork with one output only; "
             f"{wrong}."
         )
+    # With a box they hold all the more: the region is a part of the ball.
     if rows.region.norm not in ("l2", "sphere"):
         raise UserError(
             "region: the constants are stated for L2 balls and spheres, got "

@@ -22,12 +22,30 @@ class TwoLayer:
 
     network: TwoLayerNetwork
 
+    @property
+    def scalar(self) -> TwoLayerNetwork | None:
+        """The network as one with a scalar output; None if it has several outputs."""
+        network = self.network
+        if network.outputs == 1:
+            return TwoLayerNetwork(
+                network.hidden_weights,
+                network.output_weights[0],
+                network.hidden_bias,
+                network.output_bias[0],
+                activation=network.activation,
+            )
+        return network if network.outputs is None else None
+
 
 @dataclass(frozen=True)
 class Opaque:
     """Nothing is known but values and derivatives by autograd."""
 
     reason: str
+
+    @property
+    def scalar(self) -> None:
+        """No network is known."""
 
 
 Structure: TypeAlias = TwoLayer | Opaque

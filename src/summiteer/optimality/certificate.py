@@ -10,7 +10,7 @@ from summiteer import tolerances
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
 from summiteer.optimality import numerical
-from summiteer.optimality.claims import NUMBERS, Claims
+from summiteer.optimality.claims import INDICES, NUMBERS, Claims
 from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
@@ -43,7 +43,7 @@ class Certificate:
         upper_bound: proved upper bound of the objective over the region (Prop. 8).
         distance_estimate: measured, not proved: way that ascent made plus Newton step.
         gain: measured: what plain float64 ascent from the point added to the objective.
-        indices: "global", "unique", "a_priori" (§6); empty for other models.
+        indices: "global", "unique", "a_priori" (§6); NaN for other models.
         certified_point: `[batch, *input]` the polished point that was examined.
         subject: tuple of SHA-256 of model, input, target, region and point.
     """
@@ -149,7 +149,7 @@ def _certificate(
         reason=tuple(claims.reason),
         proposition=tuple(claims.proposition),
         within=within,
-        indices=claims.indices,
+        indices={name: claims.indices.get(name, nothing) for name in INDICES},
         certified_point=points.double() if point is None else point,
         subject=subjects(problem, points),
         **numbers,

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from summiteer.optimality.verdict import Evidence, Verdict
 
+#: The regularity indices of mathematics.md §6.
+INDICES = ("global", "unique", "a_priori")
 #: Per-example numbers a prover may state; NaN where it states nothing.
 NUMBERS = (
     "residual",

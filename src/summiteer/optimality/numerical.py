@@ -16,7 +16,7 @@ from summiteer._caller import undisturbed
 from summiteer._constants import Constants, network_constants
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
 from summiteer.draws import Draws
-from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks import TwoLayerNetwork, recognise
 from summiteer.objectives import ScalarLoss
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import (
@@ -143,10 +143,9 @@ def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) ->
 
 def _examine(rows: Rows, points: Tensor, reach: Tensor) -> _Examined:
     """First and second order of F = s·f for two-layer networks (Prop. 1), else of ℓ."""
-    structure, loss = recognise(rows.model), rows.objective
-    known = isinstance(structure, TwoLayer) and structure.network.outputs is None
-    if known and isinstance(structure, TwoLayer) and isinstance(loss, ScalarLoss):
-        return _examine_two_layer(structure.network, loss, rows, points, reach)
+    network, loss = recognise(rows.model).scalar, rows.objective
+    if network is not None and isinstance(loss, ScalarLoss):
+        return _examine_two_layer(network, loss, rows, points, reach)
     gradient = rows.evaluate(points).gradient
     face = rows.region.face(points, gradient)
     curvature: Curvature | None = None
@@ -292,14 +291,12 @@ def _level(rows: Rows, points: Tensor, reach: Tensor, asked: Tensor) -> Tensor:
 
 def _indices(rows: Rows, examined: _Examined) -> dict[str, Tensor]:
     """The regularity indices of mathematics.md §6; empty where they are not known."""
-    structure = recognise(rows.model)
-    known = isinstance(structure, TwoLayer) and structure.network.outputs is None
-    if not known or examined.sign is None or rows.region.norm not in ("l2", "sphere"):
+    network = recognise(rows.model).scalar
+    if network is None or examined.sign is None or not rows.region.whole_ball:
         return {}
-    assert isinstance(structure, TwoLayer)
     size = torch.as_tensor(rows.region.size, dtype=torch.float64)
     radius = size.expand(len(rows.inputs))
-    constants: Constants = network_constants(structure.network, rows.inputs, radius)
+    constants: Constants = network_constants(network, rows.inputs, radius)
     multiplier = examined.face.multiplier
     majorant = constants.majorant_for(examined.sign)
     steep = multiplier + constants.gradient_floor / radius

@@ -29,6 +29,7 @@ class L2Ball(Region):
 
     radius: PerExample
     norm: ClassVar[str] = "l2"
+    whole_ball: ClassVar[bool] = True
 
     @property
     def size(self) -> PerExample:

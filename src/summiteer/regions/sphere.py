@@ -30,6 +30,7 @@ class Sphere(Region):
 
     radius: PerExample
     norm: ClassVar[str] = "sphere"
+    whole_ball: ClassVar[bool] = True
 
     @property
     def size(self) -> PerExample:
