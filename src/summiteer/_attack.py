@@ -25,6 +25,7 @@ from summiteer.attack_summary import (
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
 from summiteer.objectives import Objective, Quadratic, default_objective
 from summiteer.optimality import local_optimality
+from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
@@ -201,7 +202,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         Arrays with one entry per example: ids, inputs, targets, perturbations
         (float64), losses (at the perturbation), clean_losses, residuals (float64
         examination), outcome, verdict, evidence (int8 codes, see the *_NAMES tables),
-        correct (clean), survived, flipped (by more_steps), gradient_evaluations.
+        correct (clean), masked (gradient exactly zero and no maximum), broken (any run
+        met NaN or infinity), survived, flipped (by more_steps), gradient_evaluations.
     """
     effort = settings.effort
     start: Start = CentreStart()
@@ -214,7 +216,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     certificate = local_optimality(problem, points, settings.within)
     with undisturbed(problem.model):
         rows = problem.rows()
-        clean, after = rows.value(torch.zeros_like(points)), rows.value(points)
+        clean, after = rows.value(torch.zeros_like(points)), rows.evaluate(points)
+    _check_inside(problem, points)
     # NaN is evidence of nothing, least of all of a right answer.
     correct = ~clean.wrong & ~clean.loss.isnan()
     survived = correct
@@ -238,6 +241,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         "verdict": _codes(VERDICT_NAMES, [v.name for v in certificate.verdict]),
         "evidence": _codes(EVIDENCE_NAMES, [e.name for e in certificate.evidence]),
         "correct": correct.cpu(),
+        "masked": (_rows.norm(after.gradient) == 0).cpu() & ~certificate.maximum.cpu(),
+        "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
         "survived": survived.cpu(),
         "flipped": flipped.cpu(),
         "gradient_evaluations": torch.tensor([ascent.gradient_evaluations + spent]),
@@ -246,6 +251,17 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
 
 def _codes(names: tuple[str, ...], values: list[str]) -> Tensor:
     return torch.tensor([names.index(value) for value in values], dtype=torch.int8)
+
+
+def _check_inside(problem: Problem, points: Tensor) -> None:
+    """An adversary of the user's own may forget to project; that proves nothing."""
+    outside = (~problem.feasible.contains(points)).nonzero().flatten()
+    if len(outside):
+        ids = torch.as_tensor(problem.ids)[outside.cpu()].tolist()
+        raise UserError(
+            f"adversary: its points left the region for examples {ids}; make every "
+            "step with rows.advance, which projects."
+        )
 
 
 def _strongest(problem: Problem, ascent: Ascent) -> Tensor:

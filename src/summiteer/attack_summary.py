@@ -155,9 +155,8 @@ def _shares(
 ) -> dict[str, float]:
     pairs = _verdicts(arrays, mask)
     tolerance = tolerances.stationary(problem.inputs.dtype)
-    # Zero everywhere is no stationary point of anything: it is gradient masking.
-    masked = arrays["outcome"][mask] == Outcome.ZERO_GRADIENT.code
-    still = (arrays["residuals"][mask] <= tolerance) & ~masked
+    # A zero gradient that is no maximum's is no stationary point: it is masking.
+    still = (arrays["residuals"][mask] <= tolerance) & ~arrays["masked"][mask]
     known = shares([v for v, _ in pairs], [e for _, e in pairs])
     return {"stationary": _share(still), **known}
 
@@ -191,22 +190,22 @@ def _findings(
         ids = arrays["ids"][mask].tolist()
         findings.append({"code": code, "examples": ids, "text": text})
 
-    flat = arrays["outcome"] == Outcome.ZERO_GRADIENT.code
+    flat = arrays["masked"]
     if bool(flat.any()):
         found(
             "ZERO_GRADIENT",
             flat,
-            f"model: the gradient is exactly zero for {int(flat.sum())} examples, at "
-            "the point, the centre and the boundary: gradient masking; the robust "
-            "accuracy says nothing about them. Attack a differentiable version.",
+            f"model: the gradient is exactly zero at the end point of "
+            f"{int(flat.sum())} examples, and it is no maximum: gradient masking; the "
+            "robust accuracy says nothing about them. Attack a differentiable version.",
         )
-    broken = arrays["outcome"] == Outcome.NON_FINITE.code
+    broken = arrays["broken"]
     if bool(broken.any()):
         found(
             "NON_FINITE",
             broken,
-            f"model: loss or gradient became NaN or infinite for {int(broken.sum())} "
-            "examples; their last finite point was kept.",
+            f"model: loss or gradient became NaN or infinite in runs of "
+            f"{int(broken.sum())} examples; their last finite points were kept.",
         )
     more, survivors = result["more_steps"], result["survivors"]["examples"]
     if more and more["flipped"]:

@@ -71,6 +71,14 @@ REFERENCES: dict[str, Reference] = {
         2005,
         doi="10.1137/030601880",
     ),
+    "kuczynski1992estimating": Reference(
+        "Kuczyński, J. and Woźniakowski, H.",
+        "Estimating the largest eigenvalue by the power and Lanczos algorithms with a "
+        "random start",
+        "SIAM Journal on Matrix Analysis and Applications 13(4), 1094-1122",
+        1992,
+        doi="10.1137/0613066",
+    ),
     "madry2018towards": Reference(
         "Madry, A., Makelov, A., Schmidt, L., Tsipras, D. and Vladu, A.",
         "Towards Deep Learning Models Resistant to Adversarial Attacks",

@@ -18,6 +18,9 @@ _WEYL = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
+#: Where each use of randomness begins; a use has the 2**20 streams from there on.
+UNIFORM_START, BOUNDARY_START, LANCZOS, PLATEAU = (use << 20 for use in (1, 2, 3, 4))
+
 
 def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     """Philox-4x32-10, vectorised.

@@ -16,6 +16,7 @@ class Outcome(Enum):
         "no step moves the point any more but the residual is not small: a kink "
         "(ReLU), a step rule that is too coarse, or the limit of the dtype"
     )
+    #: Not reported yet: cycles end as STEP_LIMIT.
     CYCLE = "the iterates repeat: use a smaller step"
     NON_FINITE = (
         "the loss or its gradient became NaN or infinite; the last finite point is kept"

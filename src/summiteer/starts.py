@@ -6,12 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from summiteer.draws import Draws
+from summiteer.draws import BOUNDARY_START, UNIFORM_START, Draws
 from summiteer.errors import UserError
 from summiteer.problem import Problem
-
-# Streams of random numbers, far enough apart that no two uses can meet.
-_UNIFORM, _BOUNDARY = 1 << 20, 2 << 20
 
 
 class Start(ABC):
@@ -67,7 +64,7 @@ class UniformStart(Start):
 
     def points(self, problem: Problem) -> Tensor:
         """See `Start.points`."""
-        index, draws = _rows(problem, self.restarts, self.seed, _UNIFORM)
+        index, draws = _rows(problem, self.restarts, self.seed, UNIFORM_START)
         rows = problem.rows(index)
         flat = rows.region.sample(draws, rows.inputs)
         return flat.reshape(self.restarts, *problem.inputs.shape)
@@ -92,7 +89,7 @@ class BoundaryStart(Start):
 
     def points(self, problem: Problem) -> Tensor:
         """See `Start.points`."""
-        index, draws = _rows(problem, self.restarts, self.seed, _BOUNDARY)
+        index, draws = _rows(problem, self.restarts, self.seed, BOUNDARY_START)
         rows = problem.rows(index)
         directions = draws.normal(rows.inputs[0].numel()).reshape(rows.inputs.shape)
         flat = rows.region.linear_maximiser(directions.to(rows.inputs))

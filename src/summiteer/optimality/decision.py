@@ -26,6 +26,8 @@ class Measured:
         stalled: ascent found no step to make.
         inside: the given point lies in the region.
         level: the objective is constant around (asked only where `vanishing`).
+        rises: a point next to it is higher than first order allows at a maximum.
+        coarse: x + δ is rounded more coarsely than the search distance.
         doubt: (one number) relative accuracy of multipliers and eigenvalues.
     """
 
@@ -42,6 +44,8 @@ class Measured:
     stalled: Tensor
     inside: Tensor
     level: Tensor
+    rises: Tensor
+    coarse: Tensor
     doubt: float
 
     @property
@@ -99,6 +103,7 @@ def _cases(m: Measured, reach: Tensor) -> list[tuple[Tensor, Verdict, str]]:
     unknown = Verdict.UNDECIDED
     return [
         (~m.inside, away, "it lies outside the region"),
+        (m.coarse, unknown, "x + δ is rounded more coarsely than the search distance"),
         (m.left & hill & ~vertex, unknown, _CONTRADICTION),
         (m.left & valley & m.exact, saddle, "the critical point near by is no maximum"),
         (m.left, away, "ascent leaves the neighbourhood"),
@@ -106,6 +111,7 @@ def _cases(m: Measured, reach: Tensor) -> list[tuple[Tensor, Verdict, str]]:
         (nothing & m.level, Verdict.FLAT, "gradient and curvature are zero"),
         (nothing, unknown, _NO_PLATEAU),
         (~held, unknown, "a constraint's multiplier is near zero"),
+        (m.rises & (vertex | hill), unknown, _RISES),
         (vertex, maximum, "every coordinate is held at its bound"),
         (m.top.isnan(), unknown, "the model has no second derivative by autograd"),
         (hill, maximum, _HILL),
@@ -123,4 +129,5 @@ _NO_PLATEAU = (
 )
 _KINK = "ascent finds no step although the gradient is not small: a kink, or noise"
 _CREEPING = "ascent creeps: the quadratic model's critical point is not near"
+_RISES = "the objective is higher right beside it: a kink that derivatives do not see"
 _LINEAR = "the curvature on the free coordinates is zero: piecewise linear here"

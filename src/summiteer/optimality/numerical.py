@@ -4,7 +4,7 @@ Each point is climbed from in float64. If plain ascent leaves its neighbourhood 
 NOT_STATIONARY; else first and second order at the point reached decide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from summiteer._ascend import ascend, residual_reference
 from summiteer._caller import undisturbed
 from summiteer._constants import Constants, network_constants
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
-from summiteer.draws import Draws
+from summiteer.draws import PLATEAU, Draws
 from summiteer.networks import TwoLayerNetwork, recognise
 from summiteer.objectives import ScalarLoss
 from summiteer.optimality.claims import Claims
@@ -38,8 +38,12 @@ _ROUNDS = (4, 60, 200)
 _CREEPING = 1e-2
 #: Largest dimension of a dense spectrum: 10 ms a row; above it 32 Hessian products.
 _DENSE_DIMENSION = 256
-#: Points around a plateau at which the objective is compared.
-_PLATEAU = 8
+#: Points around a plateau or a maximum at which the objective is compared.
+_AROUND = 8
+#: Distances, in search distances, at which they lie: kinks show at every scale.
+_DISTANCES = (1.0, 1e-2)
+#: A search distance of fewer than ten units of rounding of x + δ resolves nothing.
+_RESOLVED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +95,13 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
             inside=rows.region.contains(points, slack=within),
             doubt=tolerances.curvature_ratio(precision),
         )
-        level = _level(rows, points, reach, measured.vanishing)
-    verdict, reason = decide(replace(measured, level=level), reach)
+        measured = replace(
+            measured,
+            level=_level(rows, points, reach, measured.vanishing),
+            rises=_rises(rows, at, reach, examined.face, torch.finfo(precision).eps),
+            coarse=_unit(rows) > _RESOLVED * reach,
+        )
+    verdict, reason = decide(measured, reach)
     if precision != torch.float64:
         inner = str(precision).removeprefix("torch.")
         reason = [f"{text}; the model computes in {inner} inside" for text in reason]
@@ -124,9 +133,14 @@ def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) ->
     reached, loss = points.clone(), before.clone()
     stalled = torch.zeros_like(before, dtype=torch.bool)
     index = torch.arange(len(points), device=points.device)
+    exact = tolerance <= tolerances.stationary(torch.float64)
     for steps in _ROUNDS:
         some, start = problem.take(index), GivenStart(reached[index])
-        run = ascend(some, climber, start, max_steps=steps, tolerance=tolerance)
+        # In the saturated tail of an activation the residual is small and yet ascent
+        # goes on for ever: the first steps are made whatever it is.
+        first = exact and steps == _ROUNDS[0]
+        stop = None if first else tolerance
+        run = ascend(some, climber, start, max_steps=steps, tolerance=stop)
         reached[index], loss[index] = run.final[0], run.losses[0]
         ended = [outcome is Outcome.STALLED for outcome in run.outcome[0]]
         stalled[index] = torch.tensor(ended, device=points.device)
@@ -269,6 +283,8 @@ def _measure(points: Tensor, at: Tensor, examined: _Examined) -> Measured:
         stalled=no,
         inside=~no,
         level=no,
+        rises=no,
+        coarse=no,
         doubt=tolerances.CURVATURE_RATIO,
     )
 
@@ -280,13 +296,49 @@ def _level(rows: Rows, points: Tensor, reach: Tensor, asked: Tensor) -> Tensor:
         return asked
     some, middle = rows.take(index), points[index]
     here, same = some.value(middle).loss, torch.ones_like(index, dtype=torch.bool)
-    names = torch.zeros_like(index).cpu()
-    for restart in range(_PLATEAU):
-        numbers = Draws(0, names, names + restart, 4 << 20).normal(middle[0].numel())
-        way = _rows.unit(numbers).reshape(middle.shape).to(middle)
-        beside = middle + _rows.expand(reach[index], way) * way
-        same &= some.value(some.region.project(beside)).loss == here
+    for beside in _around(some, middle, reach[index]):
+        same &= some.value(beside).loss == here
     return asked.index_copy(0, index, same)
+
+
+def _around(rows: Rows, points: Tensor, distance: Tensor) -> Iterator[Tensor]:
+    """Yield points of the region in random directions from `points`."""
+    names = torch.zeros(len(points), dtype=torch.int64)
+    for restart in range(_AROUND):
+        numbers = Draws(0, names, names + restart, PLATEAU).normal(points[0].numel())
+        way = _rows.unit(numbers).reshape(points.shape).to(points)
+        yield rows.region.project(points + _rows.expand(distance, way) * way)
+
+
+def _rises(
+    rows: Rows, points: Tensor, reach: Tensor, face: Face, unit: float
+) -> Tensor:
+    """Whether a point beside is higher than the gradient on the face allows.
+
+    At a maximum of a differentiable function ℓ(q) ≤ ℓ(p) + γ‖q - p‖ near by, γ the
+    gradient on the face. A kink through p, where autograd gives one side's gradient,
+    breaks that.
+    """
+    here = rows.evaluate(points)
+    along = _rows.norm(face.project(here.gradient))
+    # The face may be left by BOUNDARY: what is gained by closing that gap is no kink.
+    gap = tolerances.BOUNDARY * rows_of(rows.region.size, points)
+    outwards = _rows.unit(here.gradient, here.gradient_norm)
+    closed = rows.region.project(points + _rows.expand(gap, outwards) * outwards)
+    base = torch.fmax(here.loss, rows.value(closed).loss)
+    noise = 4 * tolerances.SAME_LOSS * unit * base.abs()
+    rises = torch.zeros_like(base, dtype=torch.bool)
+    for share in _DISTANCES:
+        for beside in _around(rows, points, share * reach):
+            allowed = 2 * along * _rows.norm(beside - points) + noise
+            rises |= rows.value(beside).loss > base + allowed
+    return rises
+
+
+def _unit(rows: Rows) -> Tensor:
+    """The largest unit of rounding of an entry of x `[rows]`."""
+    largest = rows.inputs.abs().flatten(1).amax(1)
+    return torch.finfo(largest.dtype).eps * largest
 
 
 def _indices(rows: Rows, examined: _Examined) -> dict[str, Tensor]:

@@ -200,7 +200,8 @@ class Intersection(Region):
         rate = _tilt(low, high, radius)
         points = np.zeros_like(low)
         waiting = np.arange(len(low))
-        attempts = max(1, _NUMBERS_PER_POINT // low.shape[1])
+        # Each attempt is a stream, of which one use of randomness has 2**20.
+        attempts = max(1, min(2**16, _NUMBERS_PER_POINT // low.shape[1]))
         for attempt in range(attempts):
             index = torch.from_numpy(waiting)
             tries = Draws(draws.seed, draws.ids[index], draws.restarts[index])

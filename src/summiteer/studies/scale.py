@@ -106,7 +106,7 @@ class ScaleSummary:
     @property
     def flat(self) -> bool:
         """Whether the control did not move with c, as it must not."""
-        return self.control_drift <= CONTROL_TOLERANCE
+        return self.control_pairs > 0 and self.control_drift <= CONTROL_TOLERANCE
 
 
 def specification(seed: int) -> dict[str, Any]:
@@ -334,7 +334,9 @@ def control_drift(
         if len(values) > 1:
             stacked = torch.stack(values)
             middle = stacked.median(0).values
-            drift = max(drift, float(((stacked - middle) / middle).abs().max()))
+            change = ((stacked - middle) / middle).abs()
+            # What is not a number is no evidence of being flat.
+            drift = max(drift, float(change.nan_to_num(torch.inf).max()))
             pairs += 1
     return drift, pairs
 
