@@ -8,7 +8,7 @@ from torch import Tensor
 
 from summiteer.draws import BOUNDARY_START, UNIFORM_START, Draws
 from summiteer.errors import UserError
-from summiteer.problem import Problem
+from summiteer.problem import Problem, Rows
 
 
 class Start(ABC):
@@ -48,8 +48,8 @@ class CentreStart(Start):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformStart(Start):
-    """Uniform on the feasible region, `restarts` independent runs.
+class _RandomStart(Start):
+    """`restarts` independent runs from random points.
 
     Args:
         restarts: how many.
@@ -64,14 +64,33 @@ class UniformStart(Start):
 
     def points(self, problem: Problem) -> Tensor:
         """See `Start.points`."""
-        index, draws = _rows(problem, self.restarts, self.seed, UNIFORM_START)
+        index = torch.arange(len(problem)).repeat(self.restarts)
+        restart = torch.arange(self.restarts).repeat_interleave(len(problem))
+        ids = torch.as_tensor(problem.ids)[index]
         rows = problem.rows(index)
-        flat = rows.region.sample(draws, rows.inputs)
+        flat = self._place(rows, Draws(self.seed, ids, restart))
         return flat.reshape(self.restarts, *problem.inputs.shape)
+
+    @abstractmethod
+    def _place(self, rows: Rows, draws: Draws) -> Tensor:
+        """One point per row."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryStart(Start):
+class UniformStart(_RandomStart):
+    """Uniform on the feasible region, `restarts` independent runs.
+
+    Args:
+        restarts: how many.
+        seed: of the counter-based generator.
+    """
+
+    def _place(self, rows: Rows, draws: Draws) -> Tensor:
+        return rows.region.sample(draws.on(UNIFORM_START), rows.inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryStart(_RandomStart):
     """The support point of the region in a uniformly random direction.
 
     Uniform on the sphere of an L2 ball, a uniformly random vertex of an L∞ ball or box.
@@ -81,19 +100,10 @@ class BoundaryStart(Start):
         seed: of the counter-based generator.
     """
 
-    restarts: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check_restarts(self.restarts)
-
-    def points(self, problem: Problem) -> Tensor:
-        """See `Start.points`."""
-        index, draws = _rows(problem, self.restarts, self.seed, BOUNDARY_START)
-        rows = problem.rows(index)
-        directions = draws.normal(rows.inputs[0].numel()).reshape(rows.inputs.shape)
-        flat = rows.region.linear_maximiser(directions.to(rows.inputs))
-        return flat.reshape(self.restarts, *problem.inputs.shape)
+    def _place(self, rows: Rows, draws: Draws) -> Tensor:
+        numbers = draws.on(BOUNDARY_START).normal(rows.inputs[0].numel())
+        directions = numbers.reshape(rows.inputs.shape).to(rows.inputs)
+        return rows.region.linear_maximiser(directions)
 
 
 class GivenStart(Start):
@@ -133,13 +143,3 @@ class GivenStart(Start):
 def _check_restarts(restarts: int) -> None:
     if not (isinstance(restarts, int) and restarts >= 1):
         raise UserError(f"restarts: expected an integer ≥ 1, got {restarts!r}.")
-
-
-def _rows(
-    problem: Problem, restarts: int, seed: int, stream: int
-) -> tuple[Tensor, Draws]:
-    """The example index and the random numbers of each (restart, example) row."""
-    index = torch.arange(len(problem)).repeat(restarts)
-    restart = torch.arange(restarts).repeat_interleave(len(problem))
-    ids = torch.as_tensor(problem.ids)[index]
-    return index, Draws(seed, ids, restart, stream)

@@ -1,7 +1,7 @@
 """What every region can do: the set owns its geometry."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -152,6 +152,30 @@ class Region(ABC):
             reference: as for `residual`.
         """
         return torch.zeros_like(gradient_norms)
+
+
+@dataclass(frozen=True, eq=False)
+class Radial(Region):
+    """A region that its radius describes.
+
+    Args:
+        radius: a positive number, or one per example `[batch]`.
+    """
+
+    radius: PerExample
+
+    @property
+    def size(self) -> PerExample:
+        """The radius."""
+        return self.radius
+
+    def bind(self, inputs: Tensor) -> Self:
+        """See `Region.bind`."""
+        return replace(self, radius=bind_radius(self.radius, inputs))
+
+    def take(self, index: Tensor) -> Self:
+        """See `Region.take`."""
+        return replace(self, radius=take_number(self.radius, index))
 
 
 def default_slack(points: Tensor) -> float:

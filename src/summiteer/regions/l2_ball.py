@@ -1,7 +1,7 @@
 """The Euclidean ball."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,38 +11,23 @@ from summiteer._typing import PerExample
 from summiteer.draws import Draws
 from summiteer.regions._region import (
     Face,
+    Radial,
     Region,
-    bind_radius,
     default_slack,
     rows_of,
-    take_number,
 )
 
 
 @dataclass(frozen=True, eq=False)
-class L2Ball(Region):
+class L2Ball(Radial):
     """{δ : ‖δ‖₂ ≤ radius}.
 
     Args:
         radius: a positive number, or one per example `[batch]`.
     """
 
-    radius: PerExample
     norm: ClassVar[str] = "l2"
     whole_ball: ClassVar[bool] = True
-
-    @property
-    def size(self) -> PerExample:
-        """The radius."""
-        return self.radius
-
-    def bind(self, inputs: Tensor) -> Self:
-        """See `Region.bind`."""
-        return replace(self, radius=bind_radius(self.radius, inputs))
-
-    def take(self, index: Tensor) -> Self:
-        """See `Region.take`."""
-        return replace(self, radius=take_number(self.radius, index))
 
     def project(self, points: Tensor) -> Tensor:
         """Π(v) = v · min(1, ε/‖v‖)."""

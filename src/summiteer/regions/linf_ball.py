@@ -1,39 +1,24 @@
 """The L∞ ball."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from summiteer import _rows, tolerances
-from summiteer._typing import PerExample
-from summiteer.regions._region import bind_radius, rows_of, take_number
+from summiteer.regions._region import Radial, rows_of
 from summiteer.regions.intervals import Intervals
 
 
 @dataclass(frozen=True, eq=False)
-class LinfBall(Intervals):
+class LinfBall(Radial, Intervals):
     """{δ : max_i |δ_i| ≤ radius}.
 
     Args:
         radius: a positive number, or one per example `[batch]`.
     """
 
-    radius: PerExample
     norm: ClassVar[str] = "linf"
-
-    @property
-    def size(self) -> PerExample:
-        """The radius."""
-        return self.radius
-
-    def bind(self, inputs: Tensor) -> Self:
-        """See `Region.bind`."""
-        return replace(self, radius=bind_radius(self.radius, inputs))
-
-    def take(self, index: Tensor) -> Self:
-        """See `Region.take`."""
-        return replace(self, radius=take_number(self.radius, index))
 
     def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(-ε, ε)."""

@@ -1,49 +1,32 @@
 """The Euclidean sphere as a region of its own (the paper's case)."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from summiteer import _rows
-from summiteer._typing import PerExample
 from summiteer.draws import Draws
 from summiteer.regions._region import (
     Face,
-    Region,
-    bind_radius,
+    Radial,
     default_slack,
     rows_of,
-    take_number,
 )
 from summiteer.regions.l2_ball import relative_gradient
 
 
 @dataclass(frozen=True, eq=False)
-class Sphere(Region):
+class Sphere(Radial):
     """{δ : ‖δ‖₂ = radius}. Not convex: the multiplier may have either sign.
 
     Args:
         radius: a positive number, or one per example `[batch]`.
     """
 
-    radius: PerExample
     norm: ClassVar[str] = "sphere"
     whole_ball: ClassVar[bool] = True
-
-    @property
-    def size(self) -> PerExample:
-        """The radius."""
-        return self.radius
-
-    def bind(self, inputs: Tensor) -> Self:
-        """See `Region.bind`."""
-        return replace(self, radius=bind_radius(self.radius, inputs))
-
-    def take(self, index: Tensor) -> Self:
-        """See `Region.take`."""
-        return replace(self, radius=take_number(self.radius, index))
 
     def project(self, points: Tensor) -> Tensor:
         """ε·v/‖v‖, a nearest point; v = 0 goes to ε·(1, …, 1)/√d, as near as any."""
