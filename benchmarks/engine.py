@@ -327,6 +327,9 @@ the best point and the first misclassified one, notes broken and stalled runs an
 projects with norms that neither over- nor underflow. The other libraries also clip to
 their box [0, 1], which no iterate reaches; ART converts from and to NumPy once.
 
+The aim for "same work" is a ratio of at most 1.10 at batch ≥ 64; what is missing, and
+why, is in [performance.md](performance.md).
+
 """
 
 
