@@ -53,12 +53,14 @@ class Attack:
     @property
     def robust_accuracy(self) -> float | None:
         """Share still correct, or None for regression."""
-        return self.result["robust_accuracy"]  # type: ignore[no-any-return]
+        accuracy: float | None = self.result["robust_accuracy"]
+        return accuracy
 
     @property
     def clean_accuracy(self) -> float | None:
         """Share correct without attack, or None for regression."""
-        return self.result["clean_accuracy"]  # type: ignore[no-any-return]
+        accuracy: float | None = self.result["clean_accuracy"]
+        return accuracy
 
 
 def attack(

@@ -139,12 +139,12 @@ def run(
         store: open, with `specification` as its spec.
         progress: told (done, total) after each cell.
     """
-    spec = store.spec
+    spec: Any = store.spec
     cells = [
         Cell("scale", {"activation": activation, "scale": scale, "seed": seed})
-        for activation in spec["activations"]  # type: ignore[union-attr]
-        for scale in spec["scales"]  # type: ignore[union-attr]
-        for seed in spec["seeds"]  # type: ignore[union-attr]
+        for activation in spec["activations"]
+        for scale in spec["scales"]
+        for seed in spec["seeds"]
     ]
     finished = store.finished()
     todo = [cell for cell in cells if cell.name not in finished]
