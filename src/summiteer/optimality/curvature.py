@@ -34,12 +34,15 @@ class Curvature:
             Lanczos value is never above the true λ_max.
         newton: `[rows, *input]` (μI - H)⁻¹Pg, the way to the critical point of the
             quadratic model; not finite where that is singular; None if not computed.
+        way: `[rows, *input]` a unit vector whose Rayleigh quotient is `top`; None if
+            not computed.
     """
 
     top: Tensor
     bottom: Tensor
     error: Tensor
     newton: Tensor | None
+    way: Tensor | None = None
 
 
 def dense_curvature(
@@ -107,12 +110,9 @@ def lanczos_curvature(
     rows = len(like)
     shape = like.shape
     steps = int(min(_PRODUCTS, like[0].numel()))
-    ids = torch.arange(rows)
-    start = (
-        Draws(0, ids, torch.zeros_like(ids), LANCZOS)
-        .normal(like[0].numel())
-        .reshape(shape)
-    )
+    # The same start for every row: what a row is told does not depend on its place.
+    ids = torch.zeros(rows, dtype=torch.int64)
+    start = Draws(0, ids, ids, LANCZOS).normal(like[0].numel()).reshape(shape)
     vector = _rows.unit(face.project(start.to(like)))
     basis: list[Tensor] = [vector.flatten(1)]
     alphas: list[Tensor] = []
@@ -142,6 +142,7 @@ def lanczos_curvature(
         matrix[:, k + 1, k + 1] = torch.where(shut, matrix[:, k, k], alphas[k + 1])
     values, vectors = torch.linalg.eigh(matrix)
     error = betas[-1] * vectors[:, -1, -1].abs()
+    way = torch.einsum("rkd,rk->rd", torch.stack(basis[:count], 1), vectors[:, :, -1])
     if count > 1:
         # What Lanczos from a random start misses of λ_max - λ_min on the average
         # (Kuczyński and Woźniakowski 1992, `kuczynski1992estimating`).
@@ -154,4 +155,5 @@ def lanczos_curvature(
         torch.where(alive, values[:, 0], torch.inf),
         error,
         None,
+        way.reshape(shape),
     )

@@ -1,0 +1,184 @@
+"""Positive certificates of smooth two-layer networks: Props. 3, 4 and 6.
+
+All three speak of the real point p of a `Stand`, on the L2 ball, the sphere, boxes and
+their intersection at once:
+
+Prop. 3, sharpened to ball ∩ box. With multipliers μ ≥ 0 of the ball and λ_i ≥ 0 of held
+coordinates, g = μp + Σ s_iλ_ie_i + r. For δ ∈ C, D = ‖δ - p‖: s_i(δ - p)_i ≤ 0 and
+pᵀ(δ - p) ≤ -D²/2 (‖p‖ = ε), so F(δ) ≤ F(p) + ‖r‖D - ½ωD² with ω = μ - λ⁺(M). The rest
+is as in mathematics.md §6. With ∇²F(δ) ≼ H + ΛD on the segment, ω = μ - λ⁺(H) - ΛR/3
+serves within R.
+
+Prop. 6 holds in the free coordinates, on the sphere of radius e = √(ε² - ‖p_held‖²).
+With sin θ ≤ θ = r/e and 1 - cos θ ≤ θ²/2 its α(r) ≥ a₀ - a₁r - a₂r², which is what is
+evaluated. Strict complementarity at the maximiser, s_i(g_i - μp_i) larger than its drift
+on the way, makes it a strict local maximiser over C.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer.optimality.first_order import FirstOrder
+from summiteer.optimality.rounding import down, up
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Where a maximiser lies, all `[rows]`; NaN where nothing was proved.
+
+    Attributes:
+        distance: ≥ the distance from p to it.
+        gain: ≥ F there - F(p).
+        radius: the distance from p up to which the statement holds.
+        margin: ω or α: what was shown to be positive.
+    """
+
+    distance: Tensor
+    gain: Tensor
+    radius: Tensor
+    margin: Tensor
+
+
+def best_within(
+    first: FirstOrder, curvature: Tensor, wiggle: Tensor, radius: Tensor
+) -> Reach:
+    """Prop. 3: nothing within `radius` of p is better than p by more than `gain`.
+
+    Args:
+        first: at the points.
+        curvature: ≥ λ_max(M) or λ_max(H) `[rows]`.
+        wiggle: Λ where H is bounded only at the point, 0 for a majorant M.
+        radius: R `[rows]`.
+    """
+    stand, gamma = first.stand, first.leftover
+    bent = up(curvature + up(wiggle * radius / 3, 3))
+    # On a sphere pᵀ(δ - p) = -D²/2 exactly: no sign of μ or λ is needed there.
+    margin = down(first.multiplier - bent)
+    distance = up(2 * gamma / margin, 2)
+    gain = up(gamma * (gamma / margin) / 2, 4)
+    sound = (margin > 0) & stand.curved & (radius > distance)
+    return Reach(*_where(sound, distance, gain, radius, margin))
+
+
+def strict_maximum(
+    first: FirstOrder, curvature: Tensor, lipschitz: Tensor, wiggle: Tensor
+) -> tuple[Reach, Tensor]:
+    """Prop. 6: exactly one critical point of the face, a strict local maximiser.
+
+    Args:
+        first: at the points.
+        curvature: ≥ λ_max of H on the tangent space of the face; on balls and boxes
+            with an active ball at least 0 (the clip of Prop. 6).
+        lipschitz: L on the region.
+        wiggle: Λ on the region.
+
+    Returns:
+        (Reach of the smallest distance and the largest geodesic radius, uniqueness):
+        the second is the Euclidean distance from p within which no other point of the
+        region is a KKT point.
+    """
+    stand, gamma = first.stand, first.tangential
+    curved, e = stand.curved, stand.radius.lower
+    _, across, above = first.normal_bend
+    a0 = down(first.multiplier_low - curvature)
+    a1 = torch.where(
+        curved,
+        up(
+            up(lipschitz / e) + up(gamma / e / e, 3) + up(2 * across / e, 2) + wiggle, 4
+        ),
+        wiggle,
+    )
+    pull = up(first.outward.magnitude / e, 2)
+    a2 = torch.where(
+        curved,
+        up(
+            up(wiggle / e / 2, 3) + up(pull / e / e / e / 2, 5) + up(above / e / e, 3),
+            3,
+        ),
+        0.0,
+    )
+    limit = torch.where(curved, torch.minimum(1.5 * e, stand.room), stand.room)
+    # The largest r with α(r) > 0 is below the root of the quadratic.
+    root = 2 * a0 / (a1 + (a1 * a1 + 4 * a0 * a2).sqrt())
+    wide = torch.minimum(0.9375 * root, down(limit))
+    wide = torch.where(root.isnan(), limit, wide)
+
+    def alpha(radius: Tensor) -> Tensor:
+        spent = up(a1 * radius) + up(a2 * radius * radius, 3)
+        return down(a0 - up(spent))
+
+    sound = (wide > 0) & (alpha(wide) > 0) & (down(alpha(wide) * wide) > gamma)
+    near = torch.minimum(wide, up(2 * gamma / a0, 2))
+    near = torch.where(down(alpha(near) * near) > gamma, near, wide)
+    margin = alpha(near)
+    distance = up(gamma / margin, 2)
+    held = held_within(first, lipschitz)
+    sound = sound & (held > distance)
+    gain = up(gamma * (gamma / margin) / 2, 4)
+    # A geodesic ball of radius r holds the chord 2e sin(r/2e) ≥ r - r³/(24e²).
+    chord = torch.where(
+        curved, down(wide - up(wide * (wide / e).square() / 24, 5)), wide
+    )
+    inner = down(first.steepness.lower / lipschitz, 2)
+    # No point off the sphere is critical as long as ∇F cannot vanish.
+    unique = torch.minimum(chord, held)
+    unique = torch.where(curved, torch.minimum(unique, inner), unique)
+    vertex = ~stand.free.any(1)
+    zero = torch.zeros_like(gain)
+    distance, gain = (torch.where(vertex, zero, x) for x in (distance, gain))
+    unique, wide = (torch.where(vertex, held, x) for x in (unique, wide))
+    sound = torch.where(vertex, held > 0, sound)
+    reach = Reach(*_where(sound, distance, gain, wide, margin))
+    return reach, torch.where(sound, unique, torch.nan)
+
+
+def held_within(first: FirstOrder, lipschitz: Tensor) -> Tensor:
+    """≤ how far from p all held coordinates stay held: s_i(g_i - μp_i) > 0 `[rows]`.
+
+    Each moves by at most (L + |p_i|·|dμ|)‖q - p‖; inf where nothing is held.
+
+    Args:
+        first: at the points.
+        lipschitz: L on the region.
+    """
+    stand = first.stand
+    drift = torch.where(stand.curved, first.drift(lipschitz), 0.0)
+    rate = lipschitz[:, None] + drift[:, None] * stand.points.abs()
+    each = torch.where(stand.side == 0, torch.inf, down(first.pressure / up(rate, 2)))
+    return down(each.amin(1))
+
+
+def only_point(
+    first: FirstOrder,
+    near: Reach,
+    majorant: Tensor,
+    lipschitz: Tensor,
+    floor: Tensor,
+    radius: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Prop. 4 on a whole ball: whether the maximiser is the only KKT point of C.
+
+    μ(p*) + g_min/ε > 2λ⁺(M) at the exact p*, μ(p*) ≥ μ(p) - D(L/ε + ‖g‖/ε²).
+
+    Args:
+        first: at the points.
+        near: how far p* is (Prop. 3 or 6).
+        majorant: λ⁺(M) on C, rounded up.
+        lipschitz: L on C.
+        floor: g_min ≤ ‖∇F‖ on C.
+        radius: ε.
+
+    Returns:
+        (only, ≤ μ(p*)).
+    """
+    lost = up(near.distance * first.drift(lipschitz))
+    multiplier = down(first.multiplier_low - lost)
+    total = down(multiplier + down(floor / radius))
+    only = first.stand.curved & (total > up(2 * majorant))
+    return only, torch.where(first.stand.curved, multiplier, torch.nan)
+
+
+def _where(sound: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.where(sound, value, torch.nan) for value in values)

@@ -1,0 +1,270 @@
+"""A problem as one function of two-layer networks: objective = φ(max_i F_i).
+
+½(f - y)² is ½max(F, -F)² with F = s(f - y), the logistic loss is softplus(-yf), a
+margin is the largest of K - 1 differences z_k - z_y, and the cross-entropy of two
+classes is the softplus of the one difference. φ is increasing where it is used, so that
+maxima of the objective are maxima of the largest F_i (Prop. 1; §7, several outputs).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks.activations import Softplus
+from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
+from summiteer.optimality.rounding import Enclosure, down, up
+from summiteer.optimality.surface import Place, Surface
+from summiteer.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """φ, increasing on the values that the largest F_i takes.
+
+    Attributes:
+        value: φ at floats `[rows]`, within `error` (relative 32u).
+        slope: an upper bound of φ' on values up to the given one.
+        least: a lower bound of φ' on values from the given one.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    least: Callable[[Tensor], Tensor]
+
+    def ceiling(self, top: Tensor) -> Tensor:
+        """φ(top), rounded up."""
+        return up(self.value(top), 32)
+
+    def rise(self, low: Tensor, high: Tensor) -> Tensor:
+        """≥ φ(high) - φ(low), by the mean value theorem; 0 where high < low."""
+        gap = up(high - low).clamp(min=0)
+        return up(self.slope(high) * gap, 2)
+
+    def climb(self, low: Tensor, gain: Tensor) -> Tensor:
+        """≤ φ(F + gain) - φ(F) for any F ≥ low."""
+        return down(self.least(low) * gain)
+
+
+def _logistic(top: Tensor) -> Tensor:
+    return torch.sigmoid(top.clamp(max=0))
+
+
+_IDENTITY = Link(lambda top: top, torch.ones_like, torch.ones_like)
+_SQUARE = Link(
+    lambda top: 0.5 * top.clamp(min=0).square(),
+    lambda top: top.clamp(min=0),
+    lambda top: top.clamp(min=0),
+)
+# The slope of the softplus is the sigmoid s; s(t) ≤ min(e^t, 1).
+_SOFTPLUS = Link(
+    Softplus().value,
+    lambda top: up(torch.exp(top.clamp(max=0)), 16).clamp(max=1),
+    lambda top: down(_logistic(top), 16),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarForm:
+    """objective(δ) = φ(max(F, F_1, …, F_n)) with F the largest at the given points.
+
+    Attributes:
+        link: φ.
+        surface: F.
+        rivals: F_1 … F_n.
+        gaps: F - F_i, as surfaces of their own: their constants are far better.
+        inputs: x `[rows, d]`.
+    """
+
+    link: Link
+    surface: Surface
+    rivals: tuple[Surface, ...]
+    gaps: tuple[Surface, ...]
+    inputs: Tensor
+
+    def take(self, index: Tensor) -> "ScalarForm":
+        """The rows `index`."""
+        return replace(
+            self,
+            surface=self.surface.take(index),
+            rivals=tuple(rival.take(index) for rival in self.rivals),
+            gaps=tuple(gap.take(index) for gap in self.gaps),
+            inputs=self.inputs[index],
+        )
+
+    def lead(self, points: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
+        """How far from the points F is the largest of all: a proved distance `[rows]`.
+
+        (F - F_i)(p) / Lip(F - F_i), the smallest; 0 or less where F need not lead.
+
+        Args:
+            points: `[rows, d]`.
+            slack: of the points.
+            radius: of the ball on which Lip is taken.
+        """
+        reach = torch.full_like(slack, torch.inf)
+        for gap in self.gaps:
+            ahead = gap.at(points, slack).value.lower
+            interval = gap.within(radius)
+            rate = ceiling(gap, interval)
+            reach = torch.minimum(reach, down(down(ahead / rate)))
+        return reach
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the only rival is -F, whose critical points are those of F."""
+        return self.link is _SQUARE
+
+
+def ceiling(surface: Surface, interval: Enclosure) -> Tensor:
+    """≥ ‖∇F‖ wherever the pre-activations lie in `interval`, `[rows]`.
+
+    ‖Wᵀv‖² = λ_max(vᵀWWᵀv) with v = a ⊙ σ': the smaller of Σ|v_j|‖w_j‖ and ‖W‖_F‖v‖.
+    """
+    first = surface.activation.sup_abs_first(interval.lower, interval.upper)
+    slope = up(surface.output.magnitude * first)
+    count = slope.shape[1]
+    total = up(slope @ surface.weighted.lengths, count + 3)
+    length = Enclosure.exact(slope).norm().upper
+    return torch.minimum(total, up(length * surface.weighted.size))
+
+
+def smooth_network(problem: Problem) -> TwoLayerNetwork | str:
+    """The recognised smooth two-layer network of a problem, or why there is none."""
+    structure = recognise(problem.model)
+    if not isinstance(structure, TwoLayer):
+        return structure.reason
+    if not structure.network.activation.smooth:
+        return f"{structure.network.activation.name} has kinks"
+    return structure.network
+
+
+def scalar_form(problem: Problem, points: Tensor) -> ScalarForm | str:
+    """The problem as φ(max F_i), F being the largest at `points`, or why it has none.
+
+    Args:
+        problem: in float64 on the CPU.
+        points: `[batch, d]` float64.
+    """
+    network = smooth_network(problem)
+    if isinstance(network, str):
+        return network
+    scalar_network, objective = recognise(problem.model).scalar, problem.objective
+    with torch.no_grad():
+        outputs = network(problem.inputs + points)
+        if scalar_network is not None:
+            form = _one_output(scalar_network, problem, scalar(outputs))
+        elif type(objective) is Margin or (
+            type(objective) is CrossEntropy and network.outputs == 2
+        ):
+            form = _margins(network, problem, outputs)
+        else:
+            return f"{type(objective).__name__} of several outputs is not one function"
+    return form
+
+
+def _one_output(
+    network: TwoLayerNetwork, problem: Problem, outputs: Tensor
+) -> ScalarForm | str:
+    """Losses of one output."""
+    targets = scalar(problem.targets).double()
+    kind = type(problem.objective)
+    weights = network.output_weights.detach().expand(len(outputs), -1)
+    shift = Enclosure.exact(network.output_bias.detach().expand(len(outputs)))
+    if kind is Quadratic:
+        sign = torch.where(outputs >= targets, 1.0, -1.0).to(outputs)
+        moved = shift - targets
+        link = _SQUARE
+    elif kind in (Logistic, Margin):
+        sign, moved = -targets, shift
+        link = _SOFTPLUS if kind is Logistic else _IDENTITY
+    else:
+        return f"{kind.__name__} is not a loss that proofs know"
+    # A sign is ±1, so that these products are exact.
+    surface = Surface.of(
+        network,
+        problem.inputs,
+        Enclosure.exact(sign[:, None] * weights),
+        Enclosure(sign * moved.middle, moved.radius),
+    )
+    if kind is not Quadratic:
+        return ScalarForm(link, surface, (), (), problem.inputs)
+    double = replace(
+        surface,
+        output=Enclosure.exact(2 * surface.output.middle),
+        shift=Enclosure(2 * surface.shift.middle, 2 * surface.shift.radius),
+    )
+    return ScalarForm(link, surface, (surface.negated(),), (double,), problem.inputs)
+
+
+def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> ScalarForm:
+    """The largest z_k - z_y, k the best class at the points."""
+    label = problem.targets
+    order = _rows_without(label, outputs.shape[1])
+    values = outputs.gather(1, order)
+    # The best first, the others in their own order.
+    first = values.argmax(1, keepdim=True)
+    best = order.gather(1, first)[:, 0]
+    others = [
+        torch.where(order[:, i] == best, order[:, 0], order[:, i])
+        for i in range(1, order.shape[1])
+    ]
+    surface = difference(network, problem.inputs, best, label)
+    rivals = tuple(difference(network, problem.inputs, k, label) for k in others)
+    gaps = tuple(difference(network, problem.inputs, best, k) for k in others)
+    link = _IDENTITY if type(problem.objective) is Margin else _SOFTPLUS
+    return ScalarForm(link, surface, rivals, gaps, problem.inputs)
+
+
+def _rows_without(label: Tensor, classes: int) -> Tensor:
+    """All classes but the label, `[rows, K - 1]`."""
+    every = torch.arange(classes - 1).expand(len(label), -1)
+    return every + (every >= label[:, None]).long()
+
+
+def difference(
+    network: TwoLayerNetwork, inputs: Tensor, left: Tensor, right: Tensor
+) -> Surface:
+    """z_left - z_right as surfaces, one pair of classes per row."""
+    weights, shift = network.output_weights.detach(), network.output_bias.detach()
+    return Surface.of(
+        network,
+        inputs,
+        Enclosure.exact(weights[left]) - weights[right],
+        Enclosure.exact(shift[left]) - shift[right],
+    )
+
+
+def margin_surfaces(
+    network: TwoLayerNetwork, inputs: Tensor, labels: Tensor
+) -> tuple[Surface, ...]:
+    """z_k - z_y for every k ≠ y, K - 1 surfaces with one row per example."""
+    order = _rows_without(labels, network.output_weights.shape[0])
+    return tuple(
+        difference(network, inputs, order[:, i], labels) for i in range(order.shape[1])
+    )
+
+
+def reproduces(form: ScalarForm, problem: Problem, points: Tensor) -> Tensor:
+    """Whether the model computes what the form says, within both rounding bounds.
+
+    The model adds x + δ in floats and runs its own forward pass: twice the error bound
+    of ours covers it; four times is allowed.
+
+    Args:
+        form: of the problem at the points.
+        problem: in float64.
+        points: `[batch, d]`.
+    """
+    place: Place = form.surface.at(points)
+    with torch.no_grad():
+        computed = problem.objective(
+            problem.model(problem.inputs + points), problem.targets
+        )
+    value = place.value
+    width = Enclosure(value.middle, up(4 * value.radius))
+    low, high = form.link.value(width.lower), form.link.ceiling(width.upper)
+    room = up(1e-12 * high.abs())  # of the objective's own few operations
+    return (computed >= low - room) & (computed <= high + room)

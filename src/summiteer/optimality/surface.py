@@ -1,0 +1,236 @@
+"""The function that proofs speak of: F = Σ_j a_j σ(w_jᵀ(x + δ) + b_j) + c, enclosed.
+
+W, b and σ are the caller's, shared by the batch; a and c are one row per example: s·a
+for a scalar loss (Prop. 1), A_k - A_y for a margin (§7), with their own rounding.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.networks import TwoLayerNetwork
+from summiteer.networks.activations import Activation
+from summiteer.optimality.definite import Weighted
+from summiteer.optimality.rounding import Enclosure, down, gamma, up
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """F of each row.
+
+    Attributes:
+        activation: σ, three times continuously differentiable.
+        weighted: W `[m, d]` with its row space.
+        centre: Wx + b `[rows, m]`.
+        output: a `[rows, m]`.
+        shift: c `[rows]`.
+    """
+
+    activation: Activation
+    weighted: Weighted
+    centre: Enclosure
+    output: Enclosure
+    shift: Enclosure
+
+    @classmethod
+    def of(
+        cls,
+        network: TwoLayerNetwork,
+        inputs: Tensor,
+        output: Enclosure,
+        shift: Enclosure,
+    ) -> "Surface":
+        """The surface of a float64 network on the CPU.
+
+        Args:
+            network: for W, b and σ.
+            inputs: x `[rows, d]`.
+            output: a `[rows, m]`.
+            shift: c `[rows]`.
+        """
+        hidden = network.hidden_weights.detach()
+        bias = network.hidden_bias.detach()
+        moved = Enclosure.exact(inputs) @ hidden.T
+        return cls(network.activation, Weighted(hidden), moved + bias, output, shift)
+
+    def __len__(self) -> int:
+        return len(self.centre.middle)
+
+    def take(self, index: Tensor) -> "Surface":
+        """The rows `index`."""
+        return replace(
+            self,
+            centre=self.centre[index],
+            output=self.output[index],
+            shift=self.shift[index],
+        )
+
+    def negated(self) -> "Surface":
+        """-F."""
+        return replace(self, output=-self.output, shift=-self.shift)
+
+    @property
+    def hidden(self) -> Tensor:
+        """W."""
+        return self.weighted.hidden
+
+    def preactivations(self, points: Tensor, slack: Tensor) -> Enclosure:
+        """W(x + δ) + b for all real δ within `slack` `[rows]` of `points`."""
+        moved = Enclosure.exact(points) @ self.hidden.T
+        lengths = self.weighted.lengths
+        return self.centre + moved.widened(up(slack[:, None] * lengths))
+
+    def at(self, points: Tensor, slack: Tensor | None = None) -> "Place":
+        """F around the real points within `slack` of the float ones.
+
+        Args:
+            points: δ `[rows, d]` float64.
+            slack: `[rows]`, rounded up; the points themselves if None.
+        """
+        if slack is None:
+            slack = points.new_zeros(len(points))
+        return Place(self, points, self.preactivations(points, slack))
+
+    def within(self, radius: Tensor) -> Enclosure:
+        """I_j of §5: the pre-activations on ‖δ‖ ≤ radius, `[rows, m]`."""
+        return self.centre.widened(up(radius[:, None] * self.weighted.lengths))
+
+    def second(self, interval: Enclosure) -> Enclosure:
+        """a_j σ'' on the interval: D with ∇²F = Wᵀ diag(D) W there."""
+        low, high = interval.lower, interval.upper
+        bend = Enclosure.between(
+            self.activation.inf_second(low, high), self.activation.sup_second(low, high)
+        )
+        return self.output * bend
+
+    def upward(self, interval: Enclosure) -> Tensor:
+        """c⁺ ≥ a_j σ'' on the interval: Wᵀ diag(c⁺) W = M ≽ ∇²F (§5)."""
+        return self.second(interval).upper
+
+    def steep(self, interval: Enclosure) -> Tensor:
+        """|a_j|·c2_j: L = λ_max(Wᵀ diag(·) W) (§5)."""
+        return self.second(interval).magnitude
+
+    def wiggle(self, interval: Enclosure) -> Tensor:
+        """|a_j|·c3_j: with ‖w_j‖ it gives Λ (§5)."""
+        third = self.activation.sup_abs_third(interval.lower, interval.upper)
+        return up(self.output.magnitude * third)
+
+    def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """(∇F, a ⊙ σ''(h)) in plain floats: for searching, never for proving."""
+        inner = torch.addmm(self.centre.middle, points, self.hidden.T)
+        heavy = self.output.middle
+        gradient = (heavy * self.activation.first(inner)) @ self.hidden
+        return gradient, heavy * self.activation.second(inner)
+
+    def bent(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        """Wᵀ diag(D) W v in plain floats."""
+        return (weights * (vectors @ self.hidden.T)) @ self.hidden
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """F at one real point of each row, enclosed.
+
+    Attributes:
+        surface: of the rows.
+        points: δ `[rows, d]`, the floats nearest to the real points.
+        inner: h at the real points.
+    """
+
+    surface: Surface
+    points: Tensor
+    inner: Enclosure
+
+    @cached_property
+    def value(self) -> Enclosure:
+        """F `[rows]`."""
+        surface = self.surface
+        return surface.output.dot(_image(surface.activation, 0, self.inner)) + (
+            surface.shift
+        )
+
+    @cached_property
+    def gradient(self) -> Enclosure:
+        """∇F = Wᵀ(a ⊙ σ'(h)) `[rows, d]`."""
+        slope = self.surface.output * _image(self.surface.activation, 1, self.inner)
+        return slope @ self.surface.hidden
+
+    @cached_property
+    def bend(self) -> Enclosure:
+        """D = a ⊙ σ''(h), ∇²F = Wᵀ diag(D) W `[rows, m]`."""
+        return self.surface.output * _image(self.surface.activation, 2, self.inner)
+
+    def bent(self, vectors: Enclosure) -> Enclosure:
+        """∇²F·v `[rows, d]`."""
+        hidden = self.surface.hidden
+        return (self.bend * (vectors @ hidden.T)) @ hidden
+
+    def around(self, reach: Tensor) -> Enclosure:
+        """The pre-activations within `reach` `[rows]` of the points."""
+        return self.inner.widened(up(reach[:, None] * self.surface.weighted.lengths))
+
+
+def _image(activation: Activation, order: int, inner: Enclosure) -> Enclosure:
+    """The derivative `order` of σ on an enclosure, by the mean value theorem."""
+    computed = (activation.value, activation.first, activation.second)[order]
+    error = (
+        activation.value_error,
+        activation.first_error,
+        activation.second_error,
+    )[order]
+    steepest = (
+        activation.sup_abs_first,
+        activation.sup_abs_second,
+        activation.sup_abs_third,
+    )[order]
+    ends = inner.middle.new_tensor([-torch.inf]), inner.middle.new_tensor([torch.inf])
+    rate = steepest(*ends)
+    if not bool(rate.isfinite().all()):
+        rate = steepest(inner.lower, inner.upper)
+    return Enclosure(
+        computed(inner.middle), up(error(inner.middle) + rate * inner.radius, 3)
+    )
+
+
+def lipschitz(weighted: Weighted, weights: Tensor) -> Tensor:
+    """λ_max(Wᵀ diag(|D|) W) ≤ Σ_j |D_j|‖w_j‖², and ≤ max|D_j|·‖W‖_F²: the smaller.
+
+    The crude bound that costs no factorisation.
+
+    Args:
+        weighted: W.
+        weights: `[rows, m]`, magnitudes.
+    """
+    square = weighted.lengths.square()
+    total = up(weights @ square, len(square) + 4)
+    return up(torch.minimum(total, weights.amax(1) * weighted.size.square()), 4)
+
+
+def gradient_floor(place: Place, interval: Enclosure, units: Tensor) -> Tensor:
+    """A lower bound of vᵀ∇F for all points with pre-activations in `interval`.
+
+    Σ_j min over I_j of a_j(Wv)_jσ' (Prop. 4): at most ‖∇F‖ where ‖v‖ ≤ 1.
+
+    Args:
+        place: for the surface.
+        interval: `[rows, m]`.
+        units: v `[rows, d]`, at most 1 long.
+    """
+    surface = place.surface
+    weight = surface.output * (Enclosure.exact(units) @ surface.hidden.T)
+    low, high = interval.lower, interval.upper
+    slope = Enclosure.between(
+        surface.activation.inf_first(low, high), surface.activation.sup_first(low, high)
+    )
+    each = (weight * slope).lower
+    lost = gamma(each.shape[1] + 2) * up(each.abs().sum(1), each.shape[1])
+    return down(each.sum(1) - up(lost))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """v/‖v‖ shortened so that its real norm is at most 1; 0 stays 0."""
+    return _rows.unit(vectors) * (1 - 2.0**-30)  # 2^22 squares round by less
