@@ -30,6 +30,7 @@ LAYERS = (
     "_constants reduction",
     "starts adversaries",
     "outcome trajectory",
+    "ascent",
     "_ascend",
     "optimality",
     "analytic landscape",

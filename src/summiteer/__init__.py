@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from summiteer._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOME
-    from summiteer._ascend import Ascent as Ascent
     from summiteer._ascend import Misclassified as Misclassified
     from summiteer._ascend import ascend as ascend
     from summiteer._attack import Attack as Attack
@@ -26,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.adversaries import ProjectedAscent as ProjectedAscent
     from summiteer.adversaries import RawGradient as RawGradient
     from summiteer.adversaries import Sign as Sign
+    from summiteer.ascent import Ascent as Ascent
     from summiteer.data import Dataset as Dataset
     from summiteer.data import load_data as load_data
     from summiteer.data import load_model as load_model
@@ -63,11 +63,12 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.trajectory import Trajectory as Trajectory
 
 _HOME = {
-    "_ascend": "Ascent Misclassified ascend",
+    "_ascend": "Misclassified ascend",
     "_attack": "Attack attack",
     "_constants": "Constants constants",
     "adversaries": "Adversary BacktrackingStep ConstantStep DecayingStep LipschitzStep "
     "Normalised ProjectedAscent RawGradient Sign",
+    "ascent": "Ascent",
     "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
     "landscape": "Maxima distinct_maxima",

@@ -1,20 +1,22 @@
 """The ascent loop: the only one."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer._caller import undisturbed
 from summiteer.adversaries import Adversary, Step, default_adversary
+from summiteer.ascent import SPACES, Ascent, Space
 from summiteer.errors import UserError
 from summiteer.outcome import Outcome, outcomes
 from summiteer.problem import Evaluation, Problem, Rows
+from summiteer.reduction import Reduction, choose
 from summiteer.starts import CentreStart, Start, UniformStart
-from summiteer.trajectory import Recorder, Tape, Trajectory
+from summiteer.trajectory import Recorder, Tape
 
 _RUNNING = -1
 #: Rows are copied together once no more than this share of them is still running; at
@@ -40,45 +42,11 @@ class Until(Protocol):
 class Misclassified:
     """Stop an example, all its restarts, once any iterate of it is misclassified."""
 
+    rotation_invariant: ClassVar[bool] = True
+
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """`[rows]` bool."""
         return evaluation.wrong
-
-
-@dataclass(frozen=True, eq=False)
-class Ascent:
-    """What the runs of one problem came to.
-
-    Attributes:
-        final: `[restarts, batch, *input]` last finite iterate of each run.
-        best: `[batch, *input]` highest objective over all iterates and runs.
-        best_loss: `[batch]` objective there.
-        best_restart: `[batch]` the run it belongs to.
-        losses: `[restarts, batch]` objective at `final`.
-        residual: `[restarts, batch]` first-order residual at `final`; NaN where it
-            was not measured (tolerance=None).
-        misclassified: `[batch]` bool, whether any iterate of any run was; None where
-            targets are not labels.
-        misclassified_points: `[batch, *input]` the first such iterate of the first
-            such run, NaN where there is none; None where targets are not labels.
-        outcome: `[restarts, batch]` object array of `Outcome`.
-        steps: `[restarts, batch]` steps made.
-        gradient_evaluations: rows evaluated with gradient, all together.
-        trajectory: what was recorded, or None.
-    """
-
-    final: Tensor
-    best: Tensor
-    best_loss: Tensor
-    best_restart: Tensor
-    losses: Tensor
-    residual: Tensor
-    misclassified: Tensor | None
-    misclassified_points: Tensor | None
-    outcome: np.ndarray
-    steps: Tensor
-    gradient_evaluations: int
-    trajectory: Trajectory | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +78,7 @@ def ascend(
     recorder: Recorder | None = None,
     until: Until | None = None,
     tolerance: float | None = -1.0,
+    space: Space = "auto",
 ) -> Ascent:
     """Run a first-order adversary on every example from every start.
 
@@ -127,13 +96,19 @@ def ascend(
         until: a further reason to stop, such as `Misclassified()`.
         tolerance: residual called STATIONARY; the dtype's default if negative; None
             measures no residual and stops for none.
+        space: where runs of a two-layer network on a whole L2 ball or sphere are
+            computed: in the "input" space, in the "row" space of W, which gives the
+            same iterates to rounding, or ("auto") where it takes less time.
 
     Returns:
         `Ascent`. Nothing of the caller's is changed.
 
     Raises:
-        UserError: model, objective or start do not fit the problem.
+        UserError: model, objective or start do not fit the problem, or the row space
+            cannot be had.
     """
+    if space not in SPACES:
+        raise UserError(f"space: expected one of {list(SPACES)}, got {space!r}.")
     if not (isinstance(max_steps, int) and max_steps >= 0):
         raise UserError(f"max_steps: expected an integer ≥ 0, got {max_steps!r}.")
     if isinstance(until, Misclassified) and not problem.labelled:
@@ -145,36 +120,63 @@ def ascend(
         tolerance = tolerances.stationary(problem.inputs.dtype)
     torch.empty(_KEEP_MEMORY, dtype=torch.uint8)
     problem.examine()
+    adversary = adversary or default_adversary(problem.feasible)
     with undisturbed(problem.model):
         points = (start or default_start()).points(problem)
-        restarts = len(points)
-        rows, now, spent = _begin(
-            problem,
-            adversary := adversary or default_adversary(problem.feasible),
-            points,
-            tolerance is not None or recorder is not None,
-        )
-        tape = Tape(recorder, max_steps, restarts, len(problem)) if recorder else None
-        results = _Results(points, now.evaluation.loss.dtype)
-        share = 1.0
-        for step in range(max_steps + 1):
-            if tape is not None and tape.wants(step):
-                _record(tape, step, rows, now)
-            _keep_first_wrong(now)
-            outcome = _judge(rows, now, until, tolerance, len(problem))
-            if step == max_steps:
-                outcome = _at_limit(now, outcome)
-            if outcome is not None:
-                rows, now = results.close(step, rows, now, outcome, share)
-            if step == max_steps or not len(now.run):
-                break
-            made = adversary.step(rows, now.points, now.evaluation, now.state)
-            evaluation = made.evaluation or rows.evaluate(made.points)
-            spent += len(now.run) if made.spent is None else int(made.spent.sum())
-            share = _COMPACT if made.spent is None else 1.0
-            watched = step % _WATCH == 0 or (tape is not None and tape.wants(step + 1))
-            now = _move(rows, now, made, evaluation, watched)
-    return results.ascent(problem, spent, tape)
+        runs = len(points) * len(problem)
+        if recorder is not None:
+            recorder = replace(recorder, every=recorder.stride(max_steps, runs))
+        reduction = None
+        if space != "input":
+            methods = [adversary] if until is None else [adversary, until]
+            reduction = choose(problem, methods, runs, max_steps, space == "row")
+        climb = partial(_climb, adversary, max_steps, recorder, until, tolerance)
+        ascent = climb(problem, points, reduction)
+        if reduction is None:
+            return ascent
+        ascent, doubtful = ascent.confirmed(problem)
+        if not len(doubtful):
+            return ascent
+        # The step that rounding decided may have ended these runs: others decide.
+        again = climb(problem.take(doubtful), points[:, doubtful], None)
+        return ascent.with_examples(doubtful, again)
+
+
+def _climb(
+    adversary: Adversary,
+    max_steps: int,
+    recorder: Recorder | None,
+    until: Until | None,
+    tolerance: float | None,
+    problem: Problem,
+    points: Tensor,
+    reduction: Reduction | None,
+) -> Ascent:
+    """The loop itself, from `points` `[restarts, batch, *input]`."""
+    measured = tolerance is not None or recorder is not None
+    rows, now, spent = _begin(problem, adversary, points, measured, reduction)
+    batch = len(problem)
+    tape = Tape(recorder, max_steps, len(points), batch) if recorder else None
+    results = _Results(points, now.evaluation.loss.dtype)
+    share = 1.0
+    for step in range(max_steps + 1):
+        if tape is not None and tape.wants(step):
+            _record(tape, step, rows, now)
+        _keep_first_wrong(now)
+        outcome = _judge(rows, now, until, tolerance, batch)
+        if step == max_steps:
+            outcome = _at_limit(now, outcome)
+        if outcome is not None:
+            rows, now = results.close(step, rows, now, outcome, share)
+        if step == max_steps or not len(now.run):
+            break
+        made = adversary.step(rows, now.points, now.evaluation, now.state)
+        evaluation = made.evaluation or rows.evaluate(made.points)
+        spent += len(now.run) if made.spent is None else int(made.spent.sum())
+        share = _COMPACT if made.spent is None else 1.0
+        watched = step % _WATCH == 0 or (tape is not None and tape.wants(step + 1))
+        now = _move(rows, now, made, evaluation, watched)
+    return results.ascent(problem, spent, tape, "row" if reduction else "input")
 
 
 def default_start() -> Start:
@@ -210,12 +212,17 @@ def residual_reference(rows: Rows, centre: Tensor | None = None) -> tuple[Tensor
 
 
 def _begin(
-    problem: Problem, adversary: Adversary, points: Tensor, measured: bool
+    problem: Problem,
+    adversary: Adversary,
+    points: Tensor,
+    measured: bool,
+    reduction: Reduction | None,
 ) -> tuple[Rows, _Working, int]:
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
-    rows = problem.rows(index)
-    flat = rows.enter(points.flatten(0, 1))
+    flat = points.flatten(0, 1)
+    rows = reduction.rows(index, flat) if reduction else problem.rows(index)
+    flat = rows.enter(flat)
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):
         broken = ~evaluation.loss.isfinite()
@@ -223,7 +230,9 @@ def _begin(
             evaluation, loss=evaluation.loss.masked_fill(broken, torch.nan)
         )
     at_centre = not bool(points[0].any())
-    centre = evaluation.gradient[:batch] if at_centre else None
+    centre = None
+    if at_centre:
+        centre = rows.lift_gradient(evaluation.gradient)[:batch]
     reference, spent = None, 0
     if measured:
         reference, spent = residual_reference(problem.rows(), centre)
@@ -442,7 +451,9 @@ class _Results:
             return rows.take(left), _rows.take(now, left)
         return rows, now
 
-    def ascent(self, problem: Problem, spent: int, tape: Tape | None) -> Ascent:
+    def ascent(
+        self, problem: Problem, spent: int, tape: Tape | None, space: Space
+    ) -> Ascent:
         """Put the runs together."""
         restarts, batch = self._shape[:2]
 
@@ -471,4 +482,5 @@ class _Results:
             steps=shaped(self.steps),
             gradient_evaluations=spent,
             trajectory=tape.trajectory() if tape else None,
+            space=space,
         )

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows, tolerances
-from summiteer._ascend import Ascent, Misclassified, Until, ascend
+from summiteer._ascend import Misclassified, Until, ascend
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import Adversary
+from summiteer.ascent import Ascent
 from summiteer.attack_summary import (
     EFFORTS,
     EVIDENCE_NAMES,

@@ -106,6 +106,10 @@ class Rows:
         """Return the perturbations `[rows, *input]` of points: here, themselves."""
         return points
 
+    def lift_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the gradient by the perturbation of one by the point."""
+        return gradient
+
     def advance(
         self, points: Tensor, direction: Tensor, size: float | Tensor
     ) -> Tensor:

@@ -58,6 +58,25 @@ class Trajectory:
     step_size: Tensor
     displacement: Tensor
 
+    def with_examples(self, index: Tensor, other: "Trajectory") -> "Trajectory":
+        """Return the trajectory with the examples `index` taken from another one.
+
+        Args:
+            index: `[examples]`.
+            other: of these examples, recorded at the same steps as far as it goes.
+        """
+        index = index.cpu()
+        parts = {}
+        for name in FIELDS:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            records = max(len(mine), len(theirs))
+            joined = mine.new_full((records, *mine.shape[1:]), torch.nan)
+            joined[: len(mine)] = mine
+            joined[:, :, index] = torch.nan
+            joined[: len(theirs), :, index] = theirs
+            parts[name] = joined
+        return Trajectory(max(self.step, other.step, key=len), **parts)
+
 
 class Tape:
     """The trajectory while it is being written.

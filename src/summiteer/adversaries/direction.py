@@ -1,7 +1,7 @@
 """Directions: what is done with the gradient before a step."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -10,7 +10,11 @@ from summiteer.problem import Evaluation
 
 
 class Direction(Protocol):
-    """A frozen map from gradients to directions, `[rows, *input]` both."""
+    """A frozen map from gradients to directions, `[rows, *input]` both.
+
+    One that commutes with rotations of the inputs may say so by a class attribute
+    `rotation_invariant = True`; see `summiteer.reduction`.
+    """
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the directions."""
@@ -20,6 +24,8 @@ class Direction(Protocol):
 class RawGradient:
     """g: projected gradient ascent as the paper analyses it."""
 
+    rotation_invariant: ClassVar[bool] = True
+
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the gradients themselves."""
         return evaluation.gradient
@@ -28,6 +34,8 @@ class RawGradient:
 @dataclass(frozen=True)
 class Normalised:
     """g/‖g‖₂ per row, 0 where g = 0; gradients of 1e-30 are not zero."""
+
+    rotation_invariant: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the unit vectors."""

@@ -9,6 +9,7 @@ from summiteer.adversaries._adversary import Adversary, Step
 from summiteer.adversaries.direction import Direction, Normalised, Sign
 from summiteer.adversaries.step_rule import BacktrackingStep, StepRule
 from summiteer.problem import Evaluation, Rows
+from summiteer.reduction import rotation_invariant
 from summiteer.regions import Region
 
 
@@ -26,6 +27,11 @@ class ProjectedAscent:
 
     direction: Direction = field(default_factory=Normalised)
     step_rule: StepRule = field(default_factory=BacktrackingStep)
+
+    @property
+    def rotation_invariant(self) -> bool:
+        """Whether direction and step rule commute with rotations of the inputs."""
+        return all(map(rotation_invariant, (self.direction, self.step_rule)))
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
         """The step rule's state."""

@@ -1,7 +1,7 @@
 """Step rules: how far along a direction. Sizes are per row."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -14,12 +14,17 @@ from summiteer.problem import Evaluation, Rows
 from summiteer.regions._region import rows_of
 
 #: Backtracking sizes grow to so many radii: there Π(δ + size·g) is ε·g/‖g‖ to three
-#: digits on a ball, and forty halvings still lead to 1e-9 radii.
-_LONGEST = 1024.0
+#: digits on a ball, and forty halvings still lead to 1e-9 radii. From below 1024, for
+#: doubled quarters of a radius would meet it in a tie that rounding decides.
+_LONGEST = 1000.0
 
 
 class StepRule(Protocol):
-    """Chooses the step along `direction` and makes it: Π(δ + size · direction)."""
+    """Chooses the step along `direction` and makes it: Π(δ + size · direction).
+
+    One that commutes with rotations of the inputs may say so by a class attribute
+    `rotation_invariant = True`; see `summiteer.reduction`.
+    """
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
         """Return the rule's state before the first step."""
@@ -43,6 +48,8 @@ class ConstantStep:
         size: in units of inputs for unit directions and signs; of inputs² per loss
             for the raw gradient (the paper's η).
     """
+
+    rotation_invariant: ClassVar[bool] = True
 
     size: float
 
@@ -73,6 +80,8 @@ class DecayingStep:
         size: of the first step.
         power: ½ by default, the classical rate of subgradient methods.
     """
+
+    rotation_invariant: ClassVar[bool] = True
 
     size: float
     power: float = 0.5
@@ -108,6 +117,8 @@ class LipschitzStep:
     Args:
         share: 1 by default; monotone up to 2.
     """
+
+    rotation_invariant: ClassVar[bool] = True
 
     share: float = 1.0
 
@@ -147,6 +158,8 @@ class BacktrackingStep:
         slope: Armijo's constant.
         halvings: give up (the run has STALLED) after so many in one step.
     """
+
+    rotation_invariant: ClassVar[bool] = True
 
     first: float = 0.25
     slope: float = 0.1

@@ -1,0 +1,131 @@
+"""What the runs of one problem came to."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.problem import Problem
+from summiteer.trajectory import Trajectory
+
+Space: TypeAlias = Literal["auto", "input", "row"]
+SPACES = get_args(Space)
+
+#: What `with_examples` replaces, by the dimension of the example.
+_PER_EXAMPLE = (
+    "best",
+    "best_loss",
+    "best_restart",
+    "misclassified",
+    "misclassified_points",
+)
+_PER_RUN = ("final", "losses", "residual", "steps")
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """What the runs of one problem came to.
+
+    Attributes:
+        final: `[restarts, batch, *input]` last finite iterate of each run.
+        best: `[batch, *input]` highest objective over all iterates and runs.
+        best_loss: `[batch]` objective there.
+        best_restart: `[batch]` the run it belongs to.
+        losses: `[restarts, batch]` objective at `final`.
+        residual: `[restarts, batch]` first-order residual at `final`; NaN where it
+            was not measured (tolerance=None).
+        misclassified: `[batch]` bool, whether any iterate of any run was; None where
+            targets are not labels.
+        misclassified_points: `[batch, *input]` the first such iterate of the first
+            such run, NaN where there is none; None where targets are not labels.
+        outcome: `[restarts, batch]` object array of `Outcome`.
+        steps: `[restarts, batch]` steps made.
+        gradient_evaluations: rows evaluated with gradient, all together.
+        trajectory: what was recorded, or None.
+        space: "input", or "row" where the runs were computed in the row space of a
+            two-layer network (`summiteer.reduction`). All points are perturbations of
+            the inputs in either case; the losses at them and what is misclassified are
+            the caller's own model's.
+        forward_evaluations: rows evaluated without gradient, to see to that.
+    """
+
+    final: Tensor
+    best: Tensor
+    best_loss: Tensor
+    best_restart: Tensor
+    losses: Tensor
+    residual: Tensor
+    misclassified: Tensor | None
+    misclassified_points: Tensor | None
+    outcome: np.ndarray
+    steps: Tensor
+    gradient_evaluations: int
+    trajectory: Trajectory | None
+    space: Space = "input"
+    forward_evaluations: int = 0
+
+    def confirmed(self, problem: Problem) -> tuple[Self, Tensor]:
+        """Say with the problem's own model what a reduced one said.
+
+        Args:
+            problem: the caller's.
+
+        Returns:
+            The ascent with the model's losses, and the indices of examples where it
+            does not agree on what is misclassified: ties, decided by rounding.
+        """
+        rows = problem.rows()
+        values = [rows.value(points) for points in (self.best, *self.final)]
+        losses = torch.stack([value.loss for value in values])
+        losses = losses.masked_fill(~losses.isfinite(), torch.nan)
+        # A last point may be the best one by the caller's rounding.
+        ranked = losses.nan_to_num(-torch.inf)
+        top, restart = ranked[1:].max(0)
+        better = top > ranked[0]
+        index = better.nonzero().flatten()
+        best = self.best.index_copy(0, index, self.final[restart[index], index])
+        spent, doubtful = losses.numel(), torch.zeros_like(better)
+        if self.misclassified is not None and self.misclassified_points is not None:
+            wrong = torch.stack([value.wrong for value in values]).any(0)
+            claimed = self.misclassified
+            points = _rows.choose(claimed, self.misclassified_points, best)
+            wrong = torch.where(claimed, rows.value(points).wrong, wrong)
+            doubtful = wrong != claimed
+            spent += len(points)
+        ascent = replace(
+            self,
+            best=best,
+            best_loss=torch.where(better, top, losses[0]),
+            best_restart=torch.where(better, restart, self.best_restart),
+            losses=losses[1:],
+            forward_evaluations=self.forward_evaluations + spent,
+        )
+        return ascent, doubtful.nonzero().flatten()
+
+    def with_examples(self, index: Tensor, other: "Ascent") -> Self:
+        """Return the ascent with the examples `index` taken from another one.
+
+        Args:
+            index: `[examples]`.
+            other: of these examples, with as many runs; what it cost is added.
+        """
+        changes = {}
+        for dim, names in enumerate((_PER_EXAMPLE, _PER_RUN)):
+            for name in names:
+                mine, theirs = getattr(self, name), getattr(other, name)
+                changes[name] = mine.index_copy(dim, index, theirs)
+        trajectory = self.trajectory
+        if trajectory is not None and other.trajectory is not None:
+            trajectory = trajectory.with_examples(index, other.trajectory)
+        outcome = self.outcome.copy()
+        outcome[:, index.cpu().numpy()] = other.outcome
+        return replace(
+            self,
+            **changes,
+            outcome=outcome,
+            trajectory=trajectory,
+            gradient_evaluations=self.gradient_evaluations + other.gradient_evaluations,
+        )
