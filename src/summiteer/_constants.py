@@ -18,8 +18,8 @@ from summiteer.objectives import ScalarLoss
 from summiteer.problem import Problem, Rows
 from summiteer.regions._region import rows_of
 
-#: Matrices whose eigenvalues are computed at a time.
-_MATRICES = 256
+#: Numbers of the matrices whose eigenvalues are computed at a time: 128 MiB.
+_NUMBERS = 2**24
 #: Least Lipschitz constant reported: 1/it is finite in float32 even if doubled.
 _TINY = 2.0 * torch.finfo(torch.float32).tiny
 
@@ -53,9 +53,7 @@ class Constants:
     @property
     def a_priori(self) -> Tensor:
         """Prop. 5: q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε; < 1 means one maximum."""
-        growth = self.gradient_lipschitz * self.radius
-        room = self.gradient_norm - growth
-        return torch.where(room > 0, growth / room, torch.inf)
+        return _a_priori(self.gradient_norm, self.gradient_lipschitz, self.radius)
 
     def majorant_for(self, sign: Tensor) -> Tensor:
         """λ⁺(M) of F = s·f `[rows]`."""
@@ -87,21 +85,55 @@ def network_constants(
     """The constants of `network` on the balls of `radius` `[rows]` around `inputs`."""
     ball = _Balls(network, inputs, radius)
     output, sigma, interval = ball.output, network.activation, ball.interval
-    above, below = sigma.sup_second(*interval), sigma.inf_second(*interval)
-    upward = torch.where(output > 0, output * above, output * below)
-    downward = torch.where(output > 0, -output * below, -output * above)
     wiggle = output.abs() * sigma.sup_abs_third(*interval) * ball.lengths
     return Constants(
         gradient_lipschitz=ball.gradient_lipschitz,
         hessian_lipschitz=ball.top(wiggle),
-        majorant=ball.top(upward),
-        majorant_down=ball.top(downward),
+        majorant=ball.majorant(torch.ones_like(ball.radius)),
+        majorant_down=ball.majorant(-torch.ones_like(ball.radius)),
         gradient_norm=ball.gradient_norm,
         gradient_ceiling=ball.gradient_ceiling,
         gradient_floor=ball.gradient_floor,
         radius=ball.radius,
         value=ball.value,
     )
+
+
+def regularity_of(
+    network: TwoLayerNetwork,
+    inputs: Tensor,
+    radius: Tensor,
+    sign: Tensor,
+    multiplier: Tensor,
+) -> dict[str, Tensor]:
+    """The regularity indices of mathematics.md §6 `[rows]`: small is regular.
+
+    Args:
+        network: with one output.
+        inputs: `[rows, *input]`.
+        radius: ε `[rows]`.
+        sign: s of F = s·f.
+        multiplier: μ at the maximisers, 0 or less where there is none.
+
+    Returns:
+        "global" λ⁺(M)/μ, "unique" 2λ⁺/(μ + g_min/ε), "a_priori" q.
+    """
+    ball = _Balls(network, inputs, radius)
+    majorant = ball.majorant(sign)
+    steep = multiplier + ball.gradient_floor / ball.radius
+    infinite = torch.full_like(multiplier, torch.inf)
+    return {
+        "global": torch.where(multiplier > 0, majorant / multiplier, infinite),
+        "unique": torch.where(multiplier > 0, 2 * majorant / steep, infinite),
+        "a_priori": _a_priori(ball.gradient_norm, ball.gradient_lipschitz, ball.radius),
+    }
+
+
+def _a_priori(gradient_norm: Tensor, lipschitz: Tensor, radius: Tensor) -> Tensor:
+    """Prop. 5: q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε."""
+    growth = lipschitz * radius
+    room = gradient_norm - growth
+    return torch.where(room > 0, growth / room, torch.inf)
 
 
 class _Balls:
@@ -147,11 +179,19 @@ class _Balls:
         finite = weights.isfinite().all(1)
         known = torch.where(finite[:, None], weights, 0.0)
         # One chunk of matrices at a time, so that memory does not grow with the rows.
+        size = max(1, _NUMBERS // self.compressed.shape[1] ** 2)
         tops = [
             torch.linalg.eigvalsh(weighted_gram(self.compressed, chunk))[:, -1]
-            for chunk in torch.split(known, _MATRICES)
+            for chunk in torch.split(known, size)
         ]
         return torch.where(finite, torch.cat(tops).clamp(min=0), torch.inf)
+
+    def majorant(self, sign: Tensor) -> Tensor:
+        """λ⁺(M) of F = s·f, s one per row."""
+        sigma, output = self.sigma, sign[:, None] * self.output
+        above = sigma.sup_second(*self.interval)
+        below = sigma.inf_second(*self.interval)
+        return self.top(torch.where(output > 0, output * above, output * below))
 
     @cached_property
     def value(self) -> Tensor:

@@ -1,23 +1,32 @@
 """Local-optimality certificates: what the given points are, and how that is known."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from summiteer import tolerances
+from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
-from summiteer.optimality import numerical
-from summiteer.optimality.claims import INDICES, NUMBERS, Claims
+from summiteer.optimality import numerical, smooth
+from summiteer.optimality.claims import NUMBERS, Claims
+from summiteer.optimality.explanation import explanation
+from summiteer.optimality.rate import contraction, steps_to
+from summiteer.optimality.regularity import measure_of
+from summiteer.optimality.rounding import down
 from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
 #: `prove(problem, points, within) -> Claims`, strongest first. Adding a prover is one
 #: file and one line here.
-PROVERS: tuple[Callable[[Problem, Tensor, float], Claims], ...] = (numerical.prove,)
+PROVERS: tuple[Callable[[Problem, Tensor, float], Claims], ...] = (
+    smooth.prove,
+    numerical.prove,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +46,28 @@ class Certificate:
         curvature_ratio: κ = λ_max(tangent)/μ (§4) on the curved boundary.
         distance_bound: proved distance from the given point to the maximiser.
         loss_gap_bound: proved bound of what is to be gained up to that maximiser.
-        best_radius: the point is proved best within this distance.
-        uniqueness_radius: the maximiser is proved unique within this distance.
-        rate: proved contraction per step (Prop. 2).
-        upper_bound: proved upper bound of the objective over the region (Prop. 8).
+        best_radius: the certified point is proved best within this distance of the
+            given one, but for less than `loss_gap_bound`.
+        uniqueness_radius: the maximiser is proved unique within this distance of the
+            given point; the region's diameter where it is the only one.
+        rate: proved contraction per step of projected gradient ascent on F with the
+            step 2/L (Prop. 2); `rate_of` for other steps.
+        upper_bound: proved upper bound of the objective over the region (Props. 3, 8).
+        guaranteed_gain: proved gain along `direction` within the search distance, from
+            the given point or the sphere point next to it (Prop. 7).
+        tangential: γ, an upper bound of the tangential gradient of F where the proof
+            was found.
+        multiplier: μ there.
+        curvature: the proved bound of λ_max that μ exceeds (or -α's λ).
+        margin: ω or α: what was shown to be positive.
+        lipschitz: L, proved.
+        majorant: λ⁺(M), proved.
+        least_multiplier: proved lower bound of μ at the exact maximiser.
         distance_estimate: measured, not proved: way that ascent made plus Newton step.
         gain: measured: what plain float64 ascent from the point added to the objective.
-        indices: "global", "unique", "a_priori" (§6); NaN for other models.
+        indices: "global", "unique", "a_priori" (§6), measured; NaN for other models.
+        direction: `[batch, *input]` the way uphill of negative proofs, NaN elsewhere.
+        unproved: tuple, why there is no proof, or "".
         certified_point: `[batch, *input]` the polished point that was examined.
         subject: tuple of SHA-256 of model, input, target, region and point.
     """
@@ -63,9 +87,19 @@ class Certificate:
     upper_bound: Tensor
     distance_estimate: Tensor
     gain: Tensor
-    indices: dict[str, Tensor]
+    guaranteed_gain: Tensor
+    tangential: Tensor
+    multiplier: Tensor
+    curvature: Tensor
+    margin: Tensor
+    lipschitz: Tensor
+    majorant: Tensor
+    least_multiplier: Tensor
     certified_point: Tensor
+    direction: Tensor
+    unproved: tuple[str, ...]
     subject: tuple[str, ...]
+    _regularity: Callable[[], dict[str, Tensor]] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.verdict)
@@ -75,25 +109,47 @@ class Certificate:
         """`[batch]` bool: the verdict is that of a maximum, by whatever evidence."""
         return torch.tensor([v.is_maximum for v in self.verdict])
 
+    @cached_property
+    def indices(self) -> dict[str, Tensor]:
+        """The regularity indices, computed when they are first asked for."""
+        return self._regularity()
+
+    def rate_of(self, step_size: float | Tensor) -> Tensor:
+        """ρ of Prop. 2 for projected gradient ascent on F with a constant step.
+
+        Args:
+            step_size: η, a number or `[batch]`; at most 2/L.
+
+        Returns:
+            `[batch]`, NaN where Prop. 2 does not hold or η > 2/L.
+        """
+        step = torch.as_tensor(step_size, dtype=torch.float64).expand(len(self))
+        rate = contraction(step, self.least_multiplier, self.majorant)
+        usable = (step > 0) & (step <= down(2 / self.lipschitz))
+        return torch.where(usable, rate, torch.nan)
+
+    def steps_to(
+        self, tolerance: float, step_size: float | Tensor | None = None
+    ) -> Tensor:
+        """Steps after which projected gradient ascent is proved to be this near.
+
+        Args:
+            tolerance: distance to the maximiser, in radii.
+            step_size: η; 2/L if None.
+
+        Returns:
+            `[batch]` from any start in the region; NaN where there is no rate.
+        """
+        rate = self.rate if step_size is None else self.rate_of(step_size)
+        return steps_to(tolerance, rate)
+
     def explain(self, example: int) -> str:
         """Return the verdict on one example in words, with its numbers.
 
         Args:
             example: its index.
         """
-        verdict, evidence = self.verdict[example], self.evidence[example]
-        lines = [
-            f"example {example}: {verdict.name} ({evidence.name}): {verdict.value}",
-            f"  because {self.reason[example]}",
-            f"  search distance {self.within:g} radii",
-        ]
-        for name in NUMBERS:
-            value = float(getattr(self, name)[example])
-            if value == value:
-                lines.append(f"  {name.replace('_', ' ')} {value:.6g}")
-        for name, values in self.indices.items():
-            lines.append(f"  index {name} {float(values[example]):.6g}")
-        return "\n".join(lines)
+        return explanation(self, example)
 
 
 def local_optimality(
@@ -131,27 +187,47 @@ def local_optimality(
     points = points.to(problem.inputs.device)
     with undisturbed(problem.model):
         exact = problem.in_double()
-        claims = Claims.undecided(len(points))
+        given = points.double()
+        claims, unproved = Claims.undecided(len(points)), [""] * len(points)
         for prove in PROVERS:
-            claims = claims.prefer(prove(exact, points.double(), within))
-    return _certificate(problem, points, within, claims)
+            index = claims.open
+            if not len(index):
+                break
+            some = exact if len(index) == len(points) else exact.take(index)
+            claims = claims.filled(index, prove(some, given[index], within))
+            if prove is not PROVERS[-1]:
+                for row in claims.open.tolist():
+                    unproved[row] = claims.reason[row]
+        rows = exact.rows()
+        reference, _ = residual_reference(rows)
+        residual = rows.residual(given, rows.evaluate(given), reference)
+        claims = claims.state(numbers={"residual": residual})
+        regularity = measure_of(exact, claims)
+    return _certificate(problem, points, within, claims, tuple(unproved), regularity)
 
 
 def _certificate(
-    problem: Problem, points: Tensor, within: float, claims: Claims
+    problem: Problem,
+    points: Tensor,
+    within: float,
+    claims: Claims,
+    unproved: tuple[str, ...],
+    regularity: Callable[[], dict[str, Tensor]],
 ) -> Certificate:
     nothing = torch.full((len(points),), torch.nan, dtype=torch.float64)
     numbers = {name: claims.numbers.get(name, nothing) for name in NUMBERS}
-    point = claims.certified_point
+    point, way = claims.certified_point, claims.direction
     return Certificate(
         verdict=tuple(claims.verdict),
         evidence=tuple(claims.evidence),
         reason=tuple(claims.reason),
         proposition=tuple(claims.proposition),
         within=within,
-        indices={name: claims.indices.get(name, nothing) for name in INDICES},
         certified_point=points.double() if point is None else point,
+        direction=torch.full_like(points.double(), torch.nan) if way is None else way,
+        unproved=unproved,
         subject=subjects(problem, points),
+        _regularity=regularity,
         **numbers,
     )
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from summiteer.optimality.verdict import Evidence, Verdict
 
-#: The regularity indices of mathematics.md §6.
-INDICES = ("global", "unique", "a_priori")
 #: Per-example numbers a prover may state; NaN where it states nothing.
 NUMBERS = (
     "residual",
@@ -23,6 +21,14 @@ NUMBERS = (
     "upper_bound",
     "distance_estimate",
     "gain",
+    "guaranteed_gain",
+    "tangential",
+    "multiplier",
+    "curvature",
+    "margin",
+    "lipschitz",
+    "majorant",
+    "least_multiplier",
 )
 
 
@@ -36,8 +42,8 @@ class Claims:
         reason: per example, one clause.
         proposition: per example, "Prop. 6" or "".
         numbers: name from `NUMBERS` -> `[batch]`.
-        indices: regularity indices of mathematics.md §6, name -> `[batch]`.
         certified_point: `[batch, *input]` the point that the verdict was found at.
+        direction: `[batch, *input]` the way uphill of negative proofs, NaN elsewhere.
     """
 
     verdict: Sequence[Verdict]
@@ -45,8 +51,8 @@ class Claims:
     reason: Sequence[str]
     proposition: Sequence[str]
     numbers: dict[str, Tensor] = field(default_factory=dict)
-    indices: dict[str, Tensor] = field(default_factory=dict)
     certified_point: Tensor | None = None
+    direction: Tensor | None = None
 
     @classmethod
     def undecided(cls, batch: int, reason: str = "") -> Self:
@@ -63,33 +69,50 @@ class Claims:
         numbers = {**self.numbers, **changes.pop("numbers", {})}
         return replace(self, numbers=numbers, **changes)
 
-    def prefer(self, other: "Claims") -> "Claims":
-        """Return these claims, with `other`'s where these are UNDECIDED.
+    @property
+    def open(self) -> Tensor:
+        """The rows without a verdict, as indices."""
+        rows = [v is Verdict.UNDECIDED for v in self.verdict]
+        return torch.tensor(rows, dtype=torch.bool).nonzero().flatten()
 
-        Numbers come from these claims where they are not NaN.
+    def filled(self, index: Tensor, other: "Claims") -> "Claims":
+        """Return these claims with `other`'s at the rows `index`.
+
+        Numbers of these claims stay where `other` states none.
+
+        Args:
+            index: rows of these claims, in the order of `other`.
+            other: claims on those rows.
         """
-        mine = [v is not Verdict.UNDECIDED for v in self.verdict]
+        rows = index.tolist()
 
         def merged(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
-            pairs = zip(mine, ours, theirs, strict=True)
-            return [our if keep else their for keep, our, their in pairs]
+            result = list(ours)
+            for row, their in zip(rows, theirs, strict=True):
+                result[row] = their
+            return result
 
-        numbers = dict(other.numbers)
-        for name, value in self.numbers.items():
-            spare = numbers.get(name, torch.full_like(value, torch.nan))
-            numbers[name] = torch.where(value.isnan(), spare, value)
-        point = self.certified_point
-        if point is None or other.certified_point is None:
-            point = other.certified_point if point is None else point
-        else:
-            keep = torch.tensor(mine).reshape(-1, *[1] * (point.ndim - 1))
-            point = torch.where(keep, point, other.certified_point)
+        numbers = {name: value.clone() for name, value in self.numbers.items()}
+        for name, value in other.numbers.items():
+            nothing = value.new_full((len(self.verdict),), torch.nan)
+            mine = numbers.setdefault(name, nothing)
+            mine[index] = torch.where(value.isnan(), mine[index], value)
         return Claims(
             merged(self.verdict, other.verdict),
             merged(self.evidence, other.evidence),
             merged(self.reason, other.reason),
             merged(self.proposition, other.proposition),
             numbers,
-            {**other.indices, **self.indices},
-            point,
+            _filled(self, self.certified_point, index, other.certified_point),
+            _filled(self, self.direction, index, other.direction),
         )
+
+
+def _filled(
+    claims: Claims, ours: Tensor | None, index: Tensor, theirs: Tensor | None
+) -> Tensor | None:
+    if theirs is None:
+        return ours
+    if ours is None:
+        ours = theirs.new_full((len(claims.verdict), *theirs.shape[1:]), torch.nan)
+    return ours.index_copy(0, index, theirs)

@@ -6,8 +6,8 @@ from torch import Tensor
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.networks.two_layer import weighted_gram
 from summiteer.optimality.definite import Weighted
-from summiteer.optimality.rounding import Enclosure, up
-from summiteer.optimality.surface import Place
+from summiteer.optimality.rounding import Enclosure, gamma, up
+from summiteer.optimality.surface import Place, Surface
 
 #: Pieces on which the quotient of the tangent majorant is bounded.
 _PIECES = 64
@@ -27,11 +27,7 @@ def shared_top(weighted: Weighted, weights: Tensor, group: Tensor) -> Tensor:
         weights: D `[rows, m]`.
         group: `[rows]` numbers from 0.
     """
-    count = int(group.max()) + 1 if len(group) else 0
-    largest = weights.new_full((count, weights.shape[1]), -torch.inf)
-    index = group[:, None].expand_as(weights)
-    largest = largest.scatter_reduce(0, index, weights, "amax")
-    return verified_top(weighted, largest)[group]
+    return verified_top(weighted, grouped(weights, group))[group]
 
 
 def verified_top(weighted: Weighted, weights: Tensor) -> Tensor:
@@ -52,6 +48,43 @@ def verified_top(weighted: Weighted, weights: Tensor) -> Tensor:
     if not bounds:
         return weights.new_zeros(0)
     return torch.stack(bounds)
+
+
+def diagonal_majorant(surface: Surface, interval: Enclosure) -> Tensor:
+    """D `[rows, d]` with diag(D_i) ≽ M_i: row sums Σ_k |M_ik| of a shared majorant.
+
+    Shared by the rows of equal output weights: their largest c⁺ makes one M ≽ all M_i.
+
+    Args:
+        surface: F of each row.
+        interval: I_j `[rows, m]`.
+    """
+    upward, group = surface.upward(interval), groups(surface)
+    hidden = surface.hidden
+    shared = grouped(upward, group)
+    error = gamma(len(hidden.T) + len(hidden) + 4)
+    tops = []
+    for heavy in shared:
+        matrix = (heavy[:, None] * hidden).T @ hidden
+        reach = (heavy.abs() * hidden.abs().sum(1)) @ hidden.abs()
+        tops.append(up(matrix.abs().sum(1) + error * reach, len(hidden.T) + 8))
+    return torch.stack(tops)[group]
+
+
+def groups(surface: Surface) -> Tensor:
+    """Rows of equal output weights, by a number that tells them apart `[rows]`."""
+    weights = surface.output.middle
+    probe = torch.cos(torch.arange(weights.shape[1], dtype=torch.float64))
+    _, group = torch.unique(weights @ probe, return_inverse=True)
+    return group
+
+
+def grouped(weights: Tensor, group: Tensor) -> Tensor:
+    """The largest D of each group of rows, entry by entry `[groups, m]`."""
+    count = int(group.max()) + 1 if len(group) else 0
+    largest = weights.new_full((count, weights.shape[1]), -torch.inf)
+    index = group[:, None].expand_as(weights)
+    return largest.scatter_reduce(0, index, weights, "amax")
 
 
 def tangent_majorant(place: Place, interval: Enclosure) -> Tensor:

@@ -152,7 +152,7 @@ def held_within(first: FirstOrder, lipschitz: Tensor) -> Tensor:
 
 def only_point(
     first: FirstOrder,
-    near: Reach,
+    near: Tensor,
     majorant: Tensor,
     lipschitz: Tensor,
     floor: Tensor,
@@ -164,7 +164,7 @@ def only_point(
 
     Args:
         first: at the points.
-        near: how far p* is (Prop. 3 or 6).
+        near: ≥ how far p* is (Prop. 3 or 6).
         majorant: λ⁺(M) on C, rounded up.
         lipschitz: L on C.
         floor: g_min ≤ ‖∇F‖ on C.
@@ -173,7 +173,7 @@ def only_point(
     Returns:
         (only, ≤ μ(p*)).
     """
-    lost = up(near.distance * first.drift(lipschitz))
+    lost = up(near * first.drift(lipschitz))
     multiplier = down(first.multiplier_low - lost)
     total = down(multiplier + down(floor / radius))
     only = first.stand.curved & (total > up(2 * majorant))
@@ -182,3 +182,58 @@ def only_point(
 
 def _where(sound: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.where(sound, value, torch.nan) for value in values)
+
+
+def unique_within(
+    first: FirstOrder, near: Tensor, majorant: Tensor, lipschitz: Tensor
+) -> Tensor:
+    """Prop. 4 with drift: no other KKT point within this distance of p `[rows]`.
+
+    A second one, p2, has (μ1 + μ2)/2 ≤ λ⁺(M) and μ2 ≥ μ1 - d·|p1 - p2|, d the drift of
+    the multiplier: |p1 - p2| ≥ 2(μ1 - λ⁺)/d; interior ones are at least ‖g‖/L away.
+
+    Args:
+        first: at the points.
+        near: ≥ the distance D from p to the exact maximiser p1.
+        majorant: λ⁺(M) on C.
+        lipschitz: L on C.
+    """
+    e = first.stand.radius.lower
+    # At p1 the gradient is at most LD longer than at p.
+    drift = up(first.drift(lipschitz) + up(lipschitz * near / e / e, 4))
+    multiplier = down(first.multiplier_low - up(near * drift))
+    apart = down(2 * down(multiplier - majorant) / drift, 2)
+    inner = down(down(first.steepness.lower - up(lipschitz * near)) / lipschitz)
+    room = down(torch.minimum(apart, inner) - near)
+    return torch.where(first.stand.curved & (room > 0), room, torch.nan)
+
+
+def whole_curvature(first: FirstOrder, tangent: Tensor) -> Tensor:
+    """≥ λ_max(H) from that on the tangent space, nᵀHn and ‖PHn‖: a 2 x 2 matrix.
+
+    Args:
+        first: at the points, no coordinate held.
+        tangent: ≥ λ_max on the tangent space.
+    """
+    _, across, along = first.normal_bend
+    half = up(up(tangent - along).abs() / 2)
+    root = up(up(half * half + across * across, 3).sqrt(), 2)
+    return up(up(up(tangent + along) / 2) + root)
+
+
+def best_vertex(first: FirstOrder, majorant: Tensor, widths: Tensor) -> Tensor:
+    """§6: a vertex of a box is a global maximiser if |g_i| ≥ ½D_i(h_i - l_i) for all i.
+
+    F(δ) ≤ F(p) + Σ_i [-|g_i|t_i + ½D_it_i²] with t_i = |δ_i - p_i| ≤ h_i - l_i.
+
+    Args:
+        first: at the points.
+        majorant: D_i with diag(D) ≽ M, D ≥ 0, `[rows, d]`.
+        widths: h_i - l_i rounded up, `[rows, d]`.
+
+    Returns:
+        `[rows]` bool.
+    """
+    needed = up(majorant * widths / 2, 2)
+    held = (first.stand.side == 0) | (first.pressure >= needed)
+    return held.all(1) & ~first.stand.free.any(1) & ~first.stand.curved

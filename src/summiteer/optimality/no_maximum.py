@@ -14,7 +14,7 @@ from torch import Tensor
 
 from summiteer.optimality.first_order import FirstOrder
 from summiteer.optimality.rounding import Enclosure, down, up
-from summiteer.optimality.stand import Limits, stand
+from summiteer.optimality.stand import Limits, Stand, stand
 from summiteer.optimality.surface import Place, Surface
 
 
@@ -189,6 +189,52 @@ def saddle(
     gain = down(beta * distance * distance / 2, 4)
     gain = torch.where(proved, gain, torch.nan)
     return Refuted(proved, gain, v.middle)
+
+
+def searched(
+    surface: Surface, limits: Limits, points: Tensor, distance: Tensor
+) -> tuple[FirstOrder, Tensor] | tuple[None, None]:
+    """First order where `saddle` looks, and how far it has to look from there.
+
+    Points within ρ of the sphere are looked at on the sphere; others, and boxes, as
+    they are, in the coordinates whose limits are further away than ρ. Interior maxima
+    next to the sphere are excluded by the same v, since β > 0 implies vᵀHv > Λρ.
+
+    Args:
+        surface: F of each row.
+        limits: of the region.
+        points: given.
+        distance: ρ.
+
+    Returns:
+        (first order, distance); None for a ball ∩ box, where nothing is known.
+    """
+    if limits.round and limits.boxed:
+        return None, None
+    ones = torch.ones_like(distance)
+    aside = torch.minimum(down(limits.upper - points), down(points - limits.lower))
+    room = torch.full_like(distance, torch.inf)
+    flat = Stand(
+        points,
+        torch.zeros_like(distance),
+        aside > distance[:, None],
+        torch.zeros_like(points),
+        torch.zeros_like(distance, dtype=torch.bool),
+        Enclosure.exact(ones),
+        room,
+    )
+    inside = FirstOrder(surface.at(points), flat)
+    if not limits.round:
+        return inside, distance
+    sphere = on_sphere(surface, limits, points)
+    gap = (Enclosure.exact(points) - sphere.stand.points).norm().upper
+    arc = geodesic(up(up(distance + gap) + sphere.stand.slack), limits.radius)
+    size = Enclosure.exact(points).norm().upper
+    away = (down(limits.radius - size) > distance) & (not limits.sphere)
+    chosen = sphere.stand.replaced(away, flat)
+    return FirstOrder(surface.at(chosen.points, chosen.slack), chosen), torch.where(
+        away, distance, arc
+    )
 
 
 def _tangent_unit(normal: Enclosure, vectors: Tensor) -> Enclosure:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows, tolerances
-from summiteer._ascend import ascend, residual_reference
+from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
-from summiteer._constants import Constants, network_constants
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
 from summiteer.draws import PLATEAU, Draws
 from summiteer.networks import TwoLayerNetwork, recognise
@@ -75,8 +74,7 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         within: search distance in radii.
 
     Returns:
-        Claims with the residual of each point, and the curvature ratio and indices
-        where the ascent from it ended.
+        Claims with the curvature ratio where the ascent from each point ended.
     """
     rows, reach = problem.rows(), within * problem.size
     with undisturbed(problem.model):
@@ -85,9 +83,6 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         left = _rows.norm(climb.reached - points) > reach
         at = _rows.choose(left, points, climb.reached)
         examined = _examine(rows, at, reach)
-        reference, _ = residual_reference(rows)
-        gradient = rows.evaluate(points).gradient
-        residual = rows.region.residual(points, gradient, reference)
         measured = replace(
             _measure(points, at, examined),
             left=left,
@@ -108,7 +103,6 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
     multiplier = examined.face.multiplier
     ratio = torch.where(multiplier > 0, measured.top / multiplier, torch.nan)
     numbers = {
-        "residual": residual,
         "curvature_ratio": torch.where(ratio.isfinite(), ratio, torch.nan),
         "distance_estimate": measured.distance,
         "gain": climb.gain,
@@ -117,7 +111,6 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
         verdict=verdict,
         reason=reason,
         numbers=numbers,
-        indices=_indices(rows, examined),
         certified_point=at,
     )
 
@@ -339,22 +332,3 @@ def _unit(rows: Rows) -> Tensor:
     """The largest unit of rounding of an entry of x `[rows]`."""
     largest = rows.inputs.abs().flatten(1).amax(1)
     return torch.finfo(largest.dtype).eps * largest
-
-
-def _indices(rows: Rows, examined: _Examined) -> dict[str, Tensor]:
-    """The regularity indices of mathematics.md §6; empty where they are not known."""
-    network = recognise(rows.model).scalar
-    if network is None or examined.sign is None or not rows.region.whole_ball:
-        return {}
-    size = torch.as_tensor(rows.region.size, dtype=torch.float64)
-    radius = size.expand(len(rows.inputs))
-    constants: Constants = network_constants(network, rows.inputs, radius)
-    multiplier = examined.face.multiplier
-    majorant = constants.majorant_for(examined.sign)
-    steep = multiplier + constants.gradient_floor / radius
-    infinite = torch.full_like(multiplier, torch.inf)
-    return {
-        "global": torch.where(multiplier > 0, majorant / multiplier, infinite),
-        "unique": torch.where(multiplier > 0, 2 * majorant / steep, infinite),
-        "a_priori": constants.a_priori,
-    }

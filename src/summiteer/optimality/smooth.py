@@ -1,67 +1,44 @@
 """The prover of smooth two-layer networks (mathematics.md §§4-7): a ladder.
 
-First a curvature bound shared by the batch, one factorisation; then, for the rows that
-it does not settle, the tangent majorant and the Hessian at the point, one each; then
-the negative certificates at the given points. What is proved is a statement about the
-caller's own weights in real arithmetic (§10).
+First curvature bounds shared by the batch, one factorisation each; then, for the rows
+that they do not settle, the tangent majorant and the Hessian at the point, one each;
+then the negative certificates at the given points. What is proved is a statement about
+the caller's own weights in real arithmetic (§10).
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from summiteer import _rows
+from summiteer.optimality.bounds import Bounds, bounds_of
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import Curvature, lanczos_curvature
 from summiteer.optimality.first_order import FirstOrder
-from summiteer.optimality.majorant import shared_top, tangent_majorant, verified_top
+from summiteer.optimality.majorant import diagonal_majorant, tangent_majorant
 from summiteer.optimality.maximum import (
     Reach,
+    best_vertex,
     best_within,
-    held_within,
     only_point,
     strict_maximum,
+    unique_within,
+    whole_curvature,
 )
-from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle
+from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle, searched
 from summiteer.optimality.polish import newton
-from summiteer.optimality.rounding import (
-    Enclosure,
-    arithmetic_fault,
-    down,
-    length,
-    up,
-)
+from summiteer.optimality.rate import contraction
+from summiteer.optimality.rounding import Enclosure, arithmetic_fault, down, up
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
 from summiteer.optimality.stand import Limits, limits_of, stand
-from summiteer.optimality.surface import Surface, gradient_floor, lipschitz, unit
+from summiteer.optimality.surface import Surface
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 from summiteer.regions import Face
 
 #: Where between an estimated eigenvalue and what it must stay below a factor is tried.
 _SHARES = (0.25, 0.9)
-
-
-@dataclass(frozen=True, eq=False)
-class Bounds:
-    """Constants of each row on the whole region, rounded up `[rows]`.
-
-    Attributes:
-        lipschitz: L.
-        wiggle: Λ.
-        majorant: λ⁺(M).
-        floor: g_min, rounded down.
-    """
-
-    lipschitz: Tensor
-    wiggle: Tensor
-    majorant: Tensor
-    floor: Tensor
-
-    def take(self, index: Tensor) -> "Bounds":
-        """The rows `index`."""
-        return _rows.take(self, index)
+_STRICT = "the curvature is below the multiplier on the whole tangent space"
+_BEST = "the multiplier exceeds the curvature on the whole region"
+_VERTEX = "at this vertex every slope outweighs the curvature across the box"
 
 
 def prove(problem: Problem, points: Tensor, within: float) -> Claims:
@@ -90,70 +67,72 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
             return Claims.undecided(len(points), form)
         same = reproduces(form, problem, points)
         reach = down(within * problem.size.to(torch.float64), 2)
-        return _Proof(form, limits, points, reach).claims(same)
+        return _Ladder(form, limits, points, reach, same).claims()
 
 
-class _Proof:
-    """The ladder for one batch.
+class _Ladder:
+    """The proofs of one batch, and what they came to.
 
     Args:
         form: the problem as φ(max F_i).
         limits: of the region.
         points: given.
         reach: the search distance.
+        same: whether the model was seen to compute what the form says.
     """
 
     def __init__(
-        self, form: ScalarForm, limits: Limits, points: Tensor, reach: Tensor
+        self,
+        form: ScalarForm,
+        limits: Limits,
+        points: Tensor,
+        reach: Tensor,
+        same: Tensor,
     ) -> None:
         self.form, self.limits, self.points, self.reach = form, limits, points, reach
         surface = form.surface
         polished, free, curved = newton(surface, limits, points, reach)
         standing = stand(limits, polished, free, curved)
         self.first = FirstOrder(surface.at(standing.points, standing.slack), standing)
-        self.bounds = bounds_of(surface, limits)
+        self.bounds: Bounds = bounds_of(surface, limits)
         gap = (Enclosure.exact(polished) - points).norm().upper
+        #: From the given points to the real ones that are examined.
         self.moved = up(gap + standing.slack)
         self.lead = form.lead(standing.points, standing.slack, limits.reach)
-        nan = torch.full_like(reach, torch.nan)
-        self.numbers = {
-            name: nan.clone()
-            for name in (
-                "distance_bound",
-                "loss_gap_bound",
-                "best_radius",
-                "uniqueness_radius",
-                "rate",
-                "upper_bound",
-                "guaranteed_gain",
-                "multiplier",
-                "curvature",
-                "tangential",
-                "margin",
-                "curvature_ratio",
-            )
-        }
-        self.verdict = [Verdict.UNDECIDED] * len(points)
-        self.reason = [""] * len(points)
-        self.proposition = [""] * len(points)
+        self.diameter = up(2 * limits.reach)
+        #: λ_max(H) on the tangent space of each face, estimated.
+        self.tangent = _estimate(
+            surface, self.first.place.bend.middle, self.first, tangent=True
+        )
+        self.open = same.clone()
+        self.near = torch.full_like(reach, torch.nan)
+        steep = standing.curved & (self.first.multiplier > 0)
+        ratio = torch.where(steep, self.tangent.top / self.first.multiplier, torch.nan)
+        self.numbers = {"curvature_ratio": ratio}
         self.direction = torch.full_like(points, torch.nan)
-        self.open = torch.ones_like(curved)
+        self.verdict = [Verdict.UNDECIDED] * len(points)
+        self.reason = [
+            "no inequality of Props. 3 to 7 holds with this curvature"
+            if good
+            else "the model does not compute what its weights say"
+            for good in same.tolist()
+        ]
+        self.proposition = [""] * len(points)
 
-    def claims(self, same: Tensor) -> Claims:
+    def claims(self) -> Claims:
         """Climb the ladder."""
-        self.open &= same
-        whole = self._diameter()
+        everyone = torch.arange(len(self.points))
         majorant = self.bounds.majorant
         zero = torch.zeros_like(majorant)
-        shared = best_within(self.first, majorant, zero, whole)
-        self._settle_global(shared, majorant, torch.arange(len(whole)), "Prop. 3")
-        index = self.open.nonzero().flatten()
-        if len(index):
-            self._rows(index)
-        self._uniqueness()
-        index = self.open.nonzero().flatten()
-        if len(index):
-            self._refute(index)
+        shared = best_within(self.first, majorant, zero, self.diameter)
+        self._best(everyone, shared, majorant, "Prop. 3")
+        if self.limits.boxed and not self.limits.round:
+            self._vertices(everyone)
+        for rung in (self._tangent, self._local, self._refute):
+            index = self.open.nonzero().flatten()
+            if len(index):
+                rung(index)
+        self._unique()
         evidence = [
             Evidence.NUMERICAL if v is Verdict.UNDECIDED else Evidence.PROVED
             for v in self.verdict
@@ -165,13 +144,16 @@ class _Proof:
             self.proposition,
             self.numbers,
             certified_point=self.first.stand.points,
+            direction=self.direction,
         )
 
-    def _diameter(self) -> Tensor:
-        return up(2 * self.limits.reach)
-
-    def _settle_global(
-        self, best: Reach, curvature: Tensor, index: Tensor, proposition: str
+    def _best(
+        self,
+        index: Tensor,
+        best: Reach,
+        curvature: Tensor,
+        proposition: str,
+        reason: str = _BEST,
     ) -> None:
         """Rows whose F is proved best in all of C, and no rival higher."""
         form, first = self.form.take(index), self.first.take(index)
@@ -182,15 +164,16 @@ class _Proof:
         sound &= self.open[index] & (self.lead[index] > best.distance)
         for rival in form.rivals:
             sound &= _below(rival, self.limits.take(index), value.lower)
+        self.near[index[sound]] = best.distance[sound]
         self._write(
             sound,
             index,
             Verdict.GLOBAL_MAXIMUM,
             proposition,
-            "the multiplier exceeds the curvature on the whole region",
+            reason,
             distance_bound=distance,
             loss_gap_bound=self._gap(index, top),
-            best_radius=self._diameter()[index],
+            best_radius=self.diameter[index],
             margin=best.margin,
             multiplier=first.multiplier,
             curvature=curvature,
@@ -218,78 +201,68 @@ class _Proof:
             self.proposition[row] = proposition
             self.reason[row] = reason
         for name, values in numbers.items():
-            self.numbers[name][rows] = values[sound]
+            self._note(name, rows, values[sound])
         self.open[rows] = False
 
-    def _rows(self, index: Tensor) -> None:
-        """Row by row: the tangent majorant on C, then the Hessian at the point."""
+    def _note(self, name: str, rows: Tensor, values: Tensor) -> None:
+        nothing = torch.full_like(self.reach, torch.nan)
+        self.numbers.setdefault(name, nothing)[rows] = values
+
+    def _vertices(self, index: Tensor) -> None:
+        """The global vertex test of boxes, with λ⁺ and with row sums for D."""
+        surface, limits = self.form.surface, self.limits
+        widths = up(limits.upper - limits.lower)
+        level = self.bounds.majorant[:, None].expand_as(widths)
+        rows = diagonal_majorant(surface, surface.within(limits.reach))
+        sound = best_vertex(self.first, level, widths)
+        sound |= best_vertex(self.first, rows, widths)
+        zero = torch.where(sound, 0.0, torch.nan).to(self.reach)
+        self._best(
+            index, Reach(zero, zero, zero, zero), self.bounds.majorant, "§6", _VERTEX
+        )
+
+    def _tangent(self, index: Tensor) -> None:
+        """Prop. 3 on C with the tangent majorant, one factorisation a row."""
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
-        weighted = surface.weighted
         majorant = tangent_majorant(first.place, surface.within(limits.reach))
         full = _estimate(surface, majorant, first, tangent=False)
         able = first.stand.curved & (full.top < first.multiplier)
-        if bool(able.any()):
-            some = able.nonzero().flatten()
-            guess = _between(full.top[some], first.multiplier[some], _SHARES[0])
-            top = weighted.top(Enclosure.exact(majorant[some]), guess)
-            part = first.take(some)
-            best = best_within(
-                part, top, torch.zeros_like(top), self._diameter()[index[some]]
-            )
-            self._settle_global(best, top, index[some], "Prop. 3 with M_p")
-        left = self.open[index].nonzero().flatten()
-        if len(left):
-            self._local(index[left])
+        some = able.nonzero().flatten()
+        if not len(some):
+            return
+        guess = _between(full.top[some], first.multiplier[some], _SHARES[0])
+        top = surface.weighted.top(Enclosure.exact(majorant[some]), guess)
+        best = best_within(
+            first.take(some), top, torch.zeros_like(top), self.diameter[index[some]]
+        )
+        self._best(index[some], best, top, "Prop. 3 with M_p")
 
     def _local(self, index: Tensor) -> None:
-        """Prop. 6 at the point, with one factorisation of H."""
-        first, bounds = self.first.take(index), self.bounds.take(index)
-        standing = first.stand
-        heavy = first.place.bend
-        surface = first.place.surface
-        tangent = _estimate(surface, heavy.middle, first, tangent=True)
-        limit = torch.where(standing.curved, first.multiplier, 0.0)
-        ratio = torch.where(limit > 0, tangent.top / limit, torch.nan)
-        self.numbers["curvature_ratio"][index] = ratio
-        vertex = ~standing.free.any(1)
-        curvature = torch.where(vertex, -torch.inf, torch.inf).to(limit)
-        able = ((tangent.top < limit) & ~vertex).nonzero().flatten()
-        push = torch.zeros_like(limit)
-        for share in _SHARES:
-            able = able[curvature[able].isinf()]
-            if not len(able):
-                break
-            guess = _between(tangent.top[able], limit[able], share)
-            part = first.take(able)
-            _, across, above = part.normal_bend
-            push = 4 * (above + guess.abs())
-            push = push + 4 * across.square() / (guess - tangent.top[able]).abs()
-            curvature[able] = surface.weighted.top(
-                heavy[able],
-                guess,
-                standing.normal[able],
-                torch.where(part.stand.curved, push, 0.0),
-                standing.free[able],
-            )
-        sphere = self.limits.sphere
+        """Prop. 6 at the point, with one factorisation of H (two if λ_max is close)."""
+        first = self.first.take(index)
+        curvature = self._curvature(index, first)
+        lipschitz, wiggle = self.bounds.lipschitz[index], self.bounds.wiggle[index]
         clipped = curvature
-        if not sphere:
-            clipped = torch.where(standing.curved, curvature.clamp(min=0), curvature)
-        reach, unique = strict_maximum(first, clipped, bounds.lipschitz, bounds.wiggle)
+        if not self.limits.sphere:
+            curved = first.stand.curved
+            clipped = torch.where(curved, curvature.clamp(min=0), curvature)
+        reach, unique = strict_maximum(first, clipped, lipschitz, wiggle)
         distance = up(self.moved[index] + reach.distance)
-        sound = ~reach.margin.isnan() | (vertex & ~reach.distance.isnan())
+        sound = ~reach.distance.isnan() & self.open[index]
         sound &= (distance <= self.reach[index]) & (self.lead[index] > reach.distance)
         top = up(first.place.value.upper + reach.gain)
         unique = torch.minimum(unique, self.lead[index])
+        self.near[index[sound]] = reach.distance[sound]
         self._write(
-            sound & self.open[index],
+            sound,
             index,
             Verdict.STRICT_LOCAL_MAXIMUM,
             "Prop. 6",
-            "the curvature is below the multiplier on the whole tangent space",
+            _STRICT,
             distance_bound=distance,
             loss_gap_bound=self._gap(index, top),
+            best_radius=self._best_radius(index, first, clipped),
             uniqueness_radius=down(unique - self.moved[index]).clamp(min=0),
             margin=reach.margin,
             multiplier=first.multiplier,
@@ -297,67 +270,110 @@ class _Proof:
             tangential=first.tangential,
         )
 
-    def _uniqueness(self) -> None:
-        """Props. 4 and 2 for the maxima on whole balls."""
+    def _curvature(self, index: Tensor, first: FirstOrder) -> Tensor:
+        """≥ λ_max(H) on the tangent space of the face; inf where not proved."""
+        standing, heavy = first.stand, first.place.bend
+        surface = first.place.surface
+        top = self.tangent.top[index]
+        limit = torch.where(standing.curved, first.multiplier, 0.0)
+        vertex = ~standing.free.any(1)
+        curvature = torch.where(vertex, -torch.inf, torch.inf).to(limit)
+        able = ((top < limit) & ~vertex).nonzero().flatten()
+        for share in _SHARES:
+            able = able[curvature[able].isinf()]
+            if not len(able):
+                break
+            guess = _between(top[able], limit[able], share)
+            part = first.take(able)
+            _, across, above = part.normal_bend
+            gap = (guess - top[able]).clamp(min=1e-300)
+            push = 4 * (above + guess.abs() + across.square() / gap)
+            curvature[able] = surface.weighted.top(
+                heavy[able],
+                guess,
+                standing.normal[able],
+                torch.where(part.stand.curved, push, 0.0),
+                standing.free[able],
+            )
+        return curvature
+
+    def _best_radius(self, index: Tensor, first: FirstOrder, tangent: Tensor) -> Tensor:
+        """Prop. 3 with H + ΛR/3: p is best within R, but for its gap."""
+        if self.limits.boxed:
+            return torch.full_like(tangent, torch.nan)
+        whole = whole_curvature(first, tangent)
+        if not self.limits.sphere:
+            whole = whole.clamp(min=0)
+        wiggle = self.bounds.wiggle[index]
+        radius = (1.5 * (first.multiplier - whole) / wiggle).clamp(min=0)
+        radius = torch.minimum(radius, self.diameter[index])
+        best = best_within(first, whole, wiggle, radius)
+        # Beyond the lead a rival may be higher.
+        inner = torch.minimum(best.radius, self.lead[index])
+        inner = down(inner - self.moved[index])
+        return torch.where(inner > 0, inner, torch.nan)
+
+    def _unique(self) -> None:
+        """Props. 2 and 4 for the maxima of whole balls."""
+        limits, bounds = self.limits, self.bounds
+        found = torch.tensor([v.is_maximum for v in self.verdict])
+        index = (found & self.first.stand.curved).nonzero().flatten()
+        if limits.boxed or limits.sphere or not len(index):
+            return
+        first, near = self.first.take(index), self.near[index]
+        lipschitz, majorant = bounds.lipschitz[index], bounds.majorant[index]
+        radius = limits.radius[index]
+        apart = unique_within(first, near, majorant, lipschitz)
+        only, multiplier = only_point(
+            first, near, majorant, lipschitz, bounds.floor[index], radius
+        )
+        apart = torch.where(only, self.diameter[index], apart)
+        apart = torch.minimum(apart, self.lead[index])
+        apart = down(apart - self.moved[index])
+        apart = torch.where(only & (self.lead[index] > 2 * radius), 2 * radius, apart)
+        known = self.numbers.get("uniqueness_radius", torch.full_like(near, torch.nan))
+        if len(known) == len(self.points):
+            known = known[index]
+        best = torch.fmax(known, apart)
+        self._note("uniqueness_radius", index, torch.where(best > 0, best, torch.nan))
+        for row in index[only].tolist():
+            self.reason[row] += "; it is F's only KKT point (Prop. 4)"
+        self._note("lipschitz", index, lipschitz)
+        self._note("majorant", index, majorant)
+        self._note("least_multiplier", index, multiplier)
+        self._note("rate", index, contraction(2 / lipschitz, multiplier, majorant))
 
     def _refute(self, index: Tensor) -> None:
-        """Prop. 7 at the given points."""
+        """Prop. 7 at the given points: first order, then second."""
         form, limits = self.form.take(index), self.limits.take(index)
         points, reach = self.points[index], up(self.reach[index], 4)
-        bounds = self.bounds.take(index)
+        lipschitz, wiggle = self.bounds.lipschitz[index], self.bounds.wiggle[index]
         lead = form.lead(points, torch.zeros_like(reach), limits.reach)
-        refuted = not_stationary(
-            form.surface, limits, points, reach, bounds.lipschitz, lead, form.mirrored
+        surface = form.surface
+        away = not_stationary(
+            surface, limits, points, reach, lipschitz, lead, form.mirrored
         )
-        self._write_refuted(refuted, index, form, Verdict.NOT_STATIONARY)
+        text = "the gradient keeps every point near by from being critical"
+        self._refuted(index, away, Verdict.NOT_STATIONARY, text)
+        first, distance = searched(surface, limits, points, reach)
+        if first is None:
+            return
+        curved = _estimate(surface, first.place.bend.middle, first, tangent=True)
+        assert curved.way is not None
+        ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead)
+        text = "the objective curves upwards along the region"
+        self._refuted(index, ridge, Verdict.SADDLE, text)
 
-    def _write_refuted(
-        self, refuted: Refuted, index: Tensor, form: ScalarForm, verdict: Verdict
+    def _refuted(
+        self, index: Tensor, refuted: Refuted, verdict: Verdict, reason: str
     ) -> None:
+        """Write negative verdicts where none is yet."""
+        sound = refuted.proved & self.open[index]
+        form = self.form.take(index)
         low = form.surface.at(self.points[index]).value.lower
-        texts = {
-            Verdict.NOT_STATIONARY: "the gradient keeps it from being critical",
-            Verdict.SADDLE: "the objective curves upwards along the region",
-        }
-        self.direction[index[refuted.proved]] = refuted.direction[refuted.proved]
-        self._write(
-            refuted.proved,
-            index,
-            verdict,
-            "Prop. 7",
-            texts[verdict],
-            guaranteed_gain=form.link.climb(low, refuted.gain),
-        )
-
-
-def bounds_of(surface: Surface, limits: Limits) -> Bounds:
-    """Constants on the whole region; factorisations are shared by the batch."""
-    interval = surface.within(limits.reach)
-    weighted = surface.weighted
-    group = _groups(surface)
-    steep, wiggle = surface.steep(interval), surface.wiggle(interval)
-    wiggle = up(wiggle * weighted.lengths)
-    one = torch.zeros_like(group)
-    ones = torch.ones_like(steep[:1])
-    spectral = verified_top(weighted, ones)[0]
-    constants = []
-    for heavy in (steep, wiggle):
-        crude = torch.minimum(lipschitz(weighted, heavy), up(heavy.amax(1) * spectral))
-        constants.append(torch.minimum(crude, shared_top(weighted, heavy, one)))
-    majorant = shared_top(weighted, surface.upward(interval), group).clamp(min=0)
-    centre = surface.at(torch.zeros_like(limits.lower))
-    floor = down(centre.gradient.norm().lower - up(constants[0] * limits.reach))
-    sloped = gradient_floor(centre, interval, unit(centre.gradient.middle))
-    floor = torch.maximum(floor, sloped).clamp(min=0)
-    return Bounds(constants[0], constants[1], majorant, floor)
-
-
-def _groups(surface: Surface) -> Tensor:
-    """Rows of equal output weights, by a number that tells them apart."""
-    weights = surface.output.middle
-    probe = torch.cos(torch.arange(weights.shape[1], dtype=torch.float64))
-    _, group = torch.unique(weights @ probe, return_inverse=True)
-    return group
+        self.direction[index[sound]] = refuted.direction[sound]
+        gain = form.link.climb(low, refuted.gain)
+        self._write(sound, index, verdict, "Prop. 7", reason, guaranteed_gain=gain)
 
 
 def _between(low: Tensor, high: Tensor, share: float) -> Tensor:
@@ -378,15 +394,10 @@ def _estimate(
 
 
 def _below(rival: Surface, limits: Limits, value: Tensor) -> Tensor:
-    """Whether F_i < value on all of C: by its value, slope and curvature at 0."""
+    """Whether F_i < value on all of C."""
+    bounds = bounds_of(rival, limits)
     centre = rival.at(torch.zeros_like(limits.lower))
-    interval = rival.within(limits.reach)
-    heavy = rival.upward(interval).clamp(min=0)
-    curvature = lipschitz(rival.weighted, heavy)
     radius = limits.reach
     rise = up(centre.gradient.norm().upper * radius)
-    bound = up(up(centre.value.upper + rise) + up(curvature * radius * radius / 2, 3))
-    return bound < value
-
-
-_ = (held_within, only_point, length, saddle)
+    bend = up(bounds.majorant * radius * radius / 2, 3)
+    return up(up(centre.value.upper + rise) + bend) < value

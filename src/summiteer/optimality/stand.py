@@ -112,6 +112,10 @@ class Stand:
             self.room[index],
         )
 
+    def replaced(self, mask: Tensor, other: "Stand") -> "Stand":
+        """The rows of `other` where `mask` `[rows]`, else these."""
+        return _rows.choose(mask, other, self)
+
     @property
     def inside(self) -> Tensor:
         """p in the free coordinates, 0 in the held ones."""

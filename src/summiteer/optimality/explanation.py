@@ -1,0 +1,66 @@
+"""A verdict on one example in words: the inequality with its numbers."""
+
+from typing import TYPE_CHECKING
+
+from summiteer.optimality.claims import NUMBERS
+from summiteer.optimality.verdict import Evidence, Verdict
+
+if TYPE_CHECKING:  # certificates import this file
+    from summiteer.optimality.certificate import Certificate
+
+#: Numbers that the inequality shows; the others are listed after it.
+_SHOWN = ("tangential", "multiplier", "curvature", "margin", "least_multiplier")
+
+
+def explanation(certificate: "Certificate", example: int) -> str:
+    """Return the verdict, the inequality behind it, and the numbers.
+
+    Args:
+        certificate: of the batch.
+        example: its index.
+    """
+    verdict, evidence = certificate.verdict[example], certificate.evidence[example]
+    lines = [
+        f"example {example}: {verdict.name} ({evidence.name}): {verdict.value}",
+        f"  because {certificate.reason[example]}",
+        f"  search distance {certificate.within:g} radii",
+    ]
+    if evidence is Evidence.PROVED:
+        lines += _inequality(certificate, example)
+    elif certificate.unproved[example]:
+        lines.append(f"  not proved: {certificate.unproved[example]}")
+    for name in NUMBERS:
+        value = float(getattr(certificate, name)[example])
+        if value == value and name not in _SHOWN:
+            lines.append(f"  {name.replace('_', ' ')} {value:.6g}")
+    for name, values in certificate.indices.items():
+        lines.append(f"  index {name} {float(values[example]):.6g}")
+    if evidence is Evidence.PROVED:
+        lines.append(f"  of subject {certificate.subject[example][:16]} (SHA-256)")
+    return "\n".join(lines)
+
+
+def _inequality(certificate: "Certificate", example: int) -> list[str]:
+    """What was shown to hold, with all rounding included."""
+    proposition = certificate.proposition[example]
+
+    def number(name: str) -> str:
+        return f"{float(getattr(certificate, name)[example]):.6g}"
+
+    if certificate.verdict[example] is Verdict.GLOBAL_MAXIMUM:
+        bound = "λ⁺(M_p)" if "M_p" in proposition else "λ⁺(M)"
+        symbols = f"ω = μ - {bound}"
+    else:
+        symbols = "α = μ - λ_max(tangent) - (terms of the radius)"
+    if proposition.startswith("Prop. 7"):
+        return [
+            f"  {proposition}: F rises by at least {number('guaranteed_gain')} along "
+            "`direction` within the search distance"
+        ]
+    if not proposition.startswith("Prop."):
+        return [f"  {proposition}"]
+    return [
+        f"  {proposition}: {symbols} ≥ {number('margin')} > 0 with μ = "
+        f"{number('multiplier')}, curvature ≤ {number('curvature')}, γ ≤ "
+        f"{number('tangential')}",
+    ]
