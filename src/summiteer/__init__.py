@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.optimality import Evidence as Evidence
     from summiteer.optimality import Verdict as Verdict
     from summiteer.optimality import local_optimality as local_optimality
+    from summiteer.optimality import polish as polish
     from summiteer.outcome import Outcome as Outcome
     from summiteer.problem import Evaluation as Evaluation
     from summiteer.problem import Problem as Problem
@@ -74,7 +75,7 @@ _HOME = {
     "landscape": "Maxima distinct_maxima",
     "networks": "TwoLayerNetwork recognise",
     "objectives": "CrossEntropy Logistic Margin Quadratic",
-    "optimality": "Certificate Evidence Verdict local_optimality",
+    "optimality": "Certificate Evidence Verdict local_optimality polish",
     "outcome": "Outcome",
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",

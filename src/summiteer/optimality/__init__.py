@@ -3,5 +3,6 @@
 from summiteer.optimality.certificate import Certificate as Certificate
 from summiteer.optimality.certificate import local_optimality as local_optimality
 from summiteer.optimality.certificate import shares as shares
+from summiteer.optimality.polished import polish as polish
 from summiteer.optimality.verdict import Evidence as Evidence
 from summiteer.optimality.verdict import Verdict as Verdict

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from summiteer.optimality.majorant import groups, shared_top, verified_top
+from summiteer.optimality.majorant import groups, shared_top
 from summiteer.optimality.rounding import down, up
 from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface, gradient_floor, lipschitz, unit
@@ -20,12 +20,16 @@ class Bounds:
         wiggle: Λ, rounded up.
         majorant: λ⁺(M), rounded up.
         floor: g_min, rounded down.
+        regular: whether ‖g0‖ > 2Lε: Prop. 5 holds before any ascent. It implies
+            μ + g_min/ε ≥ 2(‖g0‖ - Lε)/ε > 2L ≥ 2λ⁺(M), so that Props. 3 and 4 find
+            all that it promises: one maximiser, global, the only KKT point.
     """
 
     lipschitz: Tensor
     wiggle: Tensor
     majorant: Tensor
     floor: Tensor
+    regular: Tensor
 
 
 def bounds_of(surface: Surface, limits: Limits) -> Bounds:
@@ -37,18 +41,30 @@ def bounds_of(surface: Surface, limits: Limits) -> Bounds:
     """
     interval = surface.within(limits.reach)
     weighted = surface.weighted
-    wiggle = up(surface.wiggle(interval) * weighted.lengths)
+    spectral = weighted.spectral
     steep = surface.steep(interval)
-    spectral = verified_top(weighted, torch.ones_like(steep[:1]))[0]
+    wiggle = up(surface.wiggle(interval) * weighted.lengths)
+    crude, bent = (
+        torch.minimum(lipschitz(weighted, heavy), up(heavy.amax(1) * spectral))
+        for heavy in (steep, wiggle)
+    )
     one = torch.zeros(len(steep), dtype=torch.int64)
-    constants = []
-    for heavy in (steep, wiggle):
-        crude = torch.minimum(lipschitz(weighted, heavy), up(heavy.amax(1) * spectral))
-        constants.append(torch.minimum(crude, shared_top(weighted, heavy, one)))
-    upward = surface.upward(interval)
-    majorant = shared_top(weighted, upward, groups(surface)).clamp(min=0)
+    gradient = torch.minimum(crude, shared_top(weighted, steep, one))
+    majorant = majorant_of(surface, limits)
     centre = surface.at(torch.zeros_like(limits.lower))
-    floor = down(centre.gradient.norm().lower - up(constants[0] * limits.reach))
+    steepness, growth = centre.gradient.norm().lower, up(gradient * limits.reach)
+    floor = down(steepness - growth)
     sloped = gradient_floor(centre, interval, unit(centre.gradient.middle))
     floor = torch.maximum(floor, sloped).clamp(min=0)
-    return Bounds(constants[0], constants[1], majorant, floor)
+    return Bounds(gradient, bent, majorant, floor, steepness > up(2 * growth))
+
+
+def majorant_of(surface: Surface, limits: Limits) -> Tensor:
+    """λ⁺(M) on the region, rounded up `[rows]`.
+
+    Args:
+        surface: F of each row.
+        limits: of the region.
+    """
+    upward = surface.upward(surface.within(limits.reach))
+    return shared_top(surface.weighted, upward, groups(surface)).clamp(min=0)

@@ -113,25 +113,27 @@ def lanczos_curvature(
     # The same start for every row: what a row is told does not depend on its place.
     ids = torch.zeros(rows, dtype=torch.int64)
     start = Draws(0, ids, ids, LANCZOS).normal(like[0].numel()).reshape(shape)
-    vector = _rows.unit(face.project(start.to(like)))
-    basis: list[Tensor] = [vector.flatten(1)]
+    vector = _rows.unit(face.project(start.to(like))).flatten(1)
+    # Not `torch.stack`: copying the basis at every step would cost more than the steps.
+    basis = vector.new_zeros(rows, steps + 1, vector.shape[1])
+    basis[:, 0] = vector
     alphas: list[Tensor] = []
     betas: list[Tensor] = []
     alive = _rows.norm(vector) > 0
-    for _ in range(steps):
-        image = face.project(product(basis[-1].reshape(shape))).flatten(1)
-        alphas.append(_rows.dot(image, basis[-1]))
+    for step in range(steps):
+        image = face.project(product(basis[:, step].reshape(shape))).flatten(1)
+        alphas.append(_rows.dot(image, basis[:, step]))
+        known = basis[:, : step + 1]
         for _ in range(2):  # twice is enough (Parlett)
-            stack = torch.stack(basis, 1)
-            overlap = torch.einsum("rkd,rd->rk", stack, image)
-            image = image - torch.einsum("rkd,rk->rd", stack, overlap)
+            overlap = torch.bmm(known, image[:, :, None])
+            image = image - torch.bmm(overlap.mT, known)[:, 0]
         beta = _rows.norm(image)
         scale = torch.stack([a.abs() for a in alphas] + betas).amax(0)
         beta = torch.where(beta > _CLOSED * scale, beta, 0.0)
         betas.append(beta)
         if not bool((beta > 0).any()):
             break
-        basis.append(_rows.unit(image) * (beta > 0)[:, None])
+        basis[:, step + 1] = _rows.unit(image) * (beta > 0)[:, None]
     count = len(alphas)
     matrix = torch.diag_embed(torch.stack(alphas, 1))
     for k, beta in enumerate(betas[: count - 1]):
@@ -142,7 +144,7 @@ def lanczos_curvature(
         matrix[:, k + 1, k + 1] = torch.where(shut, matrix[:, k, k], alphas[k + 1])
     values, vectors = torch.linalg.eigh(matrix)
     error = betas[-1] * vectors[:, -1, -1].abs()
-    way = torch.einsum("rkd,rk->rd", torch.stack(basis[:count], 1), vectors[:, :, -1])
+    way = torch.einsum("rkd,rk->rd", basis[:, :count], vectors[:, :, -1])
     if count > 1:
         # What Lanczos from a random start misses of λ_max - λ_min on the average
         # (Kuczyński and Woźniakowski 1992, `kuczynski1992estimating`).

@@ -23,6 +23,8 @@ from summiteer.optimality.rounding import (
 
 #: Numbers of a batch of matrices held at once: 128 MiB.
 _NUMBERS = 2**24
+#: A factor found for λ̃(1 + this) is found for λ̃: far above rounding, far below need.
+_ABOVE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,27 @@ class Weighted:
     def reduced(self) -> bool:
         """Whether d > m: then every Wᵀ diag(D) W has the eigenvalue 0."""
         return self._space[1] is not None
+
+    @cached_property
+    def spectral(self) -> Tensor:
+        """‖W‖₂² = λ_max(WᵀW), rounded up."""
+        return self.largest(torch.ones_like(self.lengths)[None])[0]
+
+    def largest(self, weights: Tensor) -> Tensor:
+        """Upper bounds of λ_max(Wᵀ diag(D_i) W), each guessed from its eigenvalues.
+
+        Args:
+            weights: D `[n, m]`, exact.
+        """
+        bounds = weights.new_zeros(len(weights))
+        for i, each in enumerate(weights):
+            finite = torch.where(each.isfinite(), each, 0.0)
+            matrix = weighted_gram(self.coordinates, finite[None])[0]
+            values = torch.linalg.eigvalsh(matrix)
+            top, size = values[-1], values.abs().amax()
+            guess = top + _ABOVE * torch.maximum(top.abs(), 1e-6 * size)
+            bounds[i] = self.top(Enclosure.exact(each[None]), guess[None])[0]
+        return bounds
 
     def top(
         self,

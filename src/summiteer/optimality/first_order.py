@@ -8,7 +8,7 @@ from torch import Tensor
 
 from summiteer.optimality.rounding import Enclosure, down, length, up
 from summiteer.optimality.stand import Stand
-from summiteer.optimality.surface import Place
+from summiteer.optimality.surface import Place, carried
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,10 @@ class FirstOrder:
 
     def take(self, index: Tensor) -> "FirstOrder":
         """The rows `index`."""
-        place, stand = self.place, self.stand.take(index)
-        taken = Place(place.surface.take(index), stand.points, place.inner[index])
-        return FirstOrder(taken, stand)
+        if len(index) == len(self.stand.points):
+            return self  # rows are asked for in order, each once
+        taken = FirstOrder(self.place.take(index), self.stand.take(index))
+        return carried(self, taken, index)
 
     @cached_property
     def gradient(self) -> Enclosure:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
-from summiteer.networks.two_layer import weighted_gram
 from summiteer.optimality.definite import Weighted
 from summiteer.optimality.rounding import Enclosure, gamma, up
 from summiteer.optimality.surface import Place, Surface
@@ -13,8 +12,6 @@ from summiteer.optimality.surface import Place, Surface
 _PIECES = 64
 #: Numbers held at once while they are.
 _NUMBERS = 2**24
-#: A factor found for λ̃(1 + this) is found for λ̃: far above rounding, far below need.
-_ABOVE = 1e-6
 
 
 def shared_top(weighted: Weighted, weights: Tensor, group: Tensor) -> Tensor:
@@ -27,27 +24,7 @@ def shared_top(weighted: Weighted, weights: Tensor, group: Tensor) -> Tensor:
         weights: D `[rows, m]`.
         group: `[rows]` numbers from 0.
     """
-    return verified_top(weighted, grouped(weights, group))[group]
-
-
-def verified_top(weighted: Weighted, weights: Tensor) -> Tensor:
-    """Upper bounds of λ_max(Wᵀ diag(D_i) W), each guessed from its eigenvalues.
-
-    Args:
-        weighted: W.
-        weights: D `[n, m]`, exact.
-    """
-    rows = weighted.coordinates
-    bounds = []
-    for each in weights:
-        finite = torch.where(each.isfinite(), each, 0.0)
-        values = torch.linalg.eigvalsh(weighted_gram(rows, finite[None])[0])
-        top, size = values[-1], values.abs().amax()
-        guess = top + _ABOVE * torch.maximum(top.abs(), 1e-6 * size)
-        bounds.append(weighted.top(Enclosure.exact(each[None]), guess[None])[0])
-    if not bounds:
-        return weights.new_zeros(0)
-    return torch.stack(bounds)
+    return weighted.largest(grouped(weights, group))[group]
 
 
 def diagonal_majorant(surface: Surface, interval: Enclosure) -> Tensor:

@@ -9,7 +9,7 @@ the caller's own weights in real arithmetic (§10).
 import torch
 from torch import Tensor
 
-from summiteer.optimality.bounds import Bounds, bounds_of
+from summiteer.optimality.bounds import Bounds, bounds_of, majorant_of
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import Curvature, lanczos_curvature
 from summiteer.optimality.first_order import FirstOrder
@@ -251,7 +251,10 @@ class _Ladder:
         distance = up(self.moved[index] + reach.distance)
         sound = ~reach.distance.isnan() & self.open[index]
         sound &= (distance <= self.reach[index]) & (self.lead[index] > reach.distance)
-        top = up(first.place.value.upper + reach.gain)
+        best, radius = self._best_radius(index, first, clipped)
+        # What is best within R may exceed p by more than the maximiser of Prop. 6 does.
+        gain = torch.fmax(reach.gain, best)
+        top = up(first.place.value.upper + gain)
         unique = torch.minimum(unique, self.lead[index])
         self.near[index[sound]] = reach.distance[sound]
         self._write(
@@ -262,7 +265,7 @@ class _Ladder:
             _STRICT,
             distance_bound=distance,
             loss_gap_bound=self._gap(index, top),
-            best_radius=self._best_radius(index, first, clipped),
+            best_radius=radius,
             uniqueness_radius=down(unique - self.moved[index]).clamp(min=0),
             margin=reach.margin,
             multiplier=first.multiplier,
@@ -297,10 +300,13 @@ class _Ladder:
             )
         return curvature
 
-    def _best_radius(self, index: Tensor, first: FirstOrder, tangent: Tensor) -> Tensor:
-        """Prop. 3 with H + ΛR/3: p is best within R, but for its gap."""
+    def _best_radius(
+        self, index: Tensor, first: FirstOrder, tangent: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Prop. 3 with H + ΛR/3: (gain, R) such that p is best within R but for it."""
+        nothing = torch.full_like(tangent, torch.nan)
         if self.limits.boxed:
-            return torch.full_like(tangent, torch.nan)
+            return nothing, nothing
         whole = whole_curvature(first, tangent)
         if not self.limits.sphere:
             whole = whole.clamp(min=0)
@@ -311,7 +317,7 @@ class _Ladder:
         # Beyond the lead a rival may be higher.
         inner = torch.minimum(best.radius, self.lead[index])
         inner = down(inner - self.moved[index])
-        return torch.where(inner > 0, inner, torch.nan)
+        return best.gain, torch.where(inner > 0, inner, torch.nan)
 
     def _unique(self) -> None:
         """Props. 2 and 4 for the maxima of whole balls."""
@@ -337,7 +343,8 @@ class _Ladder:
         best = torch.fmax(known, apart)
         self._note("uniqueness_radius", index, torch.where(best > 0, best, torch.nan))
         for row in index[only].tolist():
-            self.reason[row] += "; it is F's only KKT point (Prop. 4)"
+            which = "5, known before any ascent" if bounds.regular[row] else "4"
+            self.reason[row] += f"; it is F's only KKT point (Prop. {which})"
         self._note("lipschitz", index, lipschitz)
         self._note("majorant", index, majorant)
         self._note("least_multiplier", index, multiplier)
@@ -395,9 +402,8 @@ def _estimate(
 
 def _below(rival: Surface, limits: Limits, value: Tensor) -> Tensor:
     """Whether F_i < value on all of C."""
-    bounds = bounds_of(rival, limits)
     centre = rival.at(torch.zeros_like(limits.lower))
     radius = limits.reach
     rise = up(centre.gradient.norm().upper * radius)
-    bend = up(bounds.majorant * radius * radius / 2, 3)
+    bend = up(majorant_of(rival, limits) * radius * radius / 2, 3)
     return up(up(centre.value.upper + rise) + bend) < value

@@ -6,6 +6,7 @@ for a scalar loss (Prop. 1), A_k - A_y for a margin (§7), with their own roundi
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from summiteer.networks import TwoLayerNetwork
 from summiteer.networks.activations import Activation
 from summiteer.optimality.definite import Weighted
 from summiteer.optimality.rounding import Enclosure, down, gamma, up
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,9 @@ class Surface:
         return len(self.centre.middle)
 
     def take(self, index: Tensor) -> "Surface":
-        """The rows `index`."""
+        """The rows `index`, in ascending order."""
+        if len(index) == len(self):
+            return self
         return replace(
             self,
             centre=self.centre[index],
@@ -145,6 +150,13 @@ class Place:
     points: Tensor
     inner: Enclosure
 
+    def take(self, index: Tensor) -> "Place":
+        """The rows `index`, with what is known of them."""
+        if len(index) == len(self.points):
+            return self  # rows are asked for in order, each once
+        taken = Place(self.surface.take(index), self.points[index], self.inner[index])
+        return carried(self, taken, index)
+
     @cached_property
     def value(self) -> Enclosure:
         """F `[rows]`."""
@@ -172,6 +184,16 @@ class Place:
     def around(self, reach: Tensor) -> Enclosure:
         """The pre-activations within `reach` `[rows]` of the points."""
         return self.inner.widened(up(reach[:, None] * self.surface.weighted.lengths))
+
+
+def carried(known: T, taken: T, index: Tensor) -> T:
+    """`taken`, with the cached values of `known` at the rows `index`."""
+    for name, value in vars(known).items():
+        if name not in vars(taken):
+            parts = value if isinstance(value, tuple) else (value,)
+            rows = tuple(_rows.take(part, index) for part in parts)
+            vars(taken)[name] = rows if isinstance(value, tuple) else rows[0]
+    return taken
 
 
 def _image(activation: Activation, order: int, inner: Enclosure) -> Enclosure:

@@ -12,8 +12,8 @@ class Verdict(Enum):
     GLOBAL_MAXIMUM = "no allowed perturbation has a higher objective"
     STRICT_LOCAL_MAXIMUM = "an isolated local maximum lies here"
     LOCAL_MAXIMUM = "a local maximum lies here"
-    SADDLE = "a critical point that is no maximum: the objective rises from it"
-    NOT_STATIONARY = "no maximum is near: plain ascent leaves the neighbourhood"
+    SADDLE = "no maximum: the slope is small, but the objective curves upwards"
+    NOT_STATIONARY = "no maximum is near: ascent leads away from here"
     FLAT = "gradient and curvature are exactly zero: a plateau"
     UNDECIDED = "the measurement does not decide"
 

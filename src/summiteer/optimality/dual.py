@@ -1,0 +1,356 @@
+"""Lagrangian duals of F's quadratic majorant over a patch: upper bounds (Prop. 8).
+
+With D from `majorant.py`, F(δ) ≤ F(p) + gᵀ(δ - p) + ½(δ - p)ᵀM(δ - p) on the patch,
+M = Wᵀ diag(D) W, for *any* p of R^d. Add ½λ(ε² - ‖δ‖²) ≥ 0 of the ball and
+½ν_i(hi_i - v_iᵀδ)(v_iᵀδ - lo_i) ≥ 0 of the slabs (on boxes: of the coordinates). About
+any z the sum is q + rᵀ(δ - z) - ½(δ - z)ᵀA(δ - z), A = λI + V diag(ν) Vᵀ - M, and so
+    max F ≤ q + max over t ≤ T of (‖r‖t - ½αt²),
+T ≥ ‖δ - z‖ and α ≤ λ_min(A) proved by a factorisation. This holds for every λ, ν ≥ 0
+and z: they are chosen in plain floats.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer.networks.two_layer import weighted_gram
+from summiteer.optimality.patches import Patches, halved, peak
+from summiteer.optimality.rounding import Enclosure, down, up
+from summiteer.optimality.surface import Place
+
+#: Numbers of a batch of matrices held at once, of which a solver needs a few.
+_NUMBERS = 2**22
+#: λ stays above the top of the spectrum by this share of its size: what a factorisation
+#: can still see through rounding. It costs as much of the bound, relatively.
+_ABOVE = 1e-9
+#: Bisections for λ, and ternary steps for the λ of the separable bound.
+_HALVINGS, _THIRDS = 60, 60
+#: Newton steps of the interior point method at most; barrier weights at start and end.
+_STEPS, _LAST = 60, 1e-9
+#: How much of the barrier's weight a step leaves.
+_COOLING = 0.2
+#: A slab thinner than this (in radii) is solved for as if it were as thick.
+_THIN = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """Chosen in floats; all bounds hold whatever they are.
+
+    Attributes:
+        ball: λ ≥ 0 `[rows]`; 0 where there is no ball.
+        slabs: ν ≥ 0 `[rows, k]`.
+        at: z `[rows, d]`, about the maximiser of the majorant.
+        below: `[rows]` between λ_max(M - V diag(ν) Vᵀ) and λ.
+    """
+
+    ball: Tensor
+    slabs: Tensor
+    at: Tensor
+    below: Tensor
+
+
+def bound(
+    place: Place, weights: Tensor, patches: Patches, chosen: Multipliers
+) -> Tensor:
+    """≥ max F over each patch `[rows]`; NaN or inf where the floats were no good.
+
+    Args:
+        place: at floats p (no slack).
+        weights: D `[rows, m]`, exact.
+        patches: of the same rows.
+        chosen: λ, ν, z.
+    """
+    hidden, frame = place.surface.hidden, patches.frame
+    z, gradient = chosen.at, place.gradient
+    step = Enclosure.exact(z) - place.points
+    moved = step @ hidden.T
+    bent = Enclosure.exact(weights) * moved
+    value = place.value + gradient.dot(step) + halved(moved.dot(bent))
+    left = gradient + bent @ hidden
+    lagrangian = weights
+    if patches.limits.round:
+        radius = Enclosure.exact(patches.limits.radius)
+        room = radius * radius - Enclosure.exact(z).dot(z)
+        value += halved(room * chosen.ball)
+        left -= Enclosure.exact(z) * chosen.ball[:, None]
+    if frame.size:
+        along = frame.along(z)
+        above, below = Enclosure.exact(patches.high) - along, along - patches.low
+        value += halved((above * below).dot(chosen.slabs))
+        left += frame.back(halved((above - below) * chosen.slabs))
+        lagrangian = torch.cat([weights, -chosen.slabs], 1)
+    top = frame.stacked.top(Enclosure.exact(lagrangian), chosen.below)
+    least = down(chosen.ball - top)
+    size = left.norm().upper
+    far = up(patches.limits.reach + Enclosure.exact(z).norm().upper)
+    hill = torch.where(least > 0, up(size * size / (2 * least), 4), torch.inf)
+    away = up(size * far + up((-least).clamp(min=0) * far * far / 2, 4), 2)
+    sound = (chosen.ball >= 0) & (chosen.slabs >= 0).all(1)
+    total = up(value.upper + torch.minimum(hill, away))
+    return torch.where(sound, total, torch.inf)
+
+
+def separable_bound(place: Place, curvature: Tensor, patches: Patches) -> Tensor:
+    """≥ max F over each patch from λ⁺ ≥ λ_max(M) alone: no factorisation `[rows]`.
+
+    With t = δ - p and any λ ≥ 0, coordinate by coordinate: F(p) + ½λ(ε² - ‖p‖²) +
+    Σ_i max over l_i - p_i ≤ t ≤ h_i - p_i of (g_i - λp_i)t + ½(λ⁺ - λ)t². On a ball
+    with p = 0 it is F(0) + ‖g‖ε + ½λ⁺ε².
+
+    Args:
+        place: at floats p (no slack).
+        curvature: λ⁺ `[rows]`.
+        patches: of the same rows.
+    """
+    gradient, points = place.gradient, place.points
+    limits = patches.limits
+    low = torch.full_like(points, -torch.inf)
+    high = -low
+    if patches.frame.vectors is None:
+        low, high = patches.low, patches.high
+    value = place.value
+    bend = curvature
+    if limits.round:
+        pull = _pull(gradient.middle, points, curvature, limits.radius, low, high)
+        gradient = gradient - Enclosure.exact(points) * pull[:, None]
+        radius = Enclosure.exact(limits.radius)
+        room = radius * radius - Enclosure.exact(points).dot(points)
+        value = value + halved(room * pull)
+        bend = up(curvature - pull)
+    ends = [Enclosure.exact(end) - points for end in (low, high)]
+    if patches.frame.vectors is not None:
+        # One summand along the gradient: ‖c‖²/(2|e|), not a sum of d rounded ones.
+        gradient = Enclosure(gradient.norm().upper[:, None], torch.zeros_like(bend[:, None]))
+        ends = [Enclosure.exact(end[:, :1]) for end in (low, high)]
+    each = peak(gradient, bend[:, None], *ends)
+    return (value + Enclosure.exact(each).dot(torch.ones_like(each))).upper
+
+
+def _pull(
+    gradient: Tensor,
+    points: Tensor,
+    curvature: Tensor,
+    radius: Tensor,
+    low: Tensor,
+    high: Tensor,
+) -> Tensor:
+    """The λ of `separable_bound` in floats: on a pure ball λ⁺ + ‖g - λ⁺p‖/ε."""
+    turned = gradient - curvature[:, None] * points
+    most = curvature + turned.norm(dim=1) / radius
+    if not bool(low.isfinite().any()):
+        return most.clamp(min=0)
+    low, high = low - points, high - points
+    room = radius.square() - points.square().sum(1)
+
+    def height(pull: Tensor) -> Tensor:
+        slope = gradient - pull[:, None] * points
+        bend = (curvature - pull)[:, None]
+        peaks = torch.where(bend < 0, (slope / -bend).clamp(low, high), low)
+        best = [slope * t + 0.5 * bend * t * t for t in (low, high, peaks)]
+        return torch.stack(best).amax(0).sum(1) + 0.5 * pull * room
+
+    left, right = torch.zeros_like(most), most.clamp(min=0)
+    for _ in range(_THIRDS):
+        first, second = left + (right - left) / 3, right - (right - left) / 3
+        lower = height(first) <= height(second)
+        left, right = torch.where(lower, left, first), torch.where(lower, second, right)
+    return 0.5 * (left + right)
+
+
+def trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
+    """The best λ of a whole ball from the spectrum of M, in the row space of W."""
+    step = max(1, _NUMBERS // place.surface.weighted.coordinates.shape[1] ** 2)
+    parts = [
+        _trust_region(_taken(place, index), weights[index], patches.take(index))
+        for index in torch.split(torch.arange(len(weights)), step)
+    ]
+    return _joined(parts)
+
+
+def _trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
+    surface, points = place.surface, place.points
+    weighted, radius = surface.weighted, patches.limits.radius
+    spectrum, vectors = torch.linalg.eigh(weighted_gram(weighted.coordinates, weights))
+    pull = place.gradient.middle - surface.bent(weights, points)
+    if weighted.basis is not None:
+        pull = pull @ weighted.basis
+    along = torch.einsum("rij,ri->rj", vectors, pull)
+    size = along.norm(dim=1) / radius
+    top = spectrum[:, -1]
+    if weighted.reduced:
+        top = top.clamp(min=0)
+    above = _ABOVE * (spectrum.abs().amax(1) + size)
+    low = (top + above).clamp(min=0)
+    high = torch.maximum(top + size, low)
+    lowest = low
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        long = (along / (middle[:, None] - spectrum)).norm(dim=1) > radius
+        low, high = torch.where(long, middle, low), torch.where(long, high, middle)
+    inside = (along / (lowest[:, None] - spectrum)).norm(dim=1) <= radius
+    ball = torch.where(inside, lowest, high)
+    at = torch.einsum("rij,rj->ri", vectors, along / (ball[:, None] - spectrum))
+    if weighted.basis is not None:
+        at = at @ weighted.basis.T
+    slabs = points.new_zeros(len(points), 0)
+    return Multipliers(ball, slabs, at, top + 0.5 * (ball - top))
+
+
+def interior_point(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
+    """The best λ and ν by Newton's method with a logarithmic barrier.
+
+    The dual function ½λ… + ½βᵀA⁻¹β is convex, and with -log det A self-concordant:
+    steps of length 1/(1 + decrement) stay where A ≻ 0 (Nesterov and Nemirovskii 1994).
+    """
+    weighted = place.surface.weighted
+    axes = patches.frame.vectors is None
+    dim = weighted.hidden.shape[1] if axes else weighted.coordinates.shape[1]
+    step = max(1, _NUMBERS // dim**2)
+    parts = [
+        _InteriorPoint(
+            _taken(place, index), weights[index], patches.take(index)
+        ).solve()
+        for index in torch.split(torch.arange(len(weights)), step)
+    ]
+    return _joined(parts)
+
+
+class _InteriorPoint:
+    """`interior_point` of a few rows, in coordinates of the row space of W.
+
+    y = (λ, ν) or ν; t = δ - p = A⁻¹β, β = g - λp + V(ν ⊙ mid), mid = ½(lo + hi) - Vᵀp.
+    """
+
+    def __init__(self, place: Place, weights: Tensor, patches: Patches) -> None:
+        weighted, frame = place.surface.weighted, patches.frame
+        self.round = patches.limits.round
+        self.basis = None if frame.vectors is None else weighted.basis
+        rows = weighted.hidden if self.basis is None else weighted.coordinates
+        self.matrix = weighted_gram(rows, weights)
+        self.gradient = self._enter(place.gradient.middle)
+        self.points = self._enter(place.points)
+        self.vectors = frame.vectors
+        if self.vectors is not None and self.basis is not None:
+            self.vectors = self.basis.T @ self.vectors
+        self.reach = patches.limits.reach
+        along = frame.along(place.points).middle
+        middle = 0.5 * patches.low + 0.5 * patches.high - along
+        thin = _THIN * self.reach[:, None]
+        half = (0.5 * (patches.high - patches.low)).clamp(min=thin)
+        self.middle, self.half = middle, half
+        self.radius = patches.limits.radius
+
+    def _enter(self, vectors: Tensor) -> Tensor:
+        return vectors if self.basis is None else vectors @ self.basis
+
+    def _spread(self, slabs: Tensor) -> Tensor:
+        """Vs."""
+        return slabs if self.vectors is None else slabs @ self.vectors.T
+
+    def solve(self) -> Multipliers:
+        """Follow the central path; the last point at which A was factorised."""
+        scale = self.matrix.abs().sum(2).amax(1)
+        scale = scale + self.gradient.norm(dim=1) / self.reach
+        count = self.half.shape[1] + self.round
+        y = (1.5 * scale)[:, None].expand(-1, count).clone()
+        weight = scale * self.reach.square()
+        goal, kept = _LAST * weight, y
+        at, least = torch.zeros_like(self.points), torch.zeros_like(scale)
+        going = torch.ones_like(scale, dtype=torch.bool)
+        for _ in range(_STEPS):
+            step, decrement, here, floor = self._newton(y, weight)
+            sound = step.isfinite().all(1) & here.isfinite().all(1) & (floor > 0)
+            kept = torch.where((going & sound)[:, None], y, kept)
+            at = torch.where((going & sound)[:, None], here, at)
+            least = torch.where(going & sound, floor, least)
+            going = going & sound & ~((weight < goal) & (decrement < 1))
+            if not bool(going.any()):
+                break
+            length = torch.where(decrement < 0.5, 1.0, 1 / (1 + decrement))
+            moved = torch.maximum(y + length[:, None] * step, 0.01 * y)
+            y = torch.where(going[:, None], moved, y)
+            weight = torch.where(decrement < 1, _COOLING * weight, weight)
+        ball = kept[:, 0] if self.round else torch.zeros_like(least)
+        place = self.points + at
+        if self.basis is not None:
+            place = place @ self.basis.T
+        return Multipliers(ball, kept[:, int(self.round) :], place, ball - 0.5 * least)
+
+    def _newton(
+        self, y: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(step, decrement, t, ≤ λ_min(A)) at y for one weight of the barrier."""
+        slabs = y[:, int(self.round) :]
+        inverse = self._inverse(y)
+        pull = self.gradient + self._spread(slabs * self.middle)
+        if self.round:
+            pull = pull - y[:, :1] * self.points
+        at = torch.einsum("rij,rj->ri", inverse, pull)
+        if self.vectors is None:
+            along, turned, core = at, inverse, inverse
+        else:
+            along = at @ self.vectors
+            turned = inverse @ self.vectors
+            core = self.vectors.T @ turned
+        off = along - self.middle
+        first = [0.5 * (self.half.square() - off.square())]
+        trace = [core.diagonal(dim1=1, dim2=2)]
+        second = core * off[:, :, None] * off[:, None, :]
+        shape = core.square()
+        if self.round:
+            whole = self.points + at
+            bent = torch.einsum("rij,rj->ri", inverse, whole)
+            room = self.radius.square() - whole.square().sum(1)
+            first.insert(0, 0.5 * room[:, None])
+            trace.insert(0, inverse.diagonal(dim1=1, dim2=2).sum(1, keepdim=True))
+            cross = torch.einsum("ri,rik->rk", whole, turned) * off
+            second = _bordered((whole * bent).sum(1), cross, second)
+            shape = _bordered(
+                inverse.square().sum((1, 2)), turned.square().sum(1), shape
+            )
+        gradient = torch.cat(first, 1) / weight[:, None] - torch.cat(trace, 1) - 1 / y
+        hessian = second / weight[:, None, None] + shape
+        # In units of y: its diagonal is at least 1.
+        scaled = hessian * y[:, :, None] * y[:, None, :]
+        scaled = scaled + torch.eye(y.shape[1], dtype=y.dtype)
+        factor, _ = torch.linalg.cholesky_ex(scaled)
+        push = -(gradient * y)
+        solved = torch.cholesky_solve(push[:, :, None], factor)[:, :, 0]
+        decrement = (push * solved).sum(1).clamp(min=0).sqrt()
+        return solved * y, decrement, at, 1 / inverse.square().sum((1, 2)).sqrt()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        """A⁻¹; NaN where A has no factor."""
+        slabs = y[:, int(self.round) :]
+        if self.vectors is None:
+            matrix = torch.diag_embed(slabs) - self.matrix
+        else:
+            matrix = (self.vectors * slabs[:, None]) @ self.vectors.T - self.matrix
+        if self.round:
+            matrix.diagonal(dim1=1, dim2=2).add_(y[:, :1])
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        return torch.where(
+            (info == 0)[:, None, None], torch.cholesky_inverse(factor), torch.nan
+        )
+
+
+def _bordered(corner: Tensor, border: Tensor, matrix: Tensor) -> Tensor:
+    """[[corner, borderᵀ], [border, matrix]] of each row."""
+    top = torch.cat([corner[:, None], border], 1)
+    return torch.cat([top[:, None], torch.cat([border[:, :, None], matrix], 2)], 1)
+
+
+def _taken(place: Place, index: Tensor) -> Place:
+    """The rows `index`."""
+    return Place(place.surface.take(index), place.points[index], place.inner[index])
+
+
+def _joined(parts: list[Multipliers]) -> Multipliers:
+    return Multipliers(
+        torch.cat([part.ball for part in parts]),
+        torch.cat([part.slabs for part in parts]),
+        torch.cat([part.at for part in parts]),
+        torch.cat([part.below for part in parts]),
+    )
