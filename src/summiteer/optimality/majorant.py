@@ -10,6 +10,8 @@ from summiteer.optimality.surface import Place, Surface
 
 #: Pieces on which the quotient of the tangent majorant is bounded.
 _PIECES = 64
+#: Points at which it is guessed whether it is worth bounding.
+_GUESSES = 9
 #: Numbers held at once while they are.
 _NUMBERS = 2**24
 
@@ -92,36 +94,64 @@ def tangent_majorant(place: Place, interval: Enclosure) -> Tensor:
 def _tangent(place: Place, interval: Enclosure) -> Tensor:
     """`tangent_majorant` of a few rows."""
     surface, inner = place.surface, place.inner
-    sigma, a = surface.activation, surface.output
-    low, high = interval.lower, interval.upper
-    ceiling = surface.upward(_joined(low, high, inner))
+    sigma, low, high = surface.activation, interval.lower, interval.upper
+    hull = _joined(low, high, inner)
+    ceiling, third = surface.upward(hull), surface.wiggle(hull)
     share = torch.linspace(0, 1, _PIECES + 1, dtype=torch.float64)[:, None, None]
     ends = low + (high - low) * share
     ends[0], ends[-1] = low, high  # exactly: nothing of I_j may be left out
-    # q at exact floats `ends`, h_p an enclosure: numerator and square enclosed.
-    here, slope = sigma.value(inner.middle), sigma.first(inner.middle)
-    base = Enclosure(here, up(sigma.value_error(inner.middle)))
-    tilt = Enclosure(slope, up(sigma.first_error(inner.middle)))
-    # h_p is anywhere within its radius: at its middle q differs by the Lipschitz bound.
-    exact = Enclosure.exact(ends) - inner.middle
-    rise = Enclosure(sigma.value(ends), up(sigma.value_error(ends))) - base
-    rise = rise - tilt * exact
-    square = exact * exact
-    twice = Enclosure(2 * rise.middle, 2 * rise.radius) * a
-    quotient = up(twice.upper.clamp(min=0) / square.lower) - torch.where(
-        twice.upper < 0, -twice.upper / square.upper * (1 - 8 * UNIT_ROUNDOFF), 0.0
-    )
-    third = surface.wiggle(_joined(low, high, inner))
+    # q at the exact floats `ends` and the middle of h_p's enclosure, with its rounding.
+    middle = inner.middle
+    here, slope = sigma.value(middle), sigma.first(middle)
+    away, there = ends - middle, sigma.value(ends)
+    line = slope * away
+    size = there.abs() + here.abs() + 3 * line.abs()
+    lost = sigma.value_error(ends) + sigma.value_error(middle)
+    lost = lost + away.abs() * sigma.first_error(middle) + 8 * UNIT_ROUNDOFF * size
+    rise, square = there - here - line, away * away
+    # 2a·N/t² with a and N enclosed: the largest of the products' ends.
+    a = surface.output
+    top = torch.maximum(rise + lost, torch.zeros_like(rise))
+    least = torch.minimum(rise - lost, torch.zeros_like(rise))
+    signed = torch.where(a.middle >= 0, rise + lost, rise - lost) * a.middle
+    wide = torch.maximum(top, -least) * a.radius + 8 * UNIT_ROUNDOFF * signed.abs()
+    quotient = 2 * (signed + wide)
+    # t² is rounded: divided by what makes the quotient larger.
+    edge = torch.where(quotient > 0, 1 - 8 * UNIT_ROUNDOFF, 1 + 8 * UNIT_ROUNDOFF)
+    quotient = up(quotient / (square * edge), 2)
     length = (high - low) / _PIECES
     # Half a piece, its rounding, and the doubt about h_p (∂q/∂h_p ≤ 2|a|c3/3).
     slack = up(third * (0.51 * length + 4 * inner.radius) / 3, 6)
     bound = up(torch.maximum(quotient[:-1], quotient[1:]) + slack, 3)
-    near = up((Enclosure.exact(ends) - inner).middle.abs() + 2 * inner.radius)
+    near = up(away.abs(), 2)
     close = torch.minimum(near[:-1], near[1:]) <= up(1.01 * length + 8 * inner.radius)
     # What is close lies, h_p included, within two lengths of h_p.
     local = surface.upward(inner.widened(up(2.2 * length + 10 * inner.radius, 3)))
     bound = torch.where(close, local, bound.nan_to_num(torch.inf, torch.inf))
     return torch.minimum(bound.amax(0), ceiling)
+
+
+def tangent_guess(place: Place, interval: Enclosure) -> Tensor:
+    """Roughly κ, hardly above it: in floats, at a few points of I_j `[rows, m]`.
+
+    Args:
+        place: p.
+        interval: I_j `[rows, m]`.
+    """
+    surface = place.surface
+    sigma, a, middle = surface.activation, surface.output.middle, place.inner.middle
+    here, slope = sigma.value(middle), sigma.first(middle)
+    largest = a * sigma.second(middle)
+    low, high = interval.lower, interval.upper
+    for share in torch.linspace(0, 1, _GUESSES, dtype=torch.float64):
+        away = low + (high - low) * share - middle
+        rise = sigma.value(middle + away) - here - slope * away
+        quotient = 2 * a * rise / (away * away)
+        # 0/0 at h_p itself, where σ'' counts.
+        clear = away.abs() > 1e-4 * (high - low)  # far above rounding of the quotient
+        largest = torch.where(clear, torch.maximum(largest, quotient), largest)
+    # In the tails the quotients are rounding.
+    return torch.minimum(largest, surface.upward(_joined(low, high, place.inner)))
 
 
 def _joined(low: Tensor, high: Tensor, inner: Enclosure) -> Enclosure:

@@ -13,7 +13,11 @@ from summiteer.optimality.bounds import Bounds, bounds_of, majorant_of
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import Curvature, lanczos_curvature
 from summiteer.optimality.first_order import FirstOrder
-from summiteer.optimality.majorant import diagonal_majorant, tangent_majorant
+from summiteer.optimality.majorant import (
+    diagonal_majorant,
+    tangent_guess,
+    tangent_majorant,
+)
 from summiteer.optimality.maximum import (
     Reach,
     best_vertex,
@@ -225,17 +229,17 @@ class _Ladder:
         """Prop. 3 on C with the tangent majorant, one factorisation a row."""
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
-        majorant = tangent_majorant(first.place, surface.within(limits.reach))
-        full = _estimate(surface, majorant, first, tangent=False)
-        able = first.stand.curved & (full.top < first.multiplier)
+        interval = surface.within(limits.reach)
+        guess = _estimate(surface, tangent_guess(first.place, interval), first, False)
+        able = first.stand.curved & (guess.top < first.multiplier)
         some = able.nonzero().flatten()
         if not len(some):
             return
-        guess = _between(full.top[some], first.multiplier[some], _SHARES[0])
-        top = surface.weighted.top(Enclosure.exact(majorant[some]), guess)
-        best = best_within(
-            first.take(some), top, torch.zeros_like(top), self.diameter[index[some]]
-        )
+        part = first.take(some)
+        majorant = tangent_majorant(part.place, interval[some])
+        middle = _between(guess.top[some], first.multiplier[some], 0.5)
+        top = surface.weighted.top(Enclosure.exact(majorant), middle)
+        best = best_within(part, top, torch.zeros_like(top), self.diameter[index[some]])
         self._best(index[some], best, top, "Prop. 3 with M_p")
 
     def _local(self, index: Tensor) -> None:
