@@ -106,12 +106,12 @@ class Weighted:
     ) -> Tensor:
         """Upper bounds of λ_max(Wᵀ diag(D_i) W), one factorisation each.
 
-        With a unit `normal` n the largest vᵀHv over unit v ⟂ n: tI - H + βnnᵀ ≻ 0 bounds
-        it for any β ≥ 0 (§10.3). With `free` only over v supported there.
+        With a unit `normal` n the largest vᵀHv over unit v ⟂ n: tI - H + βnnᵀ ≻ 0
+        bounds it for any β ≥ 0 (§10.3). With `free` only over v supported there.
 
         Args:
             weights: D `[rows, m]`.
-            guess: t `[rows]`, slightly above the eigenvalue; the bound is hardly larger.
+            guess: t `[rows]`, a little above λ_max; the bound is hardly larger.
             normal: `[rows, d]`, or None.
             push: β `[rows]`; needed with `normal`.
             free: `[rows, d]` bool, or None for all coordinates.

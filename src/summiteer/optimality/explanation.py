@@ -1,18 +1,54 @@
 """A verdict on one example in words: the inequality with its numbers."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
 
 from summiteer.optimality.claims import NUMBERS
 from summiteer.optimality.verdict import Evidence, Verdict
-
-if TYPE_CHECKING:  # certificates import this file
-    from summiteer.optimality.certificate import Certificate
 
 #: Numbers that the inequality shows; the others are listed after it.
 _SHOWN = ("tangential", "multiplier", "curvature", "margin", "least_multiplier")
 
 
-def explanation(certificate: "Certificate", example: int) -> str:
+class Explained(Protocol):
+    """What is read of a certificate, besides its `NUMBERS`."""
+
+    @property
+    def within(self) -> float:
+        """Search distance in radii."""
+
+    @property
+    def verdict(self) -> Sequence[Verdict]:
+        """Per example, as all that follows."""
+
+    @property
+    def evidence(self) -> Sequence[Evidence]:
+        """How the verdict is known."""
+
+    @property
+    def reason(self) -> Sequence[str]:
+        """Why, one clause."""
+
+    @property
+    def proposition(self) -> Sequence[str]:
+        """Of mathematics.md, or ""."""
+
+    @property
+    def unproved(self) -> Sequence[str]:
+        """Why there is no proof, or ""."""
+
+    @property
+    def subject(self) -> Sequence[str]:
+        """SHA-256."""
+
+    @property
+    def indices(self) -> Mapping[str, Tensor]:
+        """The regularity indices."""
+
+
+def explanation(certificate: Explained, example: int) -> str:
     """Return the verdict, the inequality behind it, and the numbers.
 
     Args:
@@ -40,7 +76,7 @@ def explanation(certificate: "Certificate", example: int) -> str:
     return "\n".join(lines)
 
 
-def _inequality(certificate: "Certificate", example: int) -> list[str]:
+def _inequality(certificate: Explained, example: int) -> list[str]:
     """What was shown to hold, with all rounding included."""
     proposition = certificate.proposition[example]
 

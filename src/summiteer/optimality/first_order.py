@@ -1,4 +1,4 @@
-"""First order at a real point, enclosed: multiplier, tangential residual, pressure (§3)."""
+"""First order at a real point, enclosed: multiplier, tangential part, pressure (§3)."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,12 +32,12 @@ class FirstOrder:
 
     @cached_property
     def gradient(self) -> Enclosure:
-        """g = ∇F(p) `[rows, d]`."""
+        """The gradient g = ∇F(p) `[rows, d]`."""
         return self.place.gradient
 
     @cached_property
     def along(self) -> Enclosure:
-        """g in the free coordinates, 0 in the held ones."""
+        """The gradient in the free coordinates, 0 in the held ones."""
         free = self.stand.free
         return Enclosure(self.gradient.middle * free, self.gradient.radius * free)
 
@@ -60,7 +60,7 @@ class FirstOrder:
 
     @cached_property
     def _lagrangian(self) -> Enclosure:
-        """g - μp `[rows, d]`, but for the slack of p."""
+        """The Lagrangian's gradient g - μp `[rows, d]`, but for the slack of p."""
         pull = Enclosure.exact(self.stand.points) * self.multiplier[:, None]
         return self.gradient - pull
 

@@ -1,4 +1,4 @@
-"""Curvature over a part of the region: shared by a batch, and tangent at a point (§5)."""
+"""Curvature over a part of the region: of a batch, or tangent at a point (§5)."""
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ def groups(surface: Surface) -> Tensor:
     """Rows of equal output weights, by a number that tells them apart `[rows]`."""
     weights = surface.output.middle
     probe = torch.cos(torch.arange(weights.shape[1], dtype=torch.float64))
-    _, group = torch.unique(weights @ probe, return_inverse=True)
+    group: Tensor = torch.unique(weights @ probe, return_inverse=True)[1]
     return group
 
 

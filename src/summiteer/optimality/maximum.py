@@ -11,8 +11,8 @@ serves within R.
 
 Prop. 6 holds in the free coordinates, on the sphere of radius e = √(ε² - ‖p_held‖²).
 With sin θ ≤ θ = r/e and 1 - cos θ ≤ θ²/2 its α(r) ≥ a₀ - a₁r - a₂r², which is what is
-evaluated. Strict complementarity at the maximiser, s_i(g_i - μp_i) larger than its drift
-on the way, makes it a strict local maximiser over C.
+evaluated. Strict complementarity at the maximiser, s_i(g_i - μp_i) larger than its
+drift on the way, makes it a strict local maximiser over C.
 """
 
 from dataclasses import dataclass

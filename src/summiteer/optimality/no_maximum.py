@@ -1,10 +1,10 @@
 """Negative certificates of smooth two-layer networks: Prop. 7, at the given points.
 
 They speak of every point of C within a Euclidean distance ρ of the given one, which
-need not lie on the sphere: the nearest sphere point q is at most η away, and the part of
-the sphere within ρ of the point lies within geodesic distance 2ε arcsin((ρ + η)/2ε) of
-q. No critical point there is a statement about ±F alike, so that it needs no sign of u
-(a maximum of ½u² with u = 0 would make ℓ constant, and its points critical).
+need not lie on the sphere: the nearest sphere point q is at most η away, and the part
+of the sphere within ρ of the point lies within geodesic distance 2ε arcsin((ρ + η)/2ε)
+of q. No critical point there is a statement about ±F alike, so that it needs no sign of
+u (a maximum of ½u² with u = 0 would make ℓ constant, and its points critical).
 """
 
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ def saddle(
 
 def searched(
     surface: Surface, limits: Limits, points: Tensor, distance: Tensor
-) -> tuple[FirstOrder, Tensor] | tuple[None, None]:
+) -> tuple[FirstOrder, Tensor] | None:
     """First order where `saddle` looks, and how far it has to look from there.
 
     Points within ρ of the sphere are looked at on the sphere; others, and boxes, as
@@ -210,7 +210,7 @@ def searched(
         (first order, distance); None for a ball ∩ box, where nothing is known.
     """
     if limits.round and limits.boxed:
-        return None, None
+        return None
     ones = torch.ones_like(distance)
     aside = torch.minimum(down(limits.upper - points), down(points - limits.lower))
     room = torch.full_like(distance, torch.inf)

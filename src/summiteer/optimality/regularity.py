@@ -28,18 +28,22 @@ def measure_of(problem: Problem, claims: Claims) -> Callable[[], dict[str, Tenso
     network, loss = recognise(problem.model).scalar, problem.objective
     points = claims.certified_point
     nothing = torch.full((len(problem),), torch.nan, dtype=torch.float64)
-    known = isinstance(loss, ScalarLoss) and problem.feasible.whole_ball
-    if network is None or points is None or not known:
+    if (
+        network is None
+        or points is None
+        or not isinstance(loss, ScalarLoss)
+        or not problem.feasible.whole_ball
+    ):
         return lambda: dict.fromkeys(INDICES, nothing)
     kept = copy.deepcopy(network)
     inputs, targets = problem.inputs.clone(), problem.targets.clone()
     radius = problem.size.double()
-    at = points.clone()
+    at, slope_sign = points.clone(), loss.slope_sign
 
     def measure() -> dict[str, Tensor]:
         with torch.no_grad():
             moved = inputs + at
-            sign = loss.slope_sign(kept(moved), targets)
+            sign = slope_sign(kept(moved), targets)
             gradient = sign[:, None] * kept.gradient(moved)
             active = at.norm(dim=1) >= radius * (1 - 1e-6)  # tolerances.BOUNDARY
             multiplier = (gradient * at).sum(1) / radius.square()

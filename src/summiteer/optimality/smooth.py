@@ -366,9 +366,10 @@ class _Ladder:
         )
         text = "the gradient keeps every point near by from being critical"
         self._refuted(index, away, Verdict.NOT_STATIONARY, text)
-        first, distance = searched(surface, limits, points, reach)
-        if first is None:
+        there = searched(surface, limits, points, reach)
+        if there is None:
             return
+        first, distance = there
         curved = _estimate(surface, first.place.bend.middle, first, tangent=True)
         assert curved.way is not None
         ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead)

@@ -118,12 +118,12 @@ class Stand:
 
     @property
     def inside(self) -> Tensor:
-        """p in the free coordinates, 0 in the held ones."""
+        """The point p in the free coordinates, 0 in the held ones."""
         return self.points * self.free
 
     @property
     def normal(self) -> Enclosure:
-        """n = p_free/e where the ball is active, else 0."""
+        """The normal n = p_free/e where the ball is active, else 0."""
         middle = _rows.unit(self.inside) * self.curved[:, None]
         # |p̂ - p| ≤ slack in each coordinate, and the quotient's own rounding.
         gap = up(self.slack / self.radius.lower, 2)[:, None]
