@@ -40,11 +40,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.objectives import Logistic as Logistic
     from summiteer.objectives import Margin as Margin
     from summiteer.objectives import Quadratic as Quadratic
+    from summiteer.optimality import Bracket as Bracket
     from summiteer.optimality import Certificate as Certificate
     from summiteer.optimality import Evidence as Evidence
     from summiteer.optimality import Verdict as Verdict
     from summiteer.optimality import local_optimality as local_optimality
     from summiteer.optimality import polish as polish
+    from summiteer.optimality import upper_bound as upper_bound
     from summiteer.outcome import Outcome as Outcome
     from summiteer.problem import Evaluation as Evaluation
     from summiteer.problem import Problem as Problem
@@ -75,7 +77,8 @@ _HOME = {
     "landscape": "Maxima distinct_maxima",
     "networks": "TwoLayerNetwork recognise",
     "objectives": "CrossEntropy Logistic Margin Quadratic",
-    "optimality": "Certificate Evidence Verdict local_optimality polish",
+    "optimality": "Bracket Certificate Evidence Verdict local_optimality polish "
+    "upper_bound",
     "outcome": "Outcome",
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",

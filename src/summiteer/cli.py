@@ -142,7 +142,7 @@ def attack(
         typer.Option(
             metavar="KEY=SHARE",
             help="exit 3 if the share is below; KEY: stationary, maximum, proved, "
-            "proved_global, undecided, or survivors.KEY; repeatable",
+            "proved_global, numerical, undecided, or survivors.KEY; repeatable",
         ),
     ] = None,
 ) -> None:
@@ -347,7 +347,14 @@ def _requirement(text: str) -> tuple[str, float]:
     except ValueError:
         value = -1.0
     name = key.removeprefix("survivors.")
-    known = ("stationary", "maximum", "proved", "proved_global", "undecided")
+    known = (
+        "stationary",
+        "maximum",
+        "proved",
+        "proved_global",
+        "numerical",
+        "undecided",
+    )
     if not equals or name not in known or not 0 <= value <= 1:
         raise UserError(
             f"--require: expected KEY=SHARE with KEY one of {', '.join(known)} (or "

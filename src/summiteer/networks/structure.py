@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _torch_module
 
 from summiteer._typing import Model
+from summiteer.errors import UserError
 from summiteer.networks.activations import ACTIVATIONS, Activation
 from summiteer.networks.two_layer import TwoLayerNetwork, attached
 
@@ -67,13 +68,40 @@ def recognise(model: Model) -> Structure:
         model: any callable; sub-classes and wrapped modules are Opaque.
 
     Returns:
-        `TwoLayer`, or `Opaque` with the reason.
+        `TwoLayer`, or `Opaque` with the reason. nn.Sequential(nn.Linear, σ, nn.Linear)
+        is one where torch's σ is exactly ours: not nn.Softplus, which is the identity
+        above its threshold.
     """
+    if type(model) is nn.Sequential:
+        return _sequence(model)
     if type(model) is not TwoLayerNetwork:
         kind = "a sub-class of" if isinstance(model, TwoLayerNetwork) else "not a"
         return Opaque(f"{type(model).__name__} is {kind} TwoLayerNetwork")
     reason = _altered(model)
     return Opaque(reason) if reason else TwoLayer(model)
+
+
+def _sequence(model: nn.Sequential) -> Structure:
+    """A sequence of plain torch layers as the two-layer network that it is."""
+    layers = [model, *model.children()]
+    kinds = [type(layer) for layer in layers]
+    if len(kinds) != 4 or not set(kinds) <= set(_LAYERS):
+        return Opaque("the sequence is not Linear, a known activation, Linear")
+    for owner in kinds:
+        if _code(owner) != _LAYERS[owner]:
+            return Opaque(f"the class {owner.__name__} was changed after import")
+    for layer in layers:
+        for weight in layer.parameters(recurse=False):
+            if type(weight) is not nn.Parameter:
+                return Opaque(f"a weight is a {type(weight).__name__}")
+        if layer is not model and list(layer.children()):
+            return Opaque(f"{type(layer).__name__} has sub-modules")
+    try:
+        network = TwoLayerNetwork.from_module(model)
+    except UserError as error:
+        return Opaque(str(error))
+    reason = _altered(network)
+    return Opaque(reason) if reason else TwoLayer(network)
 
 
 def _altered(network: TwoLayerNetwork) -> str:
@@ -122,5 +150,18 @@ _CODE = {
         TwoLayerNetwork,
         Activation,
         *(type(known) for known in ACTIVATIONS.values()),
+    )
+}
+#: torch's layers whose functions are exactly ours.
+_LAYERS = {
+    owner: _code(owner)
+    for owner in (
+        nn.Sequential,
+        nn.Linear,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.GELU,
+        nn.SiLU,
+        nn.ReLU,
     )
 }

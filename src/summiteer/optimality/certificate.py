@@ -235,7 +235,7 @@ def _certificate(
 def shares(
     verdicts: Sequence[Verdict], evidence: Sequence[Evidence]
 ) -> dict[str, float]:
-    """Shares of maxima, proved, proved global and undecided among the verdicts.
+    """Shares of maxima, proved, proved global, numerical and undecided verdicts.
 
     Args:
         verdicts: of the examples counted.
@@ -252,6 +252,9 @@ def shares(
         "maximum": sum(v.is_maximum for v in verdicts),
         "proved": len(proved),
         "proved_global": sum(v is Verdict.GLOBAL_MAXIMUM for v in proved),
+        "numerical": sum(
+            e is Evidence.NUMERICAL and v is not Verdict.UNDECIDED for v, e in pairs
+        ),
         "undecided": sum(v is Verdict.UNDECIDED for v in verdicts),
     }
     return {name: count / len(pairs) for name, count in counts.items()}

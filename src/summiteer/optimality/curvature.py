@@ -15,8 +15,9 @@ from summiteer import _rows
 from summiteer.draws import LANCZOS, Draws
 from summiteer.regions import Face
 
-#: Hessian products per row; the residual bound says what they were worth.
-_PRODUCTS = 32
+#: Hessian products per row; the residual bound says what they were worth. Up to so
+#: small a dimension all of them, which makes the values exact but for rounding.
+_PRODUCTS, _SMALL = 32, 64
 #: Floats of a batch of dense matrices held at once.
 _DENSE_FLOATS = 2**24
 #: A Lanczos vector shorter than this, relative to the operator, has closed the space.
@@ -109,7 +110,8 @@ def lanczos_curvature(
     """
     rows = len(like)
     shape = like.shape
-    steps = int(min(_PRODUCTS, like[0].numel()))
+    dimension = like[0].numel()
+    steps = dimension if dimension <= _SMALL else _PRODUCTS
     # The same start for every row: what a row is told does not depend on its place.
     ids = torch.zeros(rows, dtype=torch.int64)
     start = Draws(0, ids, ids, LANCZOS).normal(like[0].numel()).reshape(shape)

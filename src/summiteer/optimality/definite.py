@@ -71,6 +71,11 @@ class Weighted:
         return self._space[0]
 
     @property
+    def basis(self) -> Tensor | None:
+        """Q `[d, r]`, or None where m ≥ d."""
+        return self._space[1]
+
+    @property
     def reduced(self) -> bool:
         """Whether d > m: then every Wᵀ diag(D) W has the eigenvalue 0."""
         return self._space[1] is not None

@@ -122,7 +122,7 @@ def separable_bound(place: Place, curvature: Tensor, patches: Patches) -> Tensor
     ends = [Enclosure.exact(end) - points for end in (low, high)]
     if patches.frame.vectors is not None:
         # One summand along the gradient: ‖c‖²/(2|e|), not a sum of d rounded ones.
-        gradient = Enclosure(gradient.norm().upper[:, None], torch.zeros_like(bend[:, None]))
+        gradient = Enclosure.exact(gradient.norm().upper[:, None])
         ends = [Enclosure.exact(end[:, :1]) for end in (low, high)]
     each = peak(gradient, bend[:, None], *ends)
     return (value + Enclosure.exact(each).dot(torch.ones_like(each))).upper
@@ -140,7 +140,8 @@ def _pull(
     turned = gradient - curvature[:, None] * points
     most = curvature + turned.norm(dim=1) / radius
     if not bool(low.isfinite().any()):
-        return most.clamp(min=0)
+        # The bend λ⁺ - λ must come out negative, even where g = λ⁺p.
+        return most.clamp(min=0) + 1e-12 * (curvature.abs() + most.abs()) + 1e-290
     low, high = low - points, high - points
     room = radius.square() - points.square().sum(1)
 
@@ -163,7 +164,7 @@ def trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers
     """The best λ of a whole ball from the spectrum of M, in the row space of W."""
     step = max(1, _NUMBERS // place.surface.weighted.coordinates.shape[1] ** 2)
     parts = [
-        _trust_region(_taken(place, index), weights[index], patches.take(index))
+        _trust_region(place.take(index), weights[index], patches.take(index))
         for index in torch.split(torch.arange(len(weights)), step)
     ]
     return _joined(parts)
@@ -210,7 +211,7 @@ def interior_point(place: Place, weights: Tensor, patches: Patches) -> Multiplie
     step = max(1, _NUMBERS // dim**2)
     parts = [
         _InteriorPoint(
-            _taken(place, index), weights[index], patches.take(index)
+            place.take(index), weights[index], patches.take(index)
         ).solve()
         for index in torch.split(torch.arange(len(weights)), step)
     ]
@@ -340,11 +341,6 @@ def _bordered(corner: Tensor, border: Tensor, matrix: Tensor) -> Tensor:
     """[[corner, borderᵀ], [border, matrix]] of each row."""
     top = torch.cat([corner[:, None], border], 1)
     return torch.cat([top[:, None], torch.cat([border[:, :, None], matrix], 2)], 1)
-
-
-def _taken(place: Place, index: Tensor) -> Place:
-    """The rows `index`."""
-    return Place(place.surface.take(index), place.points[index], place.inner[index])
 
 
 def _joined(parts: list[Multipliers]) -> Multipliers:

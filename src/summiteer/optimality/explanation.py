@@ -70,7 +70,9 @@ def explanation(certificate: Explained, example: int) -> str:
         if value == value and name not in _SHOWN:
             lines.append(f"  {name.replace('_', ' ')} {value:.6g}")
     for name, values in certificate.indices.items():
-        lines.append(f"  index {name} {float(values[example]):.6g}")
+        value = float(values[example])
+        if value == value:
+            lines.append(f"  index {name} {value:.6g}")
     if evidence is Evidence.PROVED:
         lines.append(f"  of subject {certificate.subject[example][:16]} (SHA-256)")
     return "\n".join(lines)

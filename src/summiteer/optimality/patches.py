@@ -188,8 +188,8 @@ class Patches:
 
     def _narrowed(self) -> Enclosure:
         """Wδ on the ball between the slabs, `[rows, m]`."""
-        step = max(1, _NUMBERS // (self.frame.weighted.hidden.shape[0] * len(self)))
-        rows = torch.split(torch.arange(len(self)), max(1, step // self.frame.size))
+        each = self.frame.weighted.hidden.shape[0] * self.frame.size
+        rows = torch.split(torch.arange(len(self)), max(1, _NUMBERS // (8 * each)))
         parts = [self.take(index)._slabs() for index in rows]
         return Enclosure(
             torch.cat([part.middle for part in parts]),

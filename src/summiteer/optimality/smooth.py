@@ -230,14 +230,15 @@ class _Ladder:
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
         interval = surface.within(limits.reach)
-        guess = _estimate(surface, tangent_guess(first.place, interval), first, False)
+        guess = _estimate(surface, tangent_guess(first.place, interval), first, tangent=False)
         able = first.stand.curved & (guess.top < first.multiplier)
         some = able.nonzero().flatten()
         if not len(some):
             return
         part = first.take(some)
         majorant = tangent_majorant(part.place, interval[some])
-        middle = _between(guess.top[some], first.multiplier[some], 0.5)
+        guess = _estimate(surface.take(some), majorant, part, tangent=False)
+        middle = _between(guess.top, part.multiplier, _SHARES[0])
         top = surface.weighted.top(Enclosure.exact(majorant), middle)
         best = best_within(part, top, torch.zeros_like(top), self.diameter[index[some]])
         self._best(index[some], best, top, "Prop. 3 with M_p")

@@ -79,6 +79,12 @@ def _print_accuracy(console: _Console, result: Mapping[str, Any]) -> None:
             f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found "
             "by attack, not proved"
         )
+        proved = result["proved_robust_accuracy"]
+        if proved is not None:
+            console.say(
+                f"                 {_percent(proved)}  at least: no perturbation of the "
+                "whole region changes these, proved"
+            )
     console.say(
         f"mean loss        {_number(loss['clean_mean'])} clean, "
         f"{_number(loss['attacked_mean'])} attacked"
@@ -103,7 +109,9 @@ def _print_shares(console: _Console, result: Mapping[str, Any]) -> None:
     texts = {
         "stationary": "stationary (residual below its tolerance)",
         "maximum": "within reach of a local maximum",
-        "proved": "  of these proved",
+        "proved": "verdict proved: maximum, or none near",
+        "proved_global": "  proved to be the global maximum",
+        "numerical": "verdict measured",
         "undecided": "undecided",
     }
     for key, text in texts.items():
@@ -153,7 +161,8 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         "maxima/image: means"
     )
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    heads = ("σ", "c", "max\n%", "95 %\nCI", "steps", "κ", "global", "unique", "q")
+    heads = ("σ", "c", "max\n%", "95 %\nCI", "prov\n%", "best\n%", "steps", "κ")
+    heads += ("glob.", "uniq.", "q")
     for head in (*heads, "maxima/\nimage", "loss\nspread"):
         justify: Literal["left", "right"] = "left" if head == "σ" else "right"
         table.add_column(head, justify=justify, no_wrap=True)
@@ -161,8 +170,10 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         table.add_row(
             row.activation,
             f"{row.scale:g}",
-            f"{100 * row.maxima:.1f}",
+            f"{100 * row.maxima:.3g}",
             f"{100 * row.low:.0f}–{100 * row.high:.0f}",
+            f"{100 * row.proved:.3g}",
+            f"{100 * row.best:.0f}",
             f"{row.steps:.0f}",
             _short(row.kappa),
             _short(row.index_global),
@@ -179,8 +190,9 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
     )
     console.say(
-        "max %: runs that end in a local maximum (numerical, no proof); κ: curvature\n"
-        "over multiplier; global, unique, q: regularity indices, small is regular"
+        "max %: runs that end in a local maximum; prov %: proved to; best %: proved to\n"
+        "end in the global one of ½u²; κ: curvature over multiplier; glob., uniq., q:\n"
+        "indices global, unique and a priori, small is regular"
     )
     console.say(
         f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html"
@@ -208,4 +220,4 @@ def _spread(value: float | None) -> str:
     if value is None:
         return "–"
     # Below what float64 runs to the residual can tell apart.
-    return "0" if value < 1e-10 else f"{value:.2g}"
+    return "0" if value < 1e-10 else f"{value:.1g}"

@@ -24,7 +24,7 @@ from summiteer.engine import map_cells
 from summiteer.landscape import distinct_maxima
 from summiteer.networks import TwoLayerNetwork
 from summiteer.objectives import Quadratic
-from summiteer.optimality import local_optimality
+from summiteer.optimality import Evidence, Verdict, local_optimality
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
@@ -52,11 +52,13 @@ class Condition:
         low: lower end of its 95 % Clopper-Pearson interval, from one run per
             (network, image); images on one network are taken as independent.
         high: upper end of it.
+        proved: share of runs whose end point is proved to be next to a maximum.
+        best: share of runs proved to end in the global maximum of ½u².
         stationary: share of runs that reached the residual within the step limit.
         steps: to the residual (the step limit where it was not reached).
         steps_quartiles: lower and upper quartile.
         kappa: κ.
-        index_global: λ⁺(M)/μ; < 1 proves nothing here but would with rounding.
+        index_global: λ⁺(M)/μ, measured.
         index_unique: 2λ⁺/(μ + g_min/ε).
         index_a_priori: q of Prop. 5, per image; None for ∞.
         distinct: mean number of distinct maxima per image.
@@ -71,6 +73,8 @@ class Condition:
     maxima: float
     low: float
     high: float
+    proved: float
+    best: float
     stationary: float
     steps: float
     steps_quartiles: tuple[float, float]
@@ -187,6 +191,8 @@ def measure(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
     certificate = local_optimality(runs, ascent.final.flatten(0, 1))
     shape = (RESTARTS, len(problem))
     maximum = certificate.maximum.reshape(shape)
+    proved = torch.tensor([e is Evidence.PROVED for e in certificate.evidence])
+    best = torch.tensor([v is Verdict.GLOBAL_MAXIMUM for v in certificate.verdict])
     found = distinct_maxima(ascent.final, problem.size, maximum)
     network = problem.model
     with torch.no_grad():
@@ -196,6 +202,8 @@ def measure(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
     )
     arrays = {
         "maximum": maximum,
+        "proved": maximum & proved.reshape(shape),
+        "best": best.reshape(shape),
         "stationary": stationary,
         "steps": ascent.steps,
         "loss": ascent.losses,
@@ -277,6 +285,8 @@ def _row(activation: str, scale: float, cells: list[Mapping[str, Tensor]]) -> Co
         maxima=float(maximum.double().mean()),
         low=low,
         high=high,
+        proved=float(joined("proved").double().mean()),
+        best=float(joined("best").double().mean()),
         stationary=float(stationary.double().mean()),
         steps=float(steps.median()),
         steps_quartiles=(float(quartiles[0]), float(quartiles[1])),

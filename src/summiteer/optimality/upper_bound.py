@@ -1,0 +1,420 @@
+"""Certified upper bounds of an objective over its region (Prop. 8), and robustness.
+
+An objective of a smooth two-layer network is an increasing function of a few surfaces
+F_i: of ±(f - y), of -yf, of the margins z_k - z_y. What bounds each bounds the whole.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from summiteer._caller import undisturbed
+from summiteer.errors import UserError
+from summiteer.networks import recognise
+from summiteer.networks.activations.base import UNIT_ROUNDOFF
+from summiteer.objectives import (
+    CrossEntropy,
+    Objective,
+    classifies,
+    margin,
+    scalar,
+)
+from summiteer.optimality.branching import branch, stacked
+from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
+from summiteer.optimality.rounding import Enclosure, arithmetic_fault, down, up
+from summiteer.optimality.scalar_form import (
+    margin_surfaces,
+    scalar_form,
+    smooth_network,
+)
+from summiteer.optimality.stand import Limits, limits_of
+from summiteer.optimality.surface import Surface
+from summiteer.problem import Problem
+
+#: A gap below this share of the value is closed.
+_CLOSED = 1e-9
+#: By how many of its own rounding errors a model's value may miss that of its form.
+_OWN = 4
+#: Units of rounding of log Σ exp, its exponentials and its sum of K.
+_LOG_SUM = 64
+_OTHER = "the model does not compute what its weights say"
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """What the maximum of each example lies between; float64.
+
+    Attributes:
+        lower: proved: the objective reaches it, at a given point or at the start.
+        upper: proved: nowhere on the region is the objective higher. NaN if unknown.
+        spent: `[batch]` int64, patches of the region that branching examined.
+        history: (patches, upper bounds `[batch]`) after each round of branching.
+        reason: why there is no bound, "" where there is one.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    spent: Tensor
+    history: tuple[tuple[int, Tensor], ...]
+    reason: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.reason)
+
+    @property
+    def gap(self) -> Tensor:
+        """upper - lower, rounded up `[batch]`."""
+        return up(self.upper - self.lower)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """An objective as an increasing function of surfaces of one network.
+
+    Attributes:
+        surfaces: F_i, of the whole batch each.
+        join: enclosures of the F_i `[pieces, batch]` to one of the objective.
+        highest: whether only the largest F_i counts.
+    """
+
+    surfaces: tuple[Surface, ...]
+    join: Callable[[Enclosure], Enclosure]
+    highest: bool
+
+    def __post_init__(self) -> None:
+        # They share W: what is known of it is found once.
+        weighted = self.surfaces[0].weighted
+        shared = tuple(replace(each, weighted=weighted) for each in self.surfaces)
+        object.__setattr__(self, "surfaces", shared)
+
+    def above(self, tops: Tensor) -> Tensor:
+        """The objective where each F_i is at most its top `[pieces, batch]`."""
+        return self.join(Enclosure.exact(tops)).upper
+
+
+def upper_bound(
+    problem: Problem, points: Tensor | None = None, budget: int = 0
+) -> Bracket:
+    """Bound each example's maximum from both sides, with proofs (Prop. 8).
+
+    The region's maximum lies in [lower, upper], whatever any attack finds. Models other
+    than smooth two-layer networks have no bound: NaN, with the reason.
+
+    Args:
+        problem: what is maximised.
+        points: perturbations `[batch, *input]`, the best known; they are projected on
+            the region first. The start of the region if None.
+        budget: patches per example that branch and bound may examine.
+
+    Returns:
+        The bracket. A larger budget never gives a higher upper bound.
+
+    Raises:
+        UserError: points of the wrong shape or not finite; a negative budget; a model
+            that does not fit.
+    """
+    if not isinstance(budget, int) or budget < 0:
+        raise UserError(f"budget: expected an integer ≥ 0, got {budget!r}.")
+    if points is not None:
+        points = torch.as_tensor(points).detach()
+        if points.shape != problem.inputs.shape or not bool(points.isfinite().all()):
+            raise UserError(
+                "points: expected one finite perturbation per example "
+                f"{list(problem.inputs.shape)}, got {list(points.shape)}."
+            )
+        points = points.to(problem.inputs.device).double()
+    problem.examine()
+    with undisturbed(problem.model):
+        return _bracket(problem.in_double(), points, budget)
+
+
+def objective_bound(problem: Problem, points: Tensor | None = None) -> Tensor:
+    """A proved upper bound of the objective over each region `[batch]`; NaN if unknown.
+
+    Args:
+        problem: in float64.
+        points: `[batch, *input]` float64, the best known, or None.
+    """
+    return _bracket(problem, points, 0).upper
+
+
+def proved_robust(problem: Problem) -> Tensor | None:
+    """Which examples are proved correct on the whole region, whatever is ascended.
+
+    Every margin z_k - z_y (-yf for one output and targets ±1) is bounded below 0, the
+    clean input included where the region holds 0. For spheres their balls count.
+
+    Args:
+        problem: in float64.
+
+    Returns:
+        `[batch]` bool, False where nothing was proved; None where the model or the
+        region is not known, or the targets are no labels.
+    """
+    known = _known(problem)
+    if isinstance(known, str) or not classifies(problem.targets):
+        return None
+    with torch.no_grad(), torch.device("cpu"):
+        surfaces = _margins(problem)
+        if surfaces is None:
+            return None
+        pieces = _Pieces(surfaces, _largest, True)
+        robust = _agrees(problem, pieces, margin)
+        zero = problem.inputs.new_zeros(len(robust))
+        for surface in pieces.surfaces:
+            # Rows that are lost already are not worth a factorisation.
+            index = robust.nonzero().flatten()
+            if not len(index):
+                break
+            some, limits = surface.take(index), known.take(index)
+            bound = surface_bound(some, limits, threshold=zero[index])
+            robust[index] = bound < 0
+    return robust
+
+
+def _known(problem: Problem) -> Limits | str:
+    """The region's parts, or why nothing can be proved of the problem."""
+    fault = arithmetic_fault()
+    if fault:
+        return f"arithmetic: {fault}"
+    inputs = problem.inputs
+    if inputs.device.type != "cpu" or inputs.ndim != 2:
+        return "proofs need inputs [batch, d] on the CPU"
+    if inputs.dtype != torch.float64:
+        return f"proofs need float64, not {inputs.dtype}"
+    network = smooth_network(problem)
+    if isinstance(network, str):
+        return network
+    if network.hidden_weights.dtype != torch.float64:
+        return "the network could not be examined in float64"
+    with torch.no_grad():
+        limits = limits_of(problem.feasible, inputs)
+    kind = type(problem.feasible).__name__
+    return f"{kind} is not a region that proofs know" if limits is None else limits
+
+
+def _margins(problem: Problem) -> tuple[Surface, ...] | None:
+    """The surfaces that are all negative exactly where an example is correct."""
+    network = smooth_network(problem)
+    single = recognise(problem.model).scalar
+    if isinstance(network, str):
+        return None
+    if single is None:
+        if problem.targets.is_floating_point():
+            return None
+        return margin_surfaces(network, problem.inputs, problem.targets)
+    if not problem.targets.is_floating_point():
+        return None
+    # Signs ±1: the products are exact.
+    sign = -scalar(problem.targets).double()
+    weights = sign[:, None] * single.output_weights.detach()
+    shift = sign * single.output_bias.detach()
+    return (
+        Surface.of(
+            single, problem.inputs, Enclosure.exact(weights), Enclosure.exact(shift)
+        ),
+    )
+
+
+def _pieces(problem: Problem, points: Tensor) -> _Pieces | str:
+    """The objective through its surfaces, or why it has none."""
+    form = scalar_form(problem, points)
+    if not isinstance(form, str):
+        link = form.link
+
+        def join(values: Enclosure) -> Enclosure:
+            best = _largest(values)
+            low, high = best.lower, best.upper
+            return Enclosure.between(down(link.value(low), 32), link.ceiling(high))
+
+        return _Pieces((form.surface, *form.rivals), join, True)
+    network = smooth_network(problem)
+    if type(problem.objective) is CrossEntropy and not isinstance(network, str):
+        surfaces = margin_surfaces(network, problem.inputs, problem.targets)
+        return _Pieces(surfaces, _log_sum, False)
+    return form
+
+
+def _largest(values: Enclosure) -> Enclosure:
+    """max_i of `[pieces, batch]`."""
+    return Enclosure.between(values.lower.amax(0), values.upper.amax(0))
+
+
+def _log_sum(values: Enclosure) -> Enclosure:
+    """log(1 + Σ exp F_i), the cross-entropy of margins F_i `[pieces, batch]`."""
+
+    def summed(margins: Tensor) -> tuple[Tensor, Tensor]:
+        every = torch.cat([margins, torch.zeros_like(margins[:1])])
+        result = torch.logsumexp(every, 0)
+        # exp(F - max) errs by (F - max)u, which its own smallness outweighs.
+        size = 1 + every.amax(0).abs() + result.abs()
+        return result, up((_LOG_SUM + 2 * len(every)) * UNIT_ROUNDOFF * size, 4)
+
+    low, error = summed(values.lower)
+    high, doubt = summed(values.upper)
+    return Enclosure.between(down(low - error).clamp(min=0), up(high + doubt))
+
+
+def _bracket(problem: Problem, points: Tensor | None, budget: int) -> Bracket:
+    """See `upper_bound`."""
+    known = _known(problem)
+    count = len(problem)
+    if not isinstance(known, str):
+        with torch.no_grad(), torch.device("cpu"):
+            start = problem.feasible.project(torch.zeros_like(problem.inputs))
+            if points is not None:
+                points = problem.feasible.project(points)
+            pieces = _pieces(problem, start if points is None else points)
+            if not isinstance(pieces, str):
+                same = _agrees(problem, pieces)
+                given = (start,) if points is None else (start, points)
+                return _Search(pieces, known, given, budget).bracket(same)
+            known = pieces
+    nothing = torch.full((count,), torch.nan, dtype=torch.float64)
+    none = torch.zeros(count, dtype=torch.int64)
+    return Bracket(nothing, nothing, none, (), (known,) * count)
+
+
+def _agrees(
+    problem: Problem, pieces: _Pieces, objective: Objective | None = None
+) -> Tensor:
+    """Whether the model computes what its surfaces say, at its inputs `[batch]`.
+
+    Args:
+        problem: in float64.
+        pieces: of the objective.
+        objective: the problem's own if None.
+    """
+    zero = torch.zeros_like(problem.inputs)
+    values = [surface.at(zero).value for surface in pieces.surfaces]
+    wide = Enclosure(
+        torch.stack([value.middle for value in values]),
+        _OWN * torch.stack([value.radius for value in values]),
+    )
+    objective = problem.objective if objective is None else objective
+    computed = objective(problem.model(problem.inputs), problem.targets)
+    whole = pieces.join(wide)
+    room = up(1e-12 * whole.magnitude)
+    return (computed >= whole.lower - room) & (computed <= whole.upper + room)
+
+
+def _feasible(limits: Limits, points: Tensor) -> Tensor:
+    """≥ the distance of projected points to real points of the region `[rows]`.
+
+    p·min(1, ε/‖p‖): the box holds 0, and so the shorter point too.
+    """
+    size = Enclosure.exact(points).norm()
+    outside = up(size.upper - limits.radius)
+    if limits.sphere:
+        outside = torch.maximum(outside, up(limits.radius - size.lower))
+    return outside.clamp(min=0)
+
+
+class _Search:
+    """Bounds of one batch from both sides.
+
+    Args:
+        pieces: of the objective.
+        limits: of the region.
+        given: points of the region `[batch, d]`, one choice after the other.
+        budget: patches per example.
+    """
+
+    def __init__(
+        self,
+        pieces: _Pieces,
+        limits: Limits,
+        given: tuple[Tensor, ...],
+        budget: int,
+    ) -> None:
+        self.pieces, self.limits, self.budget = pieces, limits, budget
+        choices = [self._values(points) for points in given]
+        lows = torch.stack([pieces.join(values).lower for values in choices])
+        best = lows.argmax(0)
+        self.lower = lows.amax(0)
+        rows = torch.arange(len(best))
+        self.points = torch.stack(given)[best, rows]
+        floors = torch.stack([values.lower for values in choices])
+        #: What each piece is known to reach `[pieces, batch]`.
+        self.floors = floors[best, :, rows].T
+
+    def _values(self, points: Tensor) -> Enclosure:
+        """Each F_i at real points of the region next to these `[pieces, batch]`."""
+        slack = _feasible(self.limits, points)
+        values = [surface.at(points, slack).value for surface in self.pieces.surfaces]
+        return Enclosure(
+            torch.stack([value.middle for value in values]),
+            torch.stack([value.radius for value in values]),
+        )
+
+    def bracket(self, same: Tensor) -> Bracket:
+        """Bound every piece, then branch where there is a budget and a gap.
+
+        Args:
+            same: `[batch]` whether the model was seen to compute what its surfaces say.
+        """
+        roots = self._roots()
+        tops = torch.stack([root.top for root in roots])
+        spent = torch.zeros(len(same), dtype=torch.int64)
+        history = [(0, self.pieces.above(tops))]
+        if self.budget > 0:
+            tops, spent, history = self._branch(roots, same)
+        upper = self.pieces.above(tops)
+        known = same & upper.isfinite() & self.lower.isfinite()
+        reason = [
+            "" if fine else "the numbers overflow" if good else _OTHER
+            for fine, good in zip(known.tolist(), same.tolist(), strict=True)
+        ]
+        return Bracket(
+            torch.where(known, self.lower, torch.nan),
+            torch.where(known, upper, torch.nan),
+            spent,
+            tuple((n, torch.where(known, tops, torch.nan)) for n, tops in history),
+            tuple(reason),
+        )
+
+    def _roots(self) -> list[Ceiling]:
+        """One bound of each piece; the later ones only need to stay below the first."""
+        roots: list[Ceiling] = []
+        enough = self._closed(self.floors)
+        goal = enough.amax(0)
+        for i, surface in enumerate(self.pieces.surfaces):
+            highest = self.pieces.highest
+            aim = goal if highest else enough[i]
+            root = climb(surface, whole(surface, self.limits), self.points, aim)
+            if highest:
+                goal = torch.fmax(goal, root.top)
+            roots.append(root)
+        return roots
+
+    def _closed(self, floors: Tensor) -> Tensor:
+        return floors + _CLOSED * floors.abs()
+
+    def _branch(
+        self, roots: list[Ceiling], same: Tensor
+    ) -> tuple[Tensor, Tensor, list[tuple[int, Tensor]]]:
+        """(bounds `[pieces, batch]`, patches `[batch]`, history), row by row."""
+        count = len(roots)
+        trees = []
+        for row in range(len(same)):
+            only = torch.tensor([row])
+            copies = only.expand(count).clone()
+            stack = stacked([each.take(only) for each in self.pieces.surfaces])
+            known = Ceiling(
+                torch.cat([root.top[only] for root in roots]),
+                torch.cat([root.at[only] for root in roots]),
+            )
+            floors = self._closed(self.floors[:, row])
+            goal = float(floors.amax() if self.pieces.highest else floors.amin())
+            limits, points = self.limits.take(copies), self.points[copies]
+            budget = self.budget if bool(same[row]) else 0
+            trees.append(branch(stack, limits, points, known, goal, budget))
+        steps = sorted({n for tree in trees for n, _ in tree.history})
+        history = []
+        for n in steps:
+            each = [[t for m, t in tree.history if m <= n][-1] for tree in trees]
+            tops = torch.stack(each, 1)
+            history.append((n, self.pieces.above(tops)))
+        return tops, torch.tensor([tree.spent for tree in trees]), history
