@@ -7,7 +7,6 @@ from torch import Tensor
 
 from summiteer.optimality.majorant import groups, shared_top
 from summiteer.optimality.rounding import down, up
-from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface, gradient_floor, lipschitz, unit
 
 
@@ -32,14 +31,14 @@ class Bounds:
     regular: Tensor
 
 
-def bounds_of(surface: Surface, limits: Limits) -> Bounds:
+def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
     """The constants; factorisations are shared by the batch.
 
     Args:
         surface: F of each row.
-        limits: of the region.
+        radius: of a ball about the inputs that holds all points of interest `[rows]`.
     """
-    interval = surface.within(limits.reach)
+    interval = surface.within(radius)
     weighted = surface.weighted
     spectral = weighted.spectral
     steep = surface.steep(interval)
@@ -50,21 +49,21 @@ def bounds_of(surface: Surface, limits: Limits) -> Bounds:
     )
     one = torch.zeros(len(steep), dtype=torch.int64)
     gradient = torch.minimum(crude, shared_top(weighted, steep, one))
-    majorant = majorant_of(surface, limits)
-    centre = surface.at(torch.zeros_like(limits.lower))
-    steepness, growth = centre.gradient.norm().lower, up(gradient * limits.reach)
+    majorant = majorant_of(surface, radius)
+    centre = surface.at(torch.zeros(len(radius), surface.hidden.shape[1]).double())
+    steepness, growth = centre.gradient.norm().lower, up(gradient * radius)
     floor = down(steepness - growth)
     sloped = gradient_floor(centre, interval, unit(centre.gradient.middle))
     floor = torch.maximum(floor, sloped).clamp(min=0)
     return Bounds(gradient, bent, majorant, floor, steepness > up(2 * growth))
 
 
-def majorant_of(surface: Surface, limits: Limits) -> Tensor:
+def majorant_of(surface: Surface, radius: Tensor) -> Tensor:
     """λ⁺(M) on the region, rounded up `[rows]`.
 
     Args:
         surface: F of each row.
-        limits: of the region.
+        radius: of a ball about the inputs that holds all points of interest `[rows]`.
     """
-    upward = surface.upward(surface.within(limits.reach))
+    upward = surface.upward(surface.within(radius))
     return shared_top(surface.weighted, upward, groups(surface)).clamp(min=0)

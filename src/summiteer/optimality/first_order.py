@@ -106,6 +106,11 @@ class FirstOrder:
         # A held coordinate is the limit itself: it has no slack.
         side = self.stand.side
         push = (self._lagrangian * side).lower
+        # The float μ is not quite gᵀp/e², which is what drifts on the way to p*.
+        missed = (self.outward - self._square).magnitude
+        e = self.stand.radius.lower
+        missed = torch.where(self.stand.curved, up(missed / e / e, 3), 0.0)
+        push = down(push - up(missed[:, None] * self.stand.points.abs()))
         return torch.where(side == 0, torch.inf, push)
 
     @cached_property

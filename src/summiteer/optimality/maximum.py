@@ -58,7 +58,8 @@ def best_within(
     margin = down(first.multiplier - bent)
     distance = up(2 * gamma / margin, 2)
     gain = up(gamma * (gamma / margin) / 2, 4)
-    sound = (margin > 0) & stand.curved & (radius > distance)
+    # p itself must lie in C: a free coordinate that the slack may carry out proves none.
+    sound = (margin > 0) & stand.curved & (radius > distance) & (stand.room >= 0)
     return Reach(*_where(sound, distance, gain, radius, margin))
 
 
@@ -125,6 +126,9 @@ def strict_maximum(
     # No point off the sphere is critical as long as ∇F cannot vanish.
     unique = torch.minimum(chord, held)
     unique = torch.where(curved, torch.minimum(unique, inner), unique)
+    # Next to held coordinates of a sphere the drift is known on the face only.
+    loose = curved & (stand.side != 0).any(1)
+    unique = torch.where(loose, torch.nan, unique)
     vertex = ~stand.free.any(1)
     zero = torch.zeros_like(gain)
     distance, gain = (torch.where(vertex, zero, x) for x in (distance, gain))

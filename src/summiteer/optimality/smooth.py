@@ -30,7 +30,13 @@ from summiteer.optimality.maximum import (
 from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle, searched
 from summiteer.optimality.polish import newton
 from summiteer.optimality.rate import contraction
-from summiteer.optimality.rounding import Enclosure, arithmetic_fault, down, up
+from summiteer.optimality.rounding import (
+    Enclosure,
+    arithmetic_fault,
+    down,
+    length,
+    up,
+)
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
 from summiteer.optimality.stand import Limits, limits_of, stand
 from summiteer.optimality.surface import Surface
@@ -98,11 +104,13 @@ class _Ladder:
         polished, free, curved = newton(surface, limits, points, reach)
         standing = stand(limits, polished, free, curved)
         self.first = FirstOrder(surface.at(standing.points, standing.slack), standing)
-        self.bounds: Bounds = bounds_of(surface, limits)
+        #: A radius that holds C and the given points, which may lie outside by rounding.
+        self.extent = torch.maximum(limits.reach, length(points))
+        self.bounds: Bounds = bounds_of(surface, self.extent)
         gap = (Enclosure.exact(polished) - points).norm().upper
         #: From the given points to the real ones that are examined.
         self.moved = up(gap + standing.slack)
-        self.lead = form.lead(standing.points, standing.slack, limits.reach)
+        self.lead = form.lead(standing.points, standing.slack, self.extent)
         self.diameter = up(2 * limits.reach)
         #: λ_max(H) on the tangent space of each face, estimated.
         self.tangent = _estimate(
@@ -230,7 +238,9 @@ class _Ladder:
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
         interval = surface.within(limits.reach)
-        guess = _estimate(surface, tangent_guess(first.place, interval), first, tangent=False)
+        guess = _estimate(
+            surface, tangent_guess(first.place, interval), first, tangent=False
+        )
         able = first.stand.curved & (guess.top < first.multiplier)
         some = able.nonzero().flatten()
         if not len(some):
@@ -240,6 +250,7 @@ class _Ladder:
         guess = _estimate(surface.take(some), majorant, part, tangent=False)
         middle = _between(guess.top, part.multiplier, _SHARES[0])
         top = surface.weighted.top(Enclosure.exact(majorant), middle)
+        top = top if limits.sphere else top.clamp(min=0)
         best = best_within(part, top, torch.zeros_like(top), self.diameter[index[some]])
         self._best(index[some], best, top, "Prop. 3 with M_p")
 
@@ -353,14 +364,16 @@ class _Ladder:
         self._note("lipschitz", index, lipschitz)
         self._note("majorant", index, majorant)
         self._note("least_multiplier", index, multiplier)
-        self._note("rate", index, contraction(2 / lipschitz, multiplier, majorant))
+        self._note(
+            "rate", index, contraction(down(2 / lipschitz), multiplier, majorant)
+        )
 
     def _refute(self, index: Tensor) -> None:
         """Prop. 7 at the given points: first order, then second."""
         form, limits = self.form.take(index), self.limits.take(index)
         points, reach = self.points[index], up(self.reach[index], 4)
         lipschitz, wiggle = self.bounds.lipschitz[index], self.bounds.wiggle[index]
-        lead = form.lead(points, torch.zeros_like(reach), limits.reach)
+        lead = form.lead(points, torch.zeros_like(reach), self.extent[index])
         surface = form.surface
         away = not_stationary(
             surface, limits, points, reach, lipschitz, lead, form.mirrored
@@ -411,5 +424,5 @@ def _below(rival: Surface, limits: Limits, value: Tensor) -> Tensor:
     centre = rival.at(torch.zeros_like(limits.lower))
     radius = limits.reach
     rise = up(centre.gradient.norm().upper * radius)
-    bend = up(majorant_of(rival, limits) * radius * radius / 2, 3)
+    bend = up(majorant_of(rival, limits.reach) * radius * radius / 2, 3)
     return up(up(centre.value.upper + rise) + bend) < value
