@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 import summiteer as sm
 from summiteer.analytic import Output
+from summiteer.optimality import numerical
+from summiteer.optimality.claims import Claims
 
 
 class Counting:
@@ -101,6 +103,11 @@ def derivatives(function, point: Tensor) -> tuple[Tensor, Tensor]:
     (gradient,) = torch.autograd.grad(function(point), point, create_graph=True)
     rows = [torch.autograd.grad(g, point, retain_graph=True)[0] for g in gradient]
     return gradient.detach(), torch.stack(rows)
+
+
+def measured(problem: sm.Problem, points: Tensor, within: float = 1e-3) -> Claims:
+    """What measurement says; it is heard only where nothing is proved."""
+    return numerical.prove(problem.in_double(), points.double(), within)
 
 
 def named(outcome) -> list[str]:

@@ -5,6 +5,7 @@ import torch
 from torch import relu
 
 import summiteer as sm
+from fakes import measured
 from summiteer.studies import scale
 
 F64 = torch.float64
@@ -71,7 +72,8 @@ def test_a_saturated_tail_is_no_maximum(region):
         region,
     )
     point = torch.tensor([[0.006]], dtype=F64)
-    assert not sm.local_optimality(problem, point).verdict[0].is_maximum
+    for judge in (sm.local_optimality, measured):
+        assert not judge(problem, point).verdict[0].is_maximum
 
 
 def test_lanczos_that_has_not_converged_is_no_maximum():

@@ -71,6 +71,13 @@ REFERENCES: dict[str, Reference] = {
         2005,
         doi="10.1137/030601880",
     ),
+    "higham2002accuracy": Reference(
+        "Higham, N. J.",
+        "Accuracy and Stability of Numerical Algorithms, second edition",
+        "Society for Industrial and Applied Mathematics",
+        2002,
+        doi="10.1137/1.9780898718027",
+    ),
     "kuczynski1992estimating": Reference(
         "Kuczyński, J. and Woźniakowski, H.",
         "Estimating the largest eigenvalue by the power and Lanczos algorithms with a "
@@ -92,6 +99,13 @@ REFERENCES: dict[str, Reference] = {
         "SIAM Journal on Optimization 4(1), 159-176",
         1994,
         doi="10.1137/0804009",
+    ),
+    "rump2006verification": Reference(
+        "Rump, S. M.",
+        "Verification of positive definiteness",
+        "BIT Numerical Mathematics 46(2), 433-452",
+        2006,
+        doi="10.1007/s10543-006-0056-1",
     ),
     "salmon2011parallel": Reference(
         "Salmon, J. K., Moraes, M. A., Dror, R. O. and Shaw, D. E.",
