@@ -46,6 +46,8 @@ from summiteer.regions import Face
 
 #: Where between an estimated eigenvalue and what it must stay below a factor is tried.
 _SHARES = (0.25, 0.9)
+#: Lanczos steps for κ, which is reported, and for where a factor is tried.
+_CURVATURE, _GUESS = 32, 16
 _STRICT = "the curvature is below the multiplier on the whole tangent space"
 _BEST = "the multiplier exceeds the curvature on the whole region"
 _VERTEX = "at this vertex every slope outweighs the curvature across the box"
@@ -116,6 +118,10 @@ class _Ladder:
         self.tangent = _estimate(
             surface, self.first.place.bend.middle, self.first, tangent=True
         )
+        #: Whether no rival reaches F(p) anywhere in C.
+        self.supreme = torch.ones_like(same)
+        for rival in form.rivals:
+            self.supreme &= _below(rival, limits, self.first.place.value.lower)
         self.open = same.clone()
         self.near = torch.full_like(reach, torch.nan)
         steep = standing.curved & (self.first.multiplier > 0)
@@ -140,7 +146,10 @@ class _Ladder:
         self._best(everyone, shared, majorant, "Prop. 3")
         if self.limits.boxed and not self.limits.round:
             self._vertices(everyone)
-        for rung in (self._tangent, self._local, self._refute):
+        index = (self.open & self.supreme).nonzero().flatten()
+        if len(index):
+            self._tangent(index)
+        for rung in (self._local, self._refute):
             index = self.open.nonzero().flatten()
             if len(index):
                 rung(index)
@@ -174,8 +183,7 @@ class _Ladder:
         distance = up(self.moved[index] + best.distance)
         sound = ~best.margin.isnan() & (distance <= self.reach[index])
         sound &= self.open[index] & (self.lead[index] > best.distance)
-        for rival in form.rivals:
-            sound &= _below(rival, self.limits.take(index), value.lower)
+        sound &= self.supreme[index]
         self.near[index[sound]] = best.distance[sound]
         self._write(
             sound,
@@ -416,7 +424,8 @@ def _estimate(
     free = standing.free if tangent else torch.ones_like(standing.free)
     nothing = first.multiplier
     face = Face(free, normal, nothing, nothing)
-    return lanczos_curvature(lambda v: surface.bent(weights, v), face, like)
+    products = _CURVATURE if tangent else _GUESS
+    return lanczos_curvature(lambda v: surface.bent(weights, v), face, like, products)
 
 
 def _below(rival: Surface, limits: Limits, value: Tensor) -> Tensor:
