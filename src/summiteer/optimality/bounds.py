@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from summiteer.optimality.majorant import groups, shared_top
-from summiteer.optimality.rounding import down, up
+from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.surface import Surface, gradient_floor, lipschitz, unit
 
 
@@ -22,6 +22,7 @@ class Bounds:
         regular: whether ‖g0‖ > 2Lε: Prop. 5 holds before any ascent. It implies
             μ + g_min/ε ≥ 2(‖g0‖ - Lε)/ε > 2L ≥ 2λ⁺(M), so that Props. 3 and 4 find
             all that it promises: one maximiser, global, the only KKT point.
+        bend: σ'' of every neuron there `[rows, m]`.
     """
 
     lipschitz: Tensor
@@ -29,6 +30,7 @@ class Bounds:
     majorant: Tensor
     floor: Tensor
     regular: Tensor
+    bend: Enclosure
 
 
 def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
@@ -39,9 +41,10 @@ def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
         radius: of a ball about the inputs that holds all points of interest `[rows]`.
     """
     interval = surface.within(radius)
+    bend = surface.bent_range(interval)
     weighted = surface.weighted
     spectral = weighted.spectral
-    steep = surface.steep(interval)
+    steep = (surface.output * bend).magnitude
     wiggle = up(surface.wiggle(interval) * weighted.lengths)
     crude, bent = (
         torch.minimum(lipschitz(weighted, heavy), up(heavy.amax(1) * spectral))
@@ -49,21 +52,26 @@ def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
     )
     one = torch.zeros(len(steep), dtype=torch.int64)
     gradient = torch.minimum(crude, shared_top(weighted, steep, one))
-    majorant = majorant_of(surface, radius)
     centre = surface.at(torch.zeros(len(radius), surface.hidden.shape[1]).double())
     steepness, growth = centre.gradient.norm().lower, up(gradient * radius)
     floor = down(steepness - growth)
     sloped = gradient_floor(centre, interval, unit(centre.gradient.middle))
-    floor = torch.maximum(floor, sloped).clamp(min=0)
-    return Bounds(gradient, bent, majorant, floor, steepness > up(2 * growth))
+    return Bounds(
+        lipschitz=gradient,
+        wiggle=bent,
+        majorant=majorant_of(surface, bend),
+        floor=torch.maximum(floor, sloped).clamp(min=0),
+        regular=steepness > up(2 * growth),
+        bend=bend,
+    )
 
 
-def majorant_of(surface: Surface, radius: Tensor) -> Tensor:
-    """λ⁺(M) on the region, rounded up `[rows]`.
+def majorant_of(surface: Surface, bend: Enclosure) -> Tensor:
+    """λ⁺(M), rounded up `[rows]`.
 
     Args:
         surface: F of each row.
-        radius: of a ball about the inputs that holds all points of interest `[rows]`.
+        bend: σ'' where it has to hold (`Surface.bent_range`).
     """
-    upward = surface.upward(surface.within(radius))
+    upward = (surface.output * bend).upper
     return shared_top(surface.weighted, upward, groups(surface)).clamp(min=0)

@@ -121,7 +121,8 @@ class _Ladder:
         #: Whether no rival reaches F(p) anywhere in C.
         self.supreme = torch.ones_like(same)
         for rival in form.rivals:
-            self.supreme &= _below(rival, limits, self.first.place.value.lower)
+            bound = _ceiling(rival, limits.reach, self.bounds.bend)
+            self.supreme &= bound < self.first.place.value.lower
         self.open = same.clone()
         self.near = torch.full_like(reach, torch.nan)
         steep = standing.curved & (self.first.multiplier > 0)
@@ -428,10 +429,9 @@ def _estimate(
     return lanczos_curvature(lambda v: surface.bent(weights, v), face, like, products)
 
 
-def _below(rival: Surface, limits: Limits, value: Tensor) -> Tensor:
-    """Whether F_i < value on all of C."""
-    centre = rival.at(torch.zeros_like(limits.lower))
-    radius = limits.reach
+def _ceiling(rival: Surface, radius: Tensor, bend: Enclosure) -> Tensor:
+    """≥ F_i on the ball of this radius: by its value, slope and curvature at 0."""
+    centre = rival.at(torch.zeros(len(radius), rival.hidden.shape[1]).double())
     rise = up(centre.gradient.norm().upper * radius)
-    bend = up(majorant_of(rival, limits.reach) * radius * radius / 2, 3)
-    return up(up(centre.value.upper + rise) + bend) < value
+    curved = up(majorant_of(rival, bend) * radius * radius / 2, 3)
+    return up(up(centre.value.upper + rise) + curved)

@@ -103,13 +103,15 @@ class Surface:
         """I_j of §5: the pre-activations on ‖δ‖ ≤ radius, `[rows, m]`."""
         return self.centre.widened(up(radius[:, None] * self.weighted.lengths))
 
+    def bent_range(self, interval: Enclosure) -> Enclosure:
+        """σ'' on the interval, the same for all surfaces of one network and input."""
+        return Enclosure.between(
+            *self.activation.range_second(interval.lower, interval.upper)
+        )
+
     def second(self, interval: Enclosure) -> Enclosure:
         """a_j σ'' on the interval: D with ∇²F = Wᵀ diag(D) W there."""
-        low, high = interval.lower, interval.upper
-        bend = Enclosure.between(
-            self.activation.inf_second(low, high), self.activation.sup_second(low, high)
-        )
-        return self.output * bend
+        return self.output * self.bent_range(interval)
 
     def upward(self, interval: Enclosure) -> Tensor:
         """c⁺ ≥ a_j σ'' on the interval: Wᵀ diag(c⁺) W = M ≽ ∇²F (§5)."""

@@ -176,6 +176,10 @@ class Activation(ABC):
         """Lower bound of inf σ'' over `[lower, upper]`, see `sup_second`."""
         return self._range(2, lower, upper)[0]
 
+    def range_second(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """(`inf_second`, `sup_second`), for the price of one."""
+        return self._range(2, lower, upper)
+
     def _derivative(self, order: int, t: Tensor) -> Tensor:
         return (self.value, self.first, self.second, self.third)[order](t)
 
