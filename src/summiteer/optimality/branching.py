@@ -8,7 +8,7 @@ whole, and the cuts do not depend on the budget: more budget never gives a worse
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -168,11 +168,11 @@ def _halves(
     settled: Settled | None,
 ) -> Leaves:
     """Both halves of each leaf, with their bounds."""
-    axis = _axis(surface.take(leaves.piece), leaves.patches)
+    axis = _axis(_gathered(surface, leaves.piece), leaves.patches)
     patches = leaves.patches.halves(axis)
     piece, at = (torch.cat([x, x]) for x in (leaves.piece, leaves.at))
     top = torch.cat([leaves.top, leaves.top])
-    part = surface.take(piece)
+    part = _gathered(surface, piece)
     interval, nothing = patches.interval(part)
     # From the best point known where it lies inside, else from the peak of the whole.
     inside = patches.nearest(points[piece])
@@ -269,6 +269,16 @@ class _Near:
                 settled[i] = True
                 self.curvature = torch.maximum(self.curvature, curvature)
         return settled
+
+
+def _gathered(surface: Surface, index: Tensor) -> Surface:
+    """Rows in any order, repeated or not: `Surface.take` is for ascending ones only."""
+    return replace(
+        surface,
+        centre=surface.centre[index],
+        output=surface.output[index],
+        shift=surface.shift[index],
+    )
 
 
 def stacked(surfaces: list[Surface]) -> Surface:

@@ -21,9 +21,9 @@ from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
-#: `prove(problem, points, within) -> Claims`, strongest first. Adding a prover is one
-#: file and one line here.
-PROVERS: tuple[Callable[[Problem, Tensor, float], Claims], ...] = (
+#: `prove(problem, points, within, budget) -> Claims`, strongest first. Adding a prover
+#: is one file and one line here.
+PROVERS: tuple[Callable[[Problem, Tensor, float, int], Claims], ...] = (
     smooth.prove,
     numerical.prove,
 )
@@ -153,7 +153,10 @@ class Certificate:
 
 
 def local_optimality(
-    problem: Problem, points: Tensor, within: float = tolerances.WITHIN
+    problem: Problem,
+    points: Tensor,
+    within: float = tolerances.WITHIN,
+    budget: int = 0,
 ) -> Certificate:
     """Say what each point is: a maximum, a saddle, not stationary, or undecided.
 
@@ -164,6 +167,8 @@ def local_optimality(
         problem: what was to be maximised.
         points: perturbations `[batch, *input]`, one per example.
         within: how far from the given point a maximiser may lie, in radii.
+        budget: parts of the region per example that branch and bound may examine to
+            prove a maximum global (`upper_bound` shows what a budget buys).
 
     Returns:
         One verdict per example.
@@ -194,7 +199,7 @@ def local_optimality(
             if not len(index):
                 break
             some = exact if len(index) == len(points) else exact.take(index)
-            claims = claims.filled(index, prove(some, given[index], within))
+            claims = claims.filled(index, prove(some, given[index], within, budget))
             if prove is not PROVERS[-1]:
                 for row in claims.open.tolist():
                     unproved[row] = claims.reason[row]

@@ -58,7 +58,7 @@ def best_within(
     margin = down(first.multiplier - bent)
     distance = up(2 * gamma / margin, 2)
     gain = up(gamma * (gamma / margin) / 2, 4)
-    # p itself must lie in C: a free coordinate that the slack may carry out proves none.
+    # p must lie in C: not if its slack may carry a free coordinate out.
     sound = (margin > 0) & stand.curved & (radius > distance) & (stand.room >= 0)
     return Reach(*_where(sound, distance, gain, radius, margin))
 

@@ -65,13 +65,14 @@ class _Climb:
     stalled: Tensor
 
 
-def prove(problem: Problem, points: Tensor, within: float) -> Claims:
+def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> Claims:
     """Measure what the points are; evidence NUMERICAL throughout.
 
     Args:
         problem: in float64.
         points: `[batch, *input]` float64 perturbations.
         within: search distance in radii.
+        budget: of proofs; not used.
 
     Returns:
         Claims with the curvature ratio where the ascent from each point ended.

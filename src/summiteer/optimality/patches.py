@@ -67,7 +67,7 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """k."""
+        """K."""
         vectors = self.vectors
         return (self.weighted.hidden if vectors is None else vectors).shape[1]
 

@@ -113,7 +113,7 @@ class Enclosure:
         count = matrix.shape[0]
         middle = self.middle @ matrix
         spread = self.radius + gamma(count + 2) * self.middle.abs()
-        return Enclosure(middle, up(spread @ matrix.abs(), count + 4))
+        return _summed(middle, up(spread @ matrix.abs(), count + 4))
 
     def __getitem__(self, index: Tensor) -> "Enclosure":
         return Enclosure(self.middle[index], self.radius[index])
@@ -129,7 +129,7 @@ class Enclosure:
         size = self.middle.abs() + self.radius
         wide = self.radius * right.middle.abs() + size * right.radius
         wide = wide + gamma(count + 2) * (self.middle * right.middle).abs()
-        return Enclosure(middle, up(wide.sum(-1), count + 6))
+        return _summed(middle, up(wide.sum(-1), count + 6))
 
     def norm(self) -> "Enclosure":
         """Euclidean norm of each row, `[rows, n]` -> `[rows]`."""
@@ -137,6 +137,11 @@ class Enclosure:
         count = self.middle.shape[-1]
         radius = _length(self.radius) + gamma(count + 4) * middle
         return Enclosure(middle, up(radius + TINY_NORM, 3))
+
+
+def _summed(middle: Tensor, radius: Tensor) -> Enclosure:
+    """Sums, of which nothing is known where they overflowed."""
+    return Enclosure(middle, torch.where(middle.isfinite(), radius, torch.inf))
 
 
 def _enclosed(value: "Enclosure | Tensor") -> Enclosure:

@@ -9,7 +9,8 @@ the caller's own weights in real arithmetic (§10).
 import torch
 from torch import Tensor
 
-from summiteer.optimality.bounds import Bounds, bounds_of, majorant_of
+from summiteer.optimality.bounds import Bounds, bounds_of
+from summiteer.optimality.branching import best_everywhere
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import Curvature, lanczos_curvature
 from summiteer.optimality.first_order import FirstOrder
@@ -30,6 +31,12 @@ from summiteer.optimality.maximum import (
 from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle, searched
 from summiteer.optimality.polish import newton
 from summiteer.optimality.rate import contraction
+from summiteer.optimality.rivals import (
+    about_centre,
+    about_point,
+    close_look,
+    quick_look,
+)
 from summiteer.optimality.rounding import (
     Enclosure,
     arithmetic_fault,
@@ -50,16 +57,18 @@ _SHARES = (0.25, 0.9)
 _CURVATURE, _GUESS = 32, 16
 _STRICT = "the curvature is below the multiplier on the whole tangent space"
 _BEST = "the multiplier exceeds the curvature on the whole region"
+_PARTS = "each part of the region is lower, or curves less than the multiplier"
 _VERTEX = "at this vertex every slope outweighs the curvature across the box"
 
 
-def prove(problem: Problem, points: Tensor, within: float) -> Claims:
+def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> Claims:
     """Prove what can be proved of the points.
 
     Args:
         problem: in float64.
         points: `[batch, *input]` float64 perturbations.
         within: search distance in radii.
+        budget: parts of the region per row that branch and bound may examine.
 
     Returns:
         Claims; UNDECIDED with the reason where nothing was proved.
@@ -79,34 +88,39 @@ def prove(problem: Problem, points: Tensor, within: float) -> Claims:
             return Claims.undecided(len(points), form)
         same = reproduces(form, problem, points)
         reach = down(within * problem.size.to(torch.float64), 2)
-        return _Ladder(form, limits, points, reach, same).claims()
+        return _Ladder(problem, form, limits, points, reach, same, budget).claims()
 
 
 class _Ladder:
     """The proofs of one batch, and what they came to.
 
     Args:
+        problem: in float64.
         form: the problem as φ(max F_i).
         limits: of the region.
         points: given.
         reach: the search distance.
         same: whether the model was seen to compute what the form says.
+        budget: of branch and bound.
     """
 
     def __init__(
         self,
+        problem: Problem,
         form: ScalarForm,
         limits: Limits,
         points: Tensor,
         reach: Tensor,
         same: Tensor,
+        budget: int,
     ) -> None:
+        self.budget = budget
         self.form, self.limits, self.points, self.reach = form, limits, points, reach
         surface = form.surface
         polished, free, curved = newton(surface, limits, points, reach)
         standing = stand(limits, polished, free, curved)
         self.first = FirstOrder(surface.at(standing.points, standing.slack), standing)
-        #: A radius that holds C and the given points, which may lie outside by rounding.
+        #: A radius that holds C and the given points, which may lie a bit outside.
         self.extent = torch.maximum(limits.reach, length(points))
         self.bounds: Bounds = bounds_of(surface, self.extent)
         gap = (Enclosure.exact(polished) - points).norm().upper
@@ -118,16 +132,24 @@ class _Ladder:
         self.tangent = _estimate(
             surface, self.first.place.bend.middle, self.first, tangent=True
         )
-        #: Whether no rival reaches F(p) anywhere in C.
-        self.supreme = torch.ones_like(same)
-        for rival in form.rivals:
-            bound = _ceiling(rival, limits.reach, self.bounds.bend)
-            self.supreme &= bound < self.first.place.value.lower
+        whole, majorant = limits.reach, self.bounds.majorant
+        #: What F has to fear from its rivals.
+        self.rivals = quick_look(
+            form, limits, problem.feasible, self.bounds, self.first
+        )
+        top = torch.fmin(
+            about_centre(surface, whole, majorant),
+            about_point(self.first, majorant, self.diameter),
+        )
+        top = torch.maximum(top, self.rivals.top)
         self.open = same.clone()
         self.near = torch.full_like(reach, torch.nan)
         steep = standing.curved & (self.first.multiplier > 0)
         ratio = torch.where(steep, self.tangent.top / self.first.multiplier, torch.nan)
-        self.numbers = {"curvature_ratio": ratio}
+        self.numbers = {
+            "curvature_ratio": ratio,
+            "upper_bound": form.link.ceiling(top),
+        }
         self.direction = torch.full_like(points, torch.nan)
         self.verdict = [Verdict.UNDECIDED] * len(points)
         self.reason = [
@@ -147,9 +169,12 @@ class _Ladder:
         self._best(everyone, shared, majorant, "Prop. 3")
         if self.limits.boxed and not self.limits.round:
             self._vertices(everyone)
-        index = (self.open & self.supreme).nonzero().flatten()
+        index = (self.open & ~self.rivals.above).nonzero().flatten()
         if len(index):
             self._tangent(index)
+        index = (self.open & ~self.rivals.above).nonzero().flatten()
+        if len(index) and self.budget:
+            self._branch(index)
         for rung in (self._local, self._refute):
             index = self.open.nonzero().flatten()
             if len(index):
@@ -184,7 +209,13 @@ class _Ladder:
         distance = up(self.moved[index] + best.distance)
         sound = ~best.margin.isnan() & (distance <= self.reach[index])
         sound &= self.open[index] & (self.lead[index] > best.distance)
-        sound &= self.supreme[index]
+        doubt = sound & ~self.rivals.below[index] & ~self.rivals.above[index]
+        some = index[doubt]
+        if len(some):
+            region, goal = self.limits.take(some), value.lower[doubt]
+            self.rivals.below[some] = close_look(self.form.take(some), region, goal)
+            self.rivals.above[some] = ~self.rivals.below[some]
+        sound &= self.rivals.below[index]
         self.near[index[sound]] = best.distance[sound]
         self._write(
             sound,
@@ -262,6 +293,15 @@ class _Ladder:
         top = top if limits.sphere else top.clamp(min=0)
         best = best_within(part, top, torch.zeros_like(top), self.diameter[index[some]])
         self._best(index[some], best, top, "Prop. 3 with M_p")
+
+    def _branch(self, index: Tensor) -> None:
+        """Prop. 8 on the parts of C, within the budget of each row."""
+        first, limits = self.first.take(index), self.limits.take(index)
+        top = best_everywhere(self.form.take(index), first, limits, self.budget)
+        top = top if limits.sphere else top.clamp(min=0)
+        self.rivals.below[index] |= top.isfinite()
+        best = best_within(first, top, torch.zeros_like(top), self.diameter[index])
+        self._best(index, best, top, "Prop. 3 in parts", _PARTS)
 
     def _local(self, index: Tensor) -> None:
         """Prop. 6 at the point, with one factorisation of H (two if λ_max is close)."""
@@ -427,11 +467,3 @@ def _estimate(
     face = Face(free, normal, nothing, nothing)
     products = _CURVATURE if tangent else _GUESS
     return lanczos_curvature(lambda v: surface.bent(weights, v), face, like, products)
-
-
-def _ceiling(rival: Surface, radius: Tensor, bend: Enclosure) -> Tensor:
-    """≥ F_i on the ball of this radius: by its value, slope and curvature at 0."""
-    centre = rival.at(torch.zeros(len(radius), rival.hidden.shape[1]).double())
-    rise = up(centre.gradient.norm().upper * radius)
-    curved = up(majorant_of(rival, bend) * radius * radius / 2, 3)
-    return up(up(centre.value.upper + rise) + curved)

@@ -65,7 +65,7 @@ class Bracket:
 
     @property
     def gap(self) -> Tensor:
-        """upper - lower, rounded up `[batch]`."""
+        """Upper - lower, rounded up `[batch]`."""
         return up(self.upper - self.lower)
 
 
