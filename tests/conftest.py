@@ -7,6 +7,16 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
+def arb_precision():
+    """300 bits: what Arb says is exact beside float64."""
+    from flint import ctx
+
+    ctx.prec, before = 300, ctx.prec
+    yield
+    ctx.prec = before
+
+
+@pytest.fixture
 def run_cli(monkeypatch, capsys):
     """Run the command line in this process: (exit code, stdout, stderr)."""
     import sys

@@ -1,8 +1,4 @@
-"""The activations against autograd, against Arb, and their ranges against sampling.
-
-Arb (python-flint) knows only the definitions of σ below; it differentiates them by
-power series, so no formula of the package is assumed.
-"""
+"""The activations against autograd, against Arb, and their ranges against sampling."""
 
 import itertools
 import math
@@ -10,13 +6,14 @@ import pickle
 
 import pytest
 import torch
-from flint import arb, arb_series, ctx
+from flint import arb, ctx
 from torch import Tensor
 
+from exact import exact
 from summiteer.errors import UserError
 from summiteer.networks.activations import ACTIVATIONS, Activation, activation
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("arb_precision")
 INFINITY = math.inf
 ALL = list(ACTIVATIONS.values())
 SMOOTH = [each for each in ALL if each.smooth]
@@ -24,35 +21,6 @@ CURVED = [each for each in SMOOTH if each.name != "quadratic"]
 over_all = pytest.mark.parametrize("sigma", ALL, ids=lambda sigma: sigma.name)
 over_smooth = pytest.mark.parametrize("sigma", SMOOTH, ids=lambda sigma: sigma.name)
 over_curved = pytest.mark.parametrize("sigma", CURVED, ids=lambda sigma: sigma.name)
-
-DEFINITIONS = {
-    "softplus": lambda t: (1 + t.exp()).log(),
-    "tanh": lambda t: 2 * (2 * t).exp() / (1 + (2 * t).exp()) - 1,
-    "sigmoid": lambda t: t.exp() / (1 + t.exp()),
-    "erf": lambda t: t.erf(),
-    "gelu": lambda t: t * (-t / arb(2).sqrt()).erfc() / 2,
-    "silu": lambda t: t * t.exp() / (1 + t.exp()),
-    "sin": lambda t: t.sin(),
-    "quadratic": lambda t: t * t / 2,
-}
-
-
-@pytest.fixture(autouse=True)
-def _arb_precision():
-    ctx.prec, before = 300, ctx.prec
-    yield
-    ctx.prec = before
-
-
-def exact(name: str, t, count: int = 4) -> list[arb]:
-    """Enclosures of σ, σ', … (`count` of them) at the ball or number `t`."""
-    if name == "relu":
-        step = arb(int(t > 0))
-        return [step * t, step, arb(0), arb(0)][:count]
-    ctx.cap, before = count, ctx.cap
-    series = DEFINITIONS[name](arb_series([t, 1], prec=count))
-    ctx.cap = before
-    return [series[k] * math.factorial(k) for k in range(count)]
 
 
 def derivatives(sigma: Activation):
