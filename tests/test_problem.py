@@ -322,11 +322,12 @@ class Rounds(nn.Module):
 
 
 def test_float64_copies_of_models():
-    net = classifier(dtype=torch.float32)
+    deep = (8, 12, 12, 3)
+    net = classifier(deep, dtype=torch.float32)
     probe = seeded(3, 8, dtype=torch.float32)
     exact = in_double(net, probe)
     assert isinstance(exact, DoubleModel)
-    reference = classifier(dtype=torch.float32).double()(probe.double())
+    reference = classifier(deep, dtype=torch.float32).double()(probe.double())
     assert torch.equal(exact(probe.double()), reference)
     assert model_dtype(net) is torch.float32
     assert lowest_precision(exact, probe.double()) is torch.float64
@@ -342,6 +343,11 @@ def test_a_recognised_network_stays_recognised_in_float64():
     assert exact.hidden_weights.dtype == torch.float64
     assert net.hidden_weights.dtype == torch.float32
     assert torch.equal(exact.hidden_weights, net.hidden_weights.double())
+    sequence = classifier(dtype=torch.float32)
+    exact = double(sequence)
+    assert type(exact) is torch.nn.Sequential
+    assert exact[0].weight.dtype == torch.float64
+    assert sequence[0].weight.dtype == torch.float32
 
 
 def test_models_that_cannot_compute_in_float64_are_called_as_they_are():

@@ -55,11 +55,37 @@ class Child(TwoLayerNetwork):
 def test_other_types_are_opaque_by_name():
     net = network()
     assert reason(Child.random(3, 4)) == "Child is a sub-class of TwoLayerNetwork"
-    assert reason(nn.Sequential(net)) == "Sequential is not a TwoLayerNetwork"
+    strange = "the sequence is not Linear, a known activation, Linear"
+    assert reason(nn.Sequential(net)) == strange
+    assert reason(nn.Sequential(nn.Linear(3, 1), nn.Softplus())) == strange
     assert reason(nn.DataParallel(net)) == "DataParallel is not a TwoLayerNetwork"
     assert reason(lambda x: net(x)) == "function is not a TwoLayerNetwork"
     assert reason(net.forward) == "method is not a TwoLayerNetwork"
     assert reason(nn.Linear(3, 1)) == "Linear is not a TwoLayerNetwork"
+
+
+def sequence(layer):
+    return nn.Sequential(nn.Linear(3, 5), layer, nn.Linear(5, 2)).double()
+
+
+SAME = [nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), nn.ReLU()]
+# Softplus is the identity above its threshold (mathematics.md §10.2).
+OTHER = [nn.Softplus(), nn.GELU("tanh"), nn.ELU(), nn.LeakyReLU(), nn.Identity()]
+
+
+@pytest.mark.parametrize("layer", SAME, ids=repr)
+def test_sequences_of_torch_are_the_networks_that_they_are(layer):
+    model, inputs = sequence(layer), torch.randn(4, 3, dtype=torch.float64)
+    found = recognise(model)
+    assert isinstance(found, TwoLayer)
+    assert torch.allclose(found.network(inputs), model(inputs), rtol=1e-14, atol=1e-15)
+    model[0].register_forward_hook(lambda *_: None)
+    assert not isinstance(recognise(model), TwoLayer)
+
+
+@pytest.mark.parametrize("layer", OTHER, ids=repr)
+def test_sequences_of_other_functions_are_opaque(layer):
+    assert not isinstance(recognise(sequence(layer)), TwoLayer)
 
 
 @pytest.mark.parametrize(
