@@ -156,7 +156,7 @@ def _frame(surface: Surface, limits: Limits) -> Tensor | None:
     centre = surface.at(torch.zeros_like(limits.lower))
     weights = tangent_majorant(centre, surface.within(limits.radius)).clamp(min=0)
     matrix = weighted_gram(weighted.coordinates, weights.sum(0, keepdim=True))[0]
-    vectors = torch.linalg.eigh(matrix)[1].flip(1)[:, :_DIRECTIONS]
+    vectors: Tensor = torch.linalg.eigh(matrix)[1].flip(1)[:, :_DIRECTIONS]
     return vectors if weighted.basis is None else weighted.basis @ vectors
 
 

@@ -27,7 +27,7 @@ _ABOVE = 1e-9
 #: Bisections for λ, and ternary steps for the λ of the separable bound.
 _HALVINGS, _THIRDS = 60, 60
 #: Newton steps of the interior point method at most; barrier weights at start and end.
-_STEPS, _LAST = 60, 1e-9
+_STEPS, _LAST = 60, 1e-10
 #: How much of the barrier's weight a step leaves.
 _COOLING = 0.2
 #: A slab thinner than this (in radii) is solved for as if it were as thick.
@@ -138,26 +138,28 @@ def _pull(
 ) -> Tensor:
     """The λ of `separable_bound` in floats: on a pure ball λ⁺ + ‖g - λ⁺p‖/ε."""
     turned = gradient - curvature[:, None] * points
-    most = curvature + turned.norm(dim=1) / radius
+    most: Tensor = curvature + turned.norm(dim=1) / radius
     if not bool(low.isfinite().any()):
         # The bend λ⁺ - λ must come out negative, even where g = λ⁺p.
-        return most.clamp(min=0) + 1e-12 * (curvature.abs() + most.abs()) + 1e-290
+        most = most.clamp(min=0) + 1e-12 * (curvature.abs() + most.abs())
+        return most + 1e-290
     low, high = low - points, high - points
-    room = radius.square() - points.square().sum(1)
+    outside = radius.square() - points.square().sum(1)
 
     def height(pull: Tensor) -> Tensor:
         slope = gradient - pull[:, None] * points
         bend = (curvature - pull)[:, None]
         peaks = torch.where(bend < 0, (slope / -bend).clamp(low, high), low)
         best = [slope * t + 0.5 * bend * t * t for t in (low, high, peaks)]
-        return torch.stack(best).amax(0).sum(1) + 0.5 * pull * room
+        return torch.stack(best).amax(0).sum(1) + 0.5 * pull * outside
 
     left, right = torch.zeros_like(most), most.clamp(min=0)
     for _ in range(_THIRDS):
         first, second = left + (right - left) / 3, right - (right - left) / 3
         lower = height(first) <= height(second)
         left, right = torch.where(lower, left, first), torch.where(lower, second, right)
-    return 0.5 * (left + right)
+    best: Tensor = 0.5 * (left + right)
+    return best
 
 
 def trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
@@ -210,9 +212,7 @@ def interior_point(place: Place, weights: Tensor, patches: Patches) -> Multiplie
     dim = weighted.hidden.shape[1] if axes else weighted.coordinates.shape[1]
     step = max(1, _NUMBERS // dim**2)
     parts = [
-        _InteriorPoint(
-            place.take(index), weights[index], patches.take(index)
-        ).solve()
+        _InteriorPoint(place.take(index), weights[index], patches.take(index)).solve()
         for index in torch.split(torch.arange(len(weights)), step)
     ]
     return _joined(parts)

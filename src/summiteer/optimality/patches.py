@@ -161,7 +161,8 @@ class Patches:
             points = points + (along.clamp(self.low, self.high) - along) @ vectors.T
         size = points.norm(dim=1).clamp(min=1e-300)
         scale = (self.limits.radius / size).clamp(max=1)
-        return points * scale[:, None]
+        nearest: Tensor = points * scale[:, None]
+        return nearest
 
     def interval(self, surface: Surface) -> tuple[Enclosure, Tensor]:
         """(I `[rows, m]`, nothing `[rows]`): pre-activations, and whether none exist.

@@ -34,7 +34,7 @@ from summiteer.optimality.surface import Surface
 from summiteer.problem import Problem
 
 #: A gap below this share of the value is closed.
-_CLOSED = 1e-9
+_CLOSED = 1e-8
 #: By how many of its own rounding errors a model's value may miss that of its form.
 _OWN = 4
 #: Units of rounding of log Σ exp, its exponentials and its sum of K.
