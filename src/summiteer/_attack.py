@@ -26,6 +26,7 @@ from summiteer.attack_summary import (
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
 from summiteer.objectives import Objective, Quadratic, default_objective
 from summiteer.optimality import local_optimality
+from summiteer.optimality.upper_bound import proved_robust
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import Region
@@ -206,7 +207,9 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         (float64), losses (at the perturbation), clean_losses, residuals (float64
         examination), outcome, verdict, evidence (int8 codes, see the *_NAMES tables),
         correct (clean), masked (gradient exactly zero and no maximum), broken (any run
-        met NaN or infinity), survived, flipped (by more_steps), gradient_evaluations.
+        met NaN or infinity), survived, flipped (by more_steps), proved_robust (int8: 1
+        proved correct on the whole region, 0 not, -1 no bound known),
+        gradient_evaluations.
     """
     effort = settings.effort
     start: Start = CentreStart()
@@ -226,6 +229,7 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     survived = correct
     if ascent.misclassified is not None:
         survived = correct & ~ascent.misclassified
+    robust = _proved_robust(problem, survived)
     flipped, spent = _continue(problem, settings, ascent, survived)
     example = torch.arange(len(problem))
     codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
@@ -248,6 +252,7 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
         "survived": survived.cpu(),
         "flipped": flipped.cpu(),
+        "proved_robust": robust,
         "gradient_evaluations": torch.tensor([ascent.gradient_evaluations + spent]),
     }
 
@@ -282,6 +287,19 @@ def _strongest(problem: Problem, ascent: Ascent) -> Tensor:
     return _rows.choose(
         ascent.misclassified & ~wrong, ascent.misclassified_points, points
     )
+
+
+def _proved_robust(problem: Problem, survived: Tensor) -> Tensor:
+    """See `attack_block`; what an attack has broken needs no bound."""
+    index = survived.nonzero().flatten()
+    # One example, if none survived, tells whether there is a bound at all.
+    asked = index if len(index) else torch.zeros(1, dtype=torch.int64)
+    with undisturbed(problem.model):
+        proved = proved_robust(problem.take(asked).in_double())
+    robust = torch.zeros(len(survived), dtype=torch.int8)
+    if proved is None:
+        return robust - 1
+    return robust.index_copy(0, index.cpu(), proved[: len(index)].to(torch.int8).cpu())
 
 
 def _continue(

@@ -113,7 +113,7 @@ def summarise(
         "objective": objective_name(problem.objective),
         "clean_accuracy": _share(arrays["correct"]) if labelled else None,
         "robust_accuracy": _share(survived) if labelled else None,
-        "proved_robust_accuracy": None,
+        "proved_robust_accuracy": _proved_robust(arrays["proved_robust"]),
         "loss": {
             "clean_mean": _mean(arrays["clean_losses"]),
             "attacked_mean": _mean(arrays["losses"]),
@@ -159,6 +159,11 @@ def _shares(
     still = (arrays["residuals"][mask] <= tolerance) & ~arrays["masked"][mask]
     known = shares([v for v, _ in pairs], [e for _, e in pairs])
     return {"stationary": _share(still), **known}
+
+
+def _proved_robust(codes: Tensor) -> float | None:
+    """The share proved correct on the whole region; None where no bound is known."""
+    return None if bool((codes < 0).any()) else _share(codes == 1)
 
 
 def _right(arrays: Mapping[str, Tensor], tolerance: float) -> dict[str, float]:

@@ -90,8 +90,9 @@ def _look(surface: Surface, limits: Limits, points: Tensor, snap: Tensor) -> _Fa
     long = norm > limits.radius
     scale = torch.where(long, limits.radius / norm, 1.0)
     points = points * scale[:, None]
-    gradient, _ = surface.slope(points)
-    free, curved = faces(limits, points, gradient, snap)
+    gradient, bend = surface.slope(points)
+    bent = bend @ surface.hidden.square() if limits.boxed else torch.zeros_like(points)
+    free, curved = faces(limits, points, gradient, bent, snap)
     nearer = limits.upper - points <= points - limits.lower
     limit = torch.where(nearer, limits.upper, limits.lower)
     held = torch.where(free, 0.0, limit)

@@ -173,17 +173,19 @@ def stand(limits: Limits, points: Tensor, free: Tensor, curved: Tensor) -> Stand
 
 
 def faces(
-    limits: Limits, points: Tensor, gradient: Tensor, snap: Tensor
+    limits: Limits, points: Tensor, gradient: Tensor, bent: Tensor, snap: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(free, curved): which constraints hold a point that is nearly stationary.
 
-    A limit holds where the point is within `snap` of it and the gradient of the
-    Lagrangian presses against it; a mistake leads to no proof, never to a false one.
+    A limit holds where the point is within `snap` of it and the Lagrangian would press
+    against it *there*: at the point itself the gradient is rounding where the maximum
+    lies next to its limit. A mistake leads to no proof, never to a false one.
 
     Args:
         limits: of the region.
         points: `[rows, d]` floats.
         gradient: ∇F there.
+        bent: the diagonal of ∇²F there.
         snap: `[rows]`.
     """
     norm = points.norm(dim=1)
@@ -199,6 +201,9 @@ def faces(
     square = loose.square().sum(1)
     along = (gradient * loose).sum(1) / square.clamp(min=1e-300)
     multiplier = torch.where(curved & (square > 0), along, 0.0)
-    press = side * (gradient - multiplier[:, None] * points)
+    limit = torch.where(side > 0, limits.upper, limits.lower)
+    limit = torch.where(limit.isfinite(), limit, points)
+    at_limit = gradient + bent * (limit - points)
+    press = side * (at_limit - multiplier[:, None] * limit)
     fixed = limits.lower == limits.upper
     return ~((close & (press > 0)) | fixed), curved
