@@ -444,10 +444,8 @@ class _Ladder:
     ) -> None:
         """Write negative verdicts where none is yet."""
         sound = refuted.proved & self.open[index]
-        form = self.form.take(index)
-        low = form.surface.at(self.points[index]).value.lower
         self.direction[index[sound]] = refuted.direction[sound]
-        gain = form.link.climb(low, refuted.gain)
+        gain = self.form.link.climb(refuted.low, refuted.gain)
         self._write(sound, index, verdict, "Prop. 7", reason, guaranteed_gain=gain)
 
 
