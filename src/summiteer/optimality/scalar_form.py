@@ -22,7 +22,7 @@ from summiteer.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """φ, increasing on the values that the largest F_i takes.
+    """φ, convex, and increasing on the values that the largest F_i takes.
 
     Attributes:
         value: φ at floats `[rows]`, within `error` (relative 32u).
@@ -44,8 +44,13 @@ class Link:
         return up(self.slope(high) * gap, 2)
 
     def climb(self, low: Tensor, gain: Tensor) -> Tensor:
-        """≤ φ(F + gain) - φ(F) for any F ≥ low."""
-        return down(self.least(low) * gain)
+        """≤ φ(F + gain) - φ(F) for any F ≥ low and gain ≥ 0.
+
+        φ is convex: at the bottom of ½F² its slope counts from half the way on.
+        """
+        half = down(gain / 2)
+        later = self.least(down(low + half)) * half
+        return down(torch.maximum(self.least(low) * gain, later)).clamp(min=0)
 
 
 def _logistic(top: Tensor) -> Tensor:
