@@ -83,6 +83,8 @@ def strict_maximum(
     stand, gamma = first.stand, first.tangential
     curved, e = stand.curved, stand.radius.lower
     _, across, above = first.normal_bend
+    # Tangent vectors elsewhere keep less of a negative λ: sin²θ less (spheres only).
+    above = up(above + (-curvature).clamp(min=0))
     a0 = down(first.multiplier_low - curvature)
     a1 = torch.where(
         curved,

@@ -15,7 +15,7 @@ from torch import Tensor
 from summiteer.optimality.first_order import FirstOrder
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.stand import Limits, Stand, stand
-from summiteer.optimality.surface import Place, Surface
+from summiteer.optimality.surface import Surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,14 @@ class Refuted:
         proved: bool.
         gain: ≤ what F can be raised within the distance; NaN where not proved.
         direction: `[rows, d]` the way to it, a unit vector (±v for saddles).
+        low: ≤ F where that way starts: the given point, or the point of the region
+            or of the sphere next to it.
     """
 
     proved: Tensor
     gain: Tensor
     direction: Tensor
+    low: Tensor
 
 
 def geodesic(chord: Tensor, radius: Tensor) -> Tensor:
@@ -80,10 +83,11 @@ def not_stationary(
     leads = lead > up(distance)
     place = surface.at(points)
     if not limits.round:
-        return _box(place, limits, distance, lipschitz, leads)
+        return _box(surface, limits, points, distance, lipschitz, lead)
     if limits.boxed:
         none = torch.zeros(len(points), dtype=torch.bool)
-        return Refuted(none, torch.full_like(distance, torch.nan), points * 0)
+        nothing = torch.full_like(distance, torch.nan)
+        return Refuted(none, nothing, points * 0, nothing)
     steep = place.gradient.norm()
     interior = steep.lower > up(lipschitz * distance)
     sphere = on_sphere(surface, limits, points)
@@ -105,28 +109,42 @@ def not_stationary(
         proved = proved & leads
     # Along the geodesic F rises by γt - ½L_S t², best at t = min(ρ, γ/L_S); from inside
     # along g by ‖g‖t - ½Lt².
+    slope = slope.clamp(min=0)
     step = torch.minimum(distance, down(slope / bend))
     gain = down(down(slope * step) - up(bend * step * step / 2, 3))
+    # What F gains there is the objective's gain only if F leads where the way starts.
+    gain = torch.where(lead > up(gap + sphere.stand.slack), gain, torch.nan)
     straight = torch.minimum(distance, down(steep.lower / lipschitz))
     risen = down(
         down(steep.lower * straight) - up(lipschitz * straight * straight / 2, 3)
     )
-    gain = torch.where(away & (not limits.sphere), risen, gain)
+    inner = away & (not limits.sphere)
+    gain = torch.where(inner, risen, gain)
+    low = torch.where(inner, place.value.lower, sphere.place.value.lower)
     on = sphere.tangent_direction
     inside = place.gradient.middle
-    way = torch.where((away & (not limits.sphere))[:, None], inside, on)
+    way = torch.where(inner[:, None], inside, on)
     way = way / way.norm(dim=1, keepdim=True).clamp(min=1e-300)
-    return Refuted(proved, torch.where(proved & (gain > 0), gain, torch.nan), way)
+    gain = torch.where(proved & (gain > 0), gain, torch.nan)
+    return Refuted(proved, gain, way, low)
 
 
 def _box(
-    place: Place,
+    surface: Surface,
     limits: Limits,
+    points: Tensor,
     distance: Tensor,
     lipschitz: Tensor,
-    leads: Tensor,
+    lead: Tensor,
 ) -> Refuted:
-    """A coordinate whose gradient keeps its sign and whose limit is not near."""
+    """A coordinate whose gradient keeps its sign and whose limit is not near.
+
+    Seen from the point of the box next to the given one, which no point of the box is
+    further away from.
+    """
+    nearest = torch.minimum(torch.maximum(points, limits.lower), limits.upper)
+    gap = (Enclosure.exact(nearest) - points).norm().upper
+    place = surface.at(nearest)
     gradient = place.gradient
     size = down(gradient.middle.abs() - gradient.radius)
     rest = torch.where(
@@ -136,14 +154,15 @@ def _box(
     )
     lost = up(lipschitz * distance)[:, None]
     open_ways = (size > lost) & (rest > distance[:, None])
-    proved = open_ways.any(1) & leads
+    proved = open_ways.any(1) & (lead > up(distance + gap))
     best = torch.where(open_ways, size, 0.0).argmax(1, keepdim=True)
     slope = size.gather(1, best)[:, 0]
     step = torch.minimum(distance, down(slope / lipschitz))
     gain = down(down(slope * step) - up(lipschitz * step * step / 2, 3))
     way = torch.zeros_like(place.points)
     way = way.scatter(1, best, gradient.middle.gather(1, best).sign())
-    return Refuted(proved, torch.where(proved & (gain > 0), gain, torch.nan), way)
+    gain = torch.where(proved & (gain > 0), gain, torch.nan)
+    return Refuted(proved, gain, way, place.value.lower)
 
 
 def saddle(
@@ -188,7 +207,7 @@ def saddle(
     proved = (beta > 0) & (lead > distance) & (open_ways > distance)
     gain = down(beta * distance * distance / 2, 4)
     gain = torch.where(proved, gain, torch.nan)
-    return Refuted(proved, gain, v.middle)
+    return Refuted(proved, gain, v.middle, first.place.value.lower)
 
 
 def searched(
@@ -197,8 +216,9 @@ def searched(
     """First order where `saddle` looks, and how far it has to look from there.
 
     Points within ρ of the sphere are looked at on the sphere; others, and boxes, as
-    they are, in the coordinates whose limits are further away than ρ. Interior maxima
-    next to the sphere are excluded by the same v, since β > 0 implies vᵀHv > Λρ.
+    they are (given points outside from the nearest one inside), in the coordinates
+    whose limits are further away than ρ. Interior maxima next to the sphere are
+    excluded by the same v, since β > 0 implies vᵀHv > Λρ.
 
     Args:
         surface: F of each row.
@@ -211,6 +231,10 @@ def searched(
     """
     if limits.round and limits.boxed:
         return None
+    if limits.boxed:
+        nearest = torch.minimum(torch.maximum(points, limits.lower), limits.upper)
+        gap = (Enclosure.exact(nearest) - points).norm().upper
+        points, distance = nearest, up(distance + gap)
     ones = torch.ones_like(distance)
     aside = torch.minimum(down(limits.upper - points), down(points - limits.lower))
     room = torch.full_like(distance, torch.inf)

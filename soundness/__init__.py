@@ -1,0 +1,9 @@
+"""A campaign that tries to catch a proof lying, with truth from elsewhere.
+
+Run `python -m soundness --minutes 5 --seed 0` (or `make soundness`). Nothing here uses
+a bound of the package: values come from numpy's 80-bit floats (`field.py`) and from
+Arb (`arb.py`), maximisers from many starts and Newton's method (`climb.py`).
+
+Adding a family of cases is one function in `families.py`; adding a check is one
+function in `checks.py` or `searches.py`.
+"""

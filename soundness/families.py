@@ -1,0 +1,431 @@
+"""Families of cases: one function each, from a random generator to a `Case`.
+
+The arrays are drawn here; the package gets copies of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import summiteer as sm
+from soundness.climb import climb, newton
+from soundness.field import LONG, Field, Zone
+from soundness.sigma import SIGMA
+
+Array = NDArray[Any]
+Random = np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One batch that `local_optimality` is asked about.
+
+    Attributes:
+        field: truth.
+        problem: what the package sees.
+        points: `[batch, d]` given.
+        within: search distance in radii.
+    """
+
+    field: Field
+    problem: sm.Problem
+    points: Array
+    within: float
+
+
+Family = Callable[[Random], Case]
+FAMILIES: dict[str, Family] = {}
+
+
+def family(make: Family) -> Family:
+    """Add a family to the campaign."""
+    FAMILIES[make.__name__] = make
+    return make
+
+
+LOSSES = {
+    "quadratic": sm.Quadratic,
+    "logistic": sm.Logistic,
+    "margin": sm.Margin,
+    "entropy": sm.CrossEntropy,
+}
+
+
+def draw_field(
+    rng: Random,
+    batch: int = 24,
+    dims: tuple[int, int] = (1, 4),
+    widths: tuple[int, int] = (1, 8),
+    **fixed: Any,
+) -> Field:
+    """A random field; `fixed` overrides attributes of `Field` by name.
+
+    Args:
+        rng: random numbers.
+        batch: examples.
+        dims: range of d, ends included.
+        widths: range of m.
+        **fixed: attributes; `region` names the kind of region, `scale` its size.
+    """
+    d, m = int(rng.integers(dims[0], dims[1] + 1)), int(rng.integers(*widths) + 1)
+    loss = fixed.get("loss") or str(rng.choice(list(LOSSES)))
+    outputs = {"entropy": 2, "margin": int(rng.choice([1, 1, 2, 3]))}.get(loss, 1)
+    hidden = rng.normal(size=(m, d)) * 10 ** rng.uniform(-1, 0.6)
+    bias = rng.normal(size=m) * rng.choice([0.0, 1.0])
+    inputs = rng.normal(size=(batch, d)) * 10 ** rng.uniform(-1, 0.5)
+    arrays = {
+        "hidden": hidden,
+        "bias": bias,
+        "output": rng.normal(size=(outputs, m)) / m**0.5,
+        "shift": rng.normal(size=outputs) * rng.choice([0.0, 0.3]),
+        "inputs": inputs,
+    }
+    arrays.update({k: v for k, v in fixed.items() if k in arrays})
+    batch, d = arrays["inputs"].shape
+    if loss == "quadratic":
+        targets = rng.normal(size=batch) * 10 ** rng.uniform(-1, 1)
+    elif len(arrays["output"]) > 1:
+        targets = rng.integers(0, len(arrays["output"]), batch).astype(float)
+    else:
+        targets = rng.choice([-1.0, 1.0], batch)
+    scale = fixed.get("scale", 10 ** rng.uniform(-2, 0.5))
+    zone = draw_zone(rng, arrays["inputs"], scale, fixed.get("region"))
+    return Field(
+        activation=fixed.get("activation") or str(rng.choice(list(SIGMA))),
+        targets=fixed.get("targets", targets),
+        loss=loss,
+        zone=zone,
+        **arrays,
+    )
+
+
+def draw_zone(rng: Random, inputs: Array, scale: float, kind: str | None) -> Zone:
+    """A region around each input: ball, sphere, L∞ ball, box or ball ∩ box."""
+    batch, d = inputs.shape
+    names = ["ball", "ball", "ball", "sphere", "linf", "box", "both"]
+    kind = kind or str(rng.choice(names))
+    radius = scale * (
+        rng.uniform(0.3, 1.7, batch) if rng.random() < 0.5 else np.ones(batch)
+    )
+    nothing = np.full((batch, d), np.inf)
+    if kind in ("ball", "sphere"):
+        return Zone(radius, -nothing, nothing, kind == "sphere")
+    if kind == "linf":
+        wide = np.broadcast_to(radius[:, None], (batch, d))
+        return Zone(nothing[:, 0], -wide, wide)
+    low = -scale * rng.uniform(0, 1, (batch, d)) * (rng.random((batch, d)) < 0.9)
+    high = scale * rng.uniform(0, 1, (batch, d))
+    if kind == "box":
+        return Zone(nothing[:, 0], low, high)
+    return Zone(radius, low, high)
+
+
+def problem_of(field: Field, dtype: torch.dtype = torch.float64) -> sm.Problem:
+    """The package's problem of a field."""
+
+    def tensor(array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(array, float)).to(dtype)
+
+    scalar = len(field.output) == 1
+    network = sm.TwoLayerNetwork(
+        tensor(field.hidden),
+        tensor(field.output[0] if scalar else field.output),
+        tensor(field.bias),
+        tensor(field.shift[0] if scalar else field.shift),
+        activation=field.activation,
+    )
+    zone = field.zone
+    region: sm.regions.Region
+    if zone.boxed:
+        region = sm.Box(tensor(zone.lower), tensor(zone.upper))
+        same = bool((zone.upper == zone.upper[:, :1]).all())
+        if not zone.round and same and bool((zone.lower == -zone.upper).all()):
+            region = sm.LinfBall(tensor(zone.upper[:, 0]))
+        if zone.round:
+            region = sm.regions.Intersection(sm.L2Ball(tensor(zone.radius)), region)
+    else:
+        region = (sm.Sphere if zone.sphere else sm.L2Ball)(tensor(zone.radius))
+    labels = tensor(field.targets)
+    if not scalar:
+        labels = labels.long()
+    return sm.Problem(
+        network, tensor(field.inputs), labels, LOSSES[field.loss](), region
+    )
+
+
+def draw_points(rng: Random, field: Field, within: float) -> Array:
+    """Points of every kind, in float64: one per example."""
+    zone, (batch, d) = field.zone, field.inputs.shape
+    start = zone.project(rng.normal(size=(batch, 1, d)) * zone.width[:, None, None])
+    surface = field.lead(start[:, 0])
+    rising = rng.random() < 0.85
+    if not rising:
+        surface = type(surface)(field, -surface.output, -surface.shift)
+    ends = climb(surface, start, int(rng.choice([30, 200])))
+    found = newton(surface, ends)
+    near = found.points[:, 0].astype(float)
+    if rng.random() < 0.15:
+        near = newton(surface, start).points[:, 0].astype(float)  # any critical point
+    size = zone.width[:, None] * 10 ** rng.uniform(-17, -2, (batch, 1))
+    size = np.minimum(size, 0.7 * within * zone.width[:, None])
+    kind = rng.integers(0, 12, (batch, 1))
+    way = rng.normal(size=(batch, d))
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    other = start[:, 0].astype(float)
+    points = np.where(kind <= 3, near, near + size * way)
+    points = np.where(kind == 8, other, points)
+    points = np.where(kind == 9, np.where(rng.random() < 0.3, 0.0, near), points)
+    ulps = 1 + rng.integers(-4, 5, (batch, 1)) * 2.0**-53
+    points = np.where(kind == 10, near * ulps, points)
+    outside = near * (1 + 10 ** rng.uniform(-6, 0, (batch, 1)))
+    points = np.where((kind == 11) & (rng.random() < 0.5), outside, points)
+    inside = (kind != 11) & (kind != 10) & (rng.random((batch, 1)) < 0.7)
+    clipped = zone.project(points[:, None].astype(LONG))[:, 0].astype(float)
+    return np.nan_to_num(np.where(inside, clipped, points), nan=0.0)
+
+
+def draw_within(rng: Random) -> float:
+    """The default most of the time."""
+    return float(rng.choice([1e-3, 1e-3, 1e-2, 0.1, 0.5, 1e-6]))
+
+
+def case(rng: Random, field: Field, dtype: torch.dtype = torch.float64) -> Case:
+    """A case with points of every kind."""
+    within = draw_within(rng)
+    points = draw_points(rng, field, within)
+    return Case(field, problem_of(field, dtype), points, within)
+
+
+@family
+def plain(rng: Random) -> Case:
+    """Small networks of ordinary size."""
+    return case(rng, draw_field(rng))
+
+
+@family
+def regular(rng: Random) -> Case:
+    """Small radii, where most maxima are proved global and rates exist."""
+    return case(rng, draw_field(rng, scale=10 ** rng.uniform(-4, -1)))
+
+
+@family
+def wide(rng: Random) -> Case:
+    """More dimensions and neurons, d > m and m > d."""
+    dims, widths = ((5, 20), (1, 6)) if rng.random() < 0.5 else ((2, 12), (8, 40))
+    return case(rng, draw_field(rng, batch=8, dims=dims, widths=widths))
+
+
+@family
+def large(rng: Random) -> Case:
+    """D up to 50."""
+    field = draw_field(rng, batch=3, dims=(30, 50), widths=(10, 60), scale=0.3)
+    return case(rng, field)
+
+
+@family
+def badly_scaled(rng: Random) -> Case:
+    """Rows, inputs and output weights of very different sizes."""
+    d, m = int(rng.integers(1, 5)), int(rng.integers(1, 8))
+    rows = 10 ** rng.uniform(-6, 6, (m, 1)) if rng.random() < 0.5 else 10 ** rng.uniform(
+        -6, 6
+    )
+    hidden = rng.normal(size=(m, d)) * rows
+    output = rng.normal(size=(1, m)) * 10 ** rng.uniform(-6, 6, (1, m))
+    scale = 10 ** rng.uniform(-8, 2)
+    scale = scale if rng.random() < 0.3 else scale / np.abs(hidden).max()
+    inputs = rng.normal(size=(16, d)) * scale * 10 ** rng.uniform(-1, 2)
+    bias = rng.normal(size=m) * 10 ** rng.uniform(-3, 3)
+    loss = str(rng.choice(["quadratic", "logistic", "margin"]))
+    field = draw_field(
+        rng,
+        hidden=hidden,
+        output=output,
+        shift=np.zeros(1),
+        bias=bias,
+        inputs=inputs,
+        scale=scale,
+        loss=loss,
+    )
+    return case(rng, field)
+
+
+@family
+def cancelling(rng: Random) -> Case:
+    """Pairs of neurons that cancel but for their last digits (§10.3)."""
+    d, half = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    hidden = rng.normal(size=(half, d)) * 10 ** rng.uniform(-1, 1)
+    output = rng.normal(size=half) * 10 ** rng.uniform(0, 12)
+    off = 10 ** rng.uniform(-16, -1)
+    twin = hidden * (1 + off * rng.choice([0, 1, 1]) * rng.normal(size=hidden.shape))
+    rest = rng.normal(size=(2, d))
+    field = draw_field(
+        rng,
+        hidden=np.concatenate([hidden, twin, rest]),
+        output=np.concatenate([output, -output * (1 + off), rng.normal(size=2)])[None],
+        bias=np.zeros(2 * half + 2),
+        shift=np.zeros(1),
+        inputs=rng.normal(size=(16, d)),
+        loss=str(rng.choice(["quadratic", "logistic", "margin"])),
+    )
+    return case(rng, field)
+
+
+@family
+def duplicates(rng: Random) -> Case:
+    """Duplicate and nearly duplicate rows, dead neurons, rank far below m."""
+    d, m = int(rng.integers(1, 6)), int(rng.integers(2, 9))
+    hidden = rng.normal(size=(m, d))
+    hidden = hidden[rng.integers(0, max(1, m // 2), m)]
+    hidden = hidden * (1 + 10 ** rng.uniform(-17, -8) * rng.normal(size=(m, 1)))
+    hidden[rng.random(m) < 0.2] = 0
+    output = rng.normal(size=(1, m)) * (rng.random((1, m)) < 0.8)
+    field = draw_field(
+        rng,
+        hidden=hidden,
+        output=output,
+        bias=rng.normal(size=m),
+        shift=np.zeros(1),
+        inputs=rng.normal(size=(16, d)),
+        loss=str(rng.choice(["quadratic", "logistic", "margin"])),
+    )
+    return case(rng, field)
+
+
+@family
+def saturated(rng: Random) -> Case:
+    """Huge biases and deep tails."""
+    field = draw_field(rng)
+    bias = rng.normal(size=len(field.bias)) * 10 ** rng.uniform(0, 3)
+    return case(rng, _with(field, bias=bias))
+
+
+@family
+def near_zero(rng: Random) -> Case:
+    """Targets next to the output at the maximum: the sign of u hardly known."""
+    field = draw_field(rng, loss="quadratic")
+    drawn = case(rng, field)
+    z, _ = field.outputs(drawn.points[:, None])
+    size = 10 ** rng.uniform(-17, -1, len(field)) * rng.choice([-1, 1], len(field))
+    close = _with(field, targets=(z[:, 0, 0] + size).astype(float))
+    return Case(close, problem_of(close), drawn.points, drawn.within)
+
+
+@family
+def ties(rng: Random) -> Case:
+    """Two classes that tie, or nearly, at the point."""
+    outputs = int(rng.integers(2, 4))
+    field = draw_field(rng, loss="margin", output=rng.normal(size=(outputs, 5)),
+                       hidden=rng.normal(size=(5, 3)), bias=rng.normal(size=5),
+                       shift=np.zeros(outputs), inputs=rng.normal(size=(16, 3)))
+    drawn = case(rng, field)
+    z, _ = field.outputs(drawn.points[:1, None])
+    level = z[0, 0] + 10 ** rng.uniform(-17, -1) * rng.normal(size=outputs)
+    shift = np.where(np.arange(outputs) == field.targets[0], 0, (z[0, 0].max() - level))
+    close = _with(field, shift=shift.astype(float))
+    return Case(close, problem_of(close), drawn.points, drawn.within)
+
+
+@family
+def single_precision(rng: Random) -> Case:
+    """Networks and inputs that are float32."""
+    field = draw_field(rng)
+    names = ("hidden", "bias", "output", "shift", "inputs")
+    small = {n: getattr(field, n).astype(np.float32).astype(float) for n in names}
+    targets = field.targets.astype(np.float32).astype(float)
+    zone = Zone(
+        *(
+            getattr(field.zone, n).astype(np.float32).astype(float)
+            for n in ("radius", "lower", "upper")
+        ),
+        field.zone.sphere,
+    )
+    field = _with(field, targets=targets, zone=zone, **small)
+    return case(rng, field, torch.float32)
+
+
+@family
+def critical_index(rng: Random) -> Case:
+    """Radius bisected until the curvature meets the multiplier but for 1e-3 … 1e-13."""
+    field = draw_field(
+        rng, batch=12, region="ball", loss="margin", scale=0.2,
+        output=rng.normal(size=(1, 4)), hidden=rng.normal(size=(4, 2)),
+        bias=rng.normal(size=4), shift=np.zeros(1), inputs=rng.normal(size=(12, 2)),
+    )  # fmt: skip
+    low, high = np.full(12, 1e-3), np.full(12, 20.0)
+    found = None
+    for _ in range(45):
+        middle = np.sqrt(low * high)
+        field = _with(field, zone=_balls(field, middle))
+        surface = field.lead(np.zeros((12, 2)))
+        found = newton(surface, climb(surface, _start(field, surface), 25))
+        share = found.alpha[:, 0] / (np.abs(found.multiplier[:, 0]) + 1e-300)
+        good = share > 0.05
+        low, high = np.where(good, middle, low), np.where(good, high, middle)
+    off = 1 + 10 ** rng.uniform(-13, -3, 12) * rng.choice([-1, 1], 12)
+    field = _with(field, zone=_balls(field, low * off))
+    surface = field.lead(np.zeros((12, 2)))
+    ends = newton(surface, climb(surface, _start(field, surface), 300))
+    points = ends.points[:, 0].astype(float)
+    return Case(field, problem_of(field), points, 1e-3)
+
+
+@family
+def flat_curvature(rng: Random) -> Case:
+    """Two quadratic neurons whose curvature is μ(1 ± 1e-3 … 1e-15): α, ω around 0."""
+    batch = 12
+    radius = float(10 ** rng.uniform(-2, 1))
+    angle = rng.uniform(0, np.pi)
+    n = np.array([np.cos(angle), np.sin(angle)])
+    t = np.array([-n[1], n[0]])
+    size = 10 ** rng.uniform(-4, 4)
+    off = 10 ** rng.uniform(-15, -3) * rng.choice([-1, 1])
+    # F = ½λ(tᵀδ)² + ½ν(nᵀδ + k)²: at p = εn the multiplier is ν(ε + k)/ε.
+    nu, k = size * rng.choice([-1, 1]), radius * rng.uniform(-2, 2)
+    curvature = nu * (radius + k) / radius * (1 + off)
+    field = draw_field(
+        rng, hidden=np.stack([t, n]), bias=np.array([0.0, k]),
+        output=np.array([[curvature, nu]]), shift=np.zeros(1),
+        inputs=np.zeros((batch, 2)), activation="quadratic", loss="margin",
+        targets=-np.ones(batch), scale=radius,
+        region=str(rng.choice(["ball", "sphere"])),
+    )  # fmt: skip
+    near = radius * n + rng.normal(size=(batch, 2)) * radius * 10 ** rng.uniform(
+        -17, -5, (batch, 1)
+    )
+    return Case(field, problem_of(field), near, draw_within(rng))
+
+
+@family
+def concave_corner(rng: Random) -> Case:
+    """Ball ∩ box with a concave F: multipliers of either sign at corners."""
+    d, m = int(rng.integers(2, 4)), int(rng.integers(2, 6))
+    field = draw_field(
+        rng, region="both", hidden=rng.normal(size=(m, d)), bias=rng.normal(size=m),
+        output=-np.abs(rng.normal(size=(1, m))), shift=np.zeros(1), loss="margin",
+        inputs=rng.normal(size=(24, d)), targets=-np.ones(24),
+        activation=str(rng.choice(["softplus", "quadratic", "silu", "gelu"])),
+    )  # fmt: skip
+    z = field.zone
+    # Boxes whose corners lie close to the sphere.
+    corner = np.linalg.norm(np.maximum(-z.lower, z.upper), axis=1)
+    share = np.where(rng.random(24) < 0.5, rng.uniform(0.6, 1.1, 24), 1.0)
+    field = _with(field, zone=Zone(corner * share, z.lower, z.upper))
+    return case(rng, field)
+
+
+def _start(field: Field, surface: Any) -> Array:
+    gradient = surface.look(np.zeros((len(field), 1, field.inputs.shape[1])))[1]
+    return field.zone.project(1e6 * gradient)
+
+
+def _balls(field: Field, radius: Array) -> Zone:
+    return Zone(radius, field.zone.lower, field.zone.upper)
+
+
+def _with(field: Field, **changes: Any) -> Field:
+    values = {k: changes.get(k, getattr(field, k)) for k in field.__dataclass_fields__}
+    return Field(**values)

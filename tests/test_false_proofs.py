@@ -1,0 +1,63 @@
+"""Claims with evidence PROVED that were once false; each stays as a test."""
+
+import torch
+
+import summiteer as sm
+
+F64 = torch.float64
+
+
+def vector(*entries: float) -> torch.Tensor:
+    return torch.tensor(entries, dtype=F64)
+
+
+def certificate(network, region, point, loss=None, target=-1.0, within=0.9):
+    """At x = 0; a Margin with target -1 ascends the output itself."""
+    dim = network.hidden_weights.shape[1]
+    problem = sm.Problem(
+        network,
+        torch.zeros(1, dim, dtype=F64),
+        vector(target),
+        loss or sm.Margin(),
+        region,
+    )
+    return sm.local_optimality(problem, point[None], within)
+
+
+def test_gain_from_a_point_outside_a_box_is_that_of_the_nearest_point_inside():
+    # F = -½(δ - 5)² is steeper at -2, outside [-1, 1], than at -1.
+    network = sm.TwoLayerNetwork(
+        vector(1.0)[:, None], vector(-1.0), vector(-5.0), activation="quadratic"
+    )
+    found = certificate(network, sm.LinfBall(1.0), vector(-2.0))
+    assert found.evidence == (sm.Evidence.PROVED,)
+    assert found.verdict == (sm.Verdict.NOT_STATIONARY,)
+    gained = 0.5 * 6**2 - 0.5 * 5.1**2
+    assert not float(found.guaranteed_gain[0]) > gained * (1 + 1e-12)
+
+
+def test_gain_on_the_sphere_counts_from_the_objective_there():
+    # F falls towards the sphere, so that u is smaller there than at the given point.
+    bias, reach = 100.0, 0.01
+    way = torch.tensor([[-1.0, 0.5]], dtype=F64)
+    network = sm.TwoLayerNetwork(
+        way, vector(1 / bias), vector(bias), activation="quadratic"
+    )
+
+    def output(point):
+        return float(network(point[None]).detach())
+
+    given, base = vector(1 - 0.8 * reach, 0.0), vector(1.0, 0.0)
+    target = output(given) - reach
+    found = certificate(
+        network, sm.L2Ball(1.0), given, sm.Quadratic(), target, within=reach
+    )
+    assert found.evidence == (sm.Evidence.PROVED,)
+    gain = float(found.guaranteed_gain[0])
+    end = vector(1.0, 2 * reach)
+    end = end / end.norm()  # further than the search distance reaches
+    gained = 0.5 * (output(end) - target) ** 2 - 0.5 * (output(base) - target) ** 2
+    near = vector(1.0, reach) / vector(1.0, reach).norm()
+    there = 0.5 * (output(near) - target) ** 2 - 0.5 * (output(base) - target) ** 2
+    assert there < gained
+    assert not gain > there
