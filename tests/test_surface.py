@@ -298,4 +298,4 @@ def test_links_are_bounded_on_both_sides(kind):
     assert bool((link.rise(highs, lows) <= 1e-290).all())
     # From the bottom of ½t² there is something to be gained, if at second order.
     if kind == "square":
-        assert float(climb[3]) >= 0.5 * gap**2 / 2
+        assert float(climb[3]) >= 0.249 * gap**2
