@@ -1,13 +1,20 @@
 """Small networks to try things on, trained on the spot in a second or two."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from summiteer.draws import Draws
 
 
-def digits_mlp(hidden: int = 64, steps: int = 300, seed: int = 0) -> nn.Module:
-    """A 64-`hidden`-10 ReLU network trained on scikit-learn's digits (pixels/16).
+def digits_mlp(
+    hidden: int = 64,
+    steps: int = 300,
+    seed: int = 0,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+) -> nn.Module:
+    """A 64-`hidden`-10 network trained on scikit-learn's digits (pixels/16).
 
     Full-batch descent with momentum from a seeded start: the same network for the
     same seed on the same machine. The global random state is left as it was.
@@ -16,6 +23,7 @@ def digits_mlp(hidden: int = 64, steps: int = 300, seed: int = 0) -> nn.Module:
         hidden: width.
         steps: of descent.
         seed: of the initial weights.
+        activation: torch's layer, such as nn.Tanh.
 
     Returns:
         A float32 classifier of `[batch, 64]` inputs in [0, 1], in eval mode.
@@ -25,7 +33,9 @@ def digits_mlp(hidden: int = 64, steps: int = 300, seed: int = 0) -> nn.Module:
     pixels, labels = load_digits(return_X_y=True)
     inputs, targets = torch.tensor(pixels / 16.0).float(), torch.tensor(labels)
     with torch.random.fork_rng(devices=[]):
-        model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+        model = nn.Sequential(
+            nn.Linear(64, hidden), activation(), nn.Linear(hidden, 10)
+        )
     for stream, weight in enumerate(model.parameters()):
         with torch.no_grad():
             weight.copy_(_initial(weight, seed, stream))

@@ -82,8 +82,8 @@ def _print_accuracy(console: _Console, result: Mapping[str, Any]) -> None:
         proved = result["proved_robust_accuracy"]
         if proved is not None:
             console.say(
-                f"                 {_percent(proved)}  at least: no perturbation of the "
-                "whole region changes these, proved"
+                f"                 {_percent(proved)}  at least: proved for the "
+                "whole region"
             )
     console.say(
         f"mean loss        {_number(loss['clean_mean'])} clean, "
