@@ -172,7 +172,7 @@ def test_faces_hold_what_presses():
     assert free[1].tolist() == [True, False, True, True]
     assert bool(free[2:4].all())
     # Beside its limit the gradient may still pull, if it presses at the limit.
-    points[4, 0], gradient[4, 0] = 0.399, -1e-4
+    points[4, 0], gradient[4, 0] = 0.3995, -1e-4
     assert bool(faces(both, points, gradient, flat, snap)[0][4, 0])
     assert not bool(faces(both, points, gradient, flat + 1.0, snap)[0][4, 0])
 
