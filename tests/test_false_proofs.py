@@ -61,3 +61,35 @@ def test_gain_on_the_sphere_counts_from_the_objective_there():
     there = 0.5 * (output(near) - target) ** 2 - 0.5 * (output(base) - target) ** 2
     assert there < gained
     assert not gain > there
+
+
+def test_a_corner_that_the_ball_cuts_off_is_no_maximum():
+    # F = ½‖δ - x0‖², x0 next to the corner (1, 1) of the box, the ball just inside it.
+    near = 1 - 1e-5
+    network = sm.TwoLayerNetwork(
+        torch.eye(2, dtype=F64),
+        vector(1.0, 1.0),
+        vector(-near, -near),
+        activation="quadratic",
+    )
+    radius = 2**0.5 - 5e-5
+    region = sm.Intersection(sm.L2Ball(radius), sm.Box(-1.0, 1.0))
+    point = (radius / 2**0.5 - 1e-6) * vector(1.0, 1.0)
+    found = certificate(network, region, point, within=1e-3)
+    assert not (found.verdict[0].is_maximum and found.evidence[0] is sm.Evidence.PROVED)
+
+
+def test_nothing_is_said_of_a_model_that_computes_something_else(monkeypatch):
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+    ).double()
+    plain = torch.nn.functional.linear
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda *given: 1.5 * plain(*given)
+    )
+    problem = sm.Problem(
+        model, torch.ones(2, 3, dtype=F64), vector(1.0, -1.0), sm.Margin(), sm.L2Ball(1)
+    )
+    found = sm.local_optimality(problem, torch.zeros(2, 3, dtype=F64))
+    assert set(found.evidence) == {sm.Evidence.NUMERICAL}
+    assert bool(found.upper_bound.isnan().all())

@@ -91,9 +91,12 @@ def _inequality(certificate: Explained, example: int) -> list[str]:
     else:
         symbols = "α = μ - λ_max(tangent) - (terms of the radius)"
     if proposition.startswith("Prop. 7"):
+        gain = float(certificate.guaranteed_gain[example])
+        if gain != gain:
+            return [f"  {proposition}: no maximum is near; no gain is guaranteed"]
         return [
-            f"  {proposition}: F rises by at least {number('guaranteed_gain')} along "
-            "`direction` within the search distance"
+            f"  {proposition}: the objective rises by at least {gain:.6g} along "
+            "`direction`"
         ]
     if not proposition.startswith("Prop."):
         return [f"  {proposition}"]

@@ -135,7 +135,8 @@ def strict_maximum(
     zero = torch.zeros_like(gain)
     distance, gain = (torch.where(vertex, zero, x) for x in (distance, gain))
     unique, wide = (torch.where(vertex, held, x) for x in (unique, wide))
-    sound = torch.where(vertex, held > 0, sound)
+    # A ball may cut the vertex off.
+    sound = torch.where(vertex, (held > 0) & (stand.room >= 0), sound)
     reach = Reach(*_where(sound, distance, gain, wide, margin))
     return reach, torch.where(sound, unique, torch.nan)
 

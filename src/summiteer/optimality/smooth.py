@@ -148,7 +148,7 @@ class _Ladder:
         ratio = torch.where(steep, self.tangent.top / self.first.multiplier, torch.nan)
         self.numbers = {
             "curvature_ratio": ratio,
-            "upper_bound": form.link.ceiling(top),
+            "upper_bound": form.link.ceiling(top).masked_fill(~same, torch.nan),
         }
         self.direction = torch.full_like(points, torch.nan)
         self.verdict = [Verdict.UNDECIDED] * len(points)

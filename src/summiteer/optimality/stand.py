@@ -142,6 +142,8 @@ def stand(limits: Limits, points: Tensor, free: Tensor, curved: Tensor) -> Stand
         free: `[rows, d]` bool.
         curved: `[rows]` bool.
     """
+    # Where no coordinate is free there is no sphere to stand on.
+    curved = curved & free.any(1)
     upper_side = limits.upper - points <= points - limits.lower
     limit = torch.where(upper_side, limits.upper, limits.lower)
     points = torch.where(free, points, limit)
