@@ -19,6 +19,8 @@ from summiteer.optimality.surface import Surface
 
 #: Kinds of output weights up to which each has a factorisation of its own.
 _KINDS = 4
+#: Coordinates of a box up to which each of them has a multiplier.
+_COORDINATES = 1024
 #: Centres tried after 0 and the given point.
 _AGAIN = 2
 
@@ -95,7 +97,11 @@ def climb(
             break
         each = given[turn] if turn < len(given) else patches.nearest(found.at)
         one = tangent_bound(
-            surface.take(index), patches.take(index), interval[index], each[index]
+            surface.take(index),
+            patches.take(index),
+            interval[index],
+            each[index],
+            goal[index],
         )
         _lower(found, index, one.top, one.at)
     return found
@@ -115,20 +121,32 @@ def _shared(
 
 
 def tangent_bound(
-    surface: Surface, patches: Patches, interval: Enclosure, centres: Tensor
+    surface: Surface,
+    patches: Patches,
+    interval: Enclosure,
+    centres: Tensor,
+    goal: Tensor | None = None,
 ) -> Ceiling:
     """The dual bound with M_p about p = `centres`, a factorisation or more per row.
+
+    On boxes of many coordinates the separable bound, with each row's own λ⁺(M_p).
 
     Args:
         surface: F of each row.
         patches: of the same rows.
         interval: their pre-activations `[rows, m]`.
         centres: p `[rows, d]` floats, anywhere.
+        goal: `[rows]` a bound below it is good enough.
     """
     place = surface.at(centres)
     weights = tangent_majorant(place, interval)
-    solve = dual.interior_point if patches.frame.size else dual.trust_region
-    chosen = solve(place, weights, patches)
+    if patches.frame.vectors is None and patches.frame.size > _COORDINATES:
+        curvature = surface.weighted.largest(weights).clamp(min=0)
+        return Ceiling(dual.separable_bound(place, curvature, patches), centres)
+    if patches.frame.size:
+        chosen = dual.interior_point(place, weights, patches, goal)
+    else:
+        chosen = dual.trust_region(place, weights, patches)
     return Ceiling(dual.bound(place, weights, patches, chosen), chosen.at)
 
 

@@ -201,18 +201,30 @@ def _trust_region(place: Place, weights: Tensor, patches: Patches) -> Multiplier
     return Multipliers(ball, slabs, at, top + 0.5 * (ball - top))
 
 
-def interior_point(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
+def interior_point(
+    place: Place, weights: Tensor, patches: Patches, goal: Tensor | None = None
+) -> Multipliers:
     """The best λ and ν by Newton's method with a logarithmic barrier.
 
     The dual function ½λ… + ½βᵀA⁻¹β is convex, and with -log det A self-concordant:
     steps of length 1/(1 + decrement) stay where A ≻ 0 (Nesterov and Nemirovskii 1994).
+
+    Args:
+        place: at floats p.
+        weights: D `[rows, m]`.
+        patches: of the same rows.
+        goal: `[rows]` a bound below it is good enough.
     """
+    if goal is None:
+        goal = weights.new_full((len(weights),), -torch.inf)
     weighted = place.surface.weighted
     axes = patches.frame.vectors is None
     dim = weighted.hidden.shape[1] if axes else weighted.coordinates.shape[1]
     step = max(1, _NUMBERS // dim**2)
     parts = [
-        _InteriorPoint(place.take(index), weights[index], patches.take(index)).solve()
+        _InteriorPoint(place.take(index), weights[index], patches.take(index)).solve(
+            goal[index]
+        )
         for index in torch.split(torch.arange(len(weights)), step)
     ]
     return _joined(parts)
@@ -242,6 +254,7 @@ class _InteriorPoint:
         half = (0.5 * (patches.high - patches.low)).clamp(min=thin)
         self.middle, self.half = middle, half
         self.radius = patches.limits.radius
+        self.value = place.value.middle
 
     def _enter(self, vectors: Tensor) -> Tensor:
         return vectors if self.basis is None else vectors @ self.basis
@@ -250,8 +263,12 @@ class _InteriorPoint:
         """Vs."""
         return slabs if self.vectors is None else slabs @ self.vectors.T
 
-    def solve(self) -> Multipliers:
-        """Follow the central path; the last point at which A was factorised."""
+    def solve(self, enough: Tensor) -> Multipliers:
+        """Follow the central path; the last point at which A was factorised.
+
+        Args:
+            enough: `[rows]`, values of the dual that need not be lowered further.
+        """
         scale = self.matrix.abs().sum(2).amax(1)
         scale = scale + self.gradient.norm(dim=1) / self.reach
         count = self.half.shape[1] + self.round
@@ -261,12 +278,15 @@ class _InteriorPoint:
         at, least = torch.zeros_like(self.points), torch.zeros_like(scale)
         going = torch.ones_like(scale, dtype=torch.bool)
         for _ in range(_STEPS):
-            step, decrement, here, floor = self._newton(y, weight)
+            step, decrement, here, floor, value = self._newton(y, weight)
             sound = step.isfinite().all(1) & here.isfinite().all(1) & (floor > 0)
             kept = torch.where((going & sound)[:, None], y, kept)
             at = torch.where((going & sound)[:, None], here, at)
             least = torch.where(going & sound, floor, least)
-            going = going & sound & ~((weight < goal) & (decrement < 1))
+            done = (weight < goal) & (decrement < 1)
+            # What verifies the value may cost it a little.
+            done |= value + 1e-6 * (value - self.value).abs() < enough
+            going = going & sound & ~done
             if not bool(going.any()):
                 break
             length = torch.where(decrement < 0.5, 1.0, 1 / (1 + decrement))
@@ -281,14 +301,19 @@ class _InteriorPoint:
 
     def _newton(
         self, y: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(step, decrement, t, ≤ λ_min(A)) at y for one weight of the barrier."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(step, decrement, t, ≤ λ_min(A), dual) at y for one weight of the barrier."""
         slabs = y[:, int(self.round) :]
         inverse = self._inverse(y)
         pull = self.gradient + self._spread(slabs * self.middle)
         if self.round:
             pull = pull - y[:, :1] * self.points
         at = torch.einsum("rij,rj->ri", inverse, pull)
+        value = self.value + 0.5 * (pull * at).sum(1)
+        value += 0.5 * (slabs * (self.half.square() - self.middle.square())).sum(1)
+        if self.round:
+            room = self.radius.square() - self.points.square().sum(1)
+            value += 0.5 * y[:, 0] * room
         if self.vectors is None:
             along, turned, core = at, inverse, inverse
         else:
@@ -320,7 +345,8 @@ class _InteriorPoint:
         push = -(gradient * y)
         solved = torch.cholesky_solve(push[:, :, None], factor)[:, :, 0]
         decrement = (push * solved).sum(1).clamp(min=0).sqrt()
-        return solved * y, decrement, at, 1 / inverse.square().sum((1, 2)).sqrt()
+        floor = 1 / inverse.square().sum((1, 2)).sqrt()
+        return solved * y, decrement, at, floor, value
 
     def _inverse(self, y: Tensor) -> Tensor:
         """A⁻¹; NaN where A has no factor."""

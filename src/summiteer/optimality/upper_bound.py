@@ -39,6 +39,8 @@ _CLOSED = 1e-8
 _OWN = 4
 #: Units of rounding of log Σ exp, its exponentials and its sum of K.
 _LOG_SUM = 64
+#: Steps of the ascent that finds where a margin may be lost.
+_CLIMBS = 8
 _OTHER = "the model does not compute what its weights say"
 
 
@@ -163,15 +165,32 @@ def proved_robust(problem: Problem) -> Tensor | None:
         pieces = _Pieces(surfaces, _largest, True)
         robust = _agrees(problem, pieces, margin)
         zero = problem.inputs.new_zeros(len(robust))
-        for surface in pieces.surfaces:
+        highest = [_ascended(problem, surface) for surface in pieces.surfaces]
+        for surface, points in zip(pieces.surfaces, highest, strict=True):
             # Rows that are lost already are not worth a factorisation.
+            robust &= surface.at(points).value.middle < 0
+        for surface, points in zip(pieces.surfaces, highest, strict=True):
             index = robust.nonzero().flatten()
             if not len(index):
                 break
             some, limits = surface.take(index), known.take(index)
-            bound = surface_bound(some, limits, threshold=zero[index])
+            bound = surface_bound(some, limits, points[index], zero[index])
             robust[index] = bound < 0
     return robust
+
+
+def _ascended(problem: Problem, surface: Surface) -> Tensor:
+    """Points where F is high, by the conditional gradient method in floats."""
+    region = problem.feasible
+    points = region.project(torch.zeros_like(problem.inputs))
+    best, highest = points, surface.at(points).value.middle
+    for turn in range(_CLIMBS):
+        end = region.linear_maximiser(surface.slope(points)[0])
+        points = points + (end - points) * (2 / (turn + 2))
+        value = surface.at(points).value.middle
+        best = torch.where((value > highest)[:, None], points, best)
+        highest = torch.fmax(highest, value)
+    return best
 
 
 def _known(problem: Problem) -> Limits | str:
