@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from flint import arb, arb_series, ctx, fmpq
 from torch import Tensor
 
+#: Pre-activations beyond which float64 knows no tails.
+_FURTHEST = 1000
+
 DEFINITIONS = {
     "softplus": lambda t: (1 + t.exp()).log(),
     "tanh": lambda t: 2 * (2 * t).exp() / (1 + (2 * t).exp()) - 1,
@@ -65,8 +68,16 @@ class Network:
 
     def terms(self, point, order: int) -> list:
         """a_j times the derivative of σ at h_j."""
-        heights = [exact(self.name, h, order + 1)[order] for h in self.inner(point)]
-        return [a * s for a, s in zip(self.output, heights, strict=True)]
+        before, derivatives = ctx.prec, []
+        ctx.prec = before + 8 * _FURTHEST
+        heights = self.inner(point)
+        for h in heights:
+            # In the tails 1 + e^±2t takes 3|t| bits to see both summands; σ'' may be
+            # the difference of two such numbers.
+            ctx.prec = before + 8 * min(int(abs(float(h))), _FURTHEST)
+            derivatives.append(exact(self.name, h, order + 1)[order])
+        ctx.prec = before
+        return [a * s for a, s in zip(self.output, derivatives, strict=True)]
 
     def value(self, point) -> arb:
         return sum(self.terms(point, 0), self.shift)

@@ -230,6 +230,61 @@ def test_tangent_bounds(shape, scale, kind, off, masked):
         assert bool((bound <= least + 1.001 * ROOM * size).all())
 
 
+def test_a_doubtful_normal_costs_what_it_may_hide():
+    """Curvature 10 along e₁, from which n leans: some v ⟂ n has more than 1."""
+    hidden = torch.eye(3, dtype=F64)
+    heavy = torch.tensor([[10.0, 1.0, 0.5]], dtype=F64)
+    lean = 2.0**-4
+    exact = unit_in_rationals(torch.tensor([1.0, lean, 0.0], dtype=F64))
+    axis = torch.tensor([[1.0, 0.0, 0.0]], dtype=F64)
+    off = torch.full_like(axis, 1.01 * lean)
+    guess, push = torch.tensor([1.001], dtype=F64), torch.tensor([20.0], dtype=F64)
+    weighted, exactly = Weighted(hidden), Enclosure.exact(heavy)
+    matrix = gram(hidden, heavy[0])
+    assert not tangent_bounded(guess[0], matrix, exact, [0, 1, 2])
+    bound = weighted.top(exactly, guess, Enclosure(axis, off), push)
+    assert float(bound) < 2.0
+    assert tangent_bounded(bound[0], matrix, exact, [0, 1, 2])
+
+
+def spoiled(factor, by=2.0**-20):
+    """A factor in the digits of float32, and too small."""
+    return factor.float().double() * (1 - by)
+
+
+@over_shapes
+@pytest.mark.parametrize("kind", ["positive", "mixed"])
+def test_whatever_factorises_the_bound_holds(shape, kind, monkeypatch):
+    """Residuals are bounded, factors are not believed."""
+    hidden, heavy = layer(shape), weights(kind, SHAPES[shape][0])
+    top, size, _ = spectra(hidden, heavy)
+    guess = top + 1e-5 * size
+
+    def cholesky(matrix):
+        # Of tI - S where it is none: the factor of the nearest that has one.
+        values, vectors = torch.linalg.eigh(matrix)
+        root = vectors * values.clamp(min=1e-8).sqrt()[:, None, :]
+        factor = torch.linalg.qr(root.mT)[1].mT
+        return spoiled(factor), torch.zeros(len(matrix))
+
+    for below in (0.0, 1e-3):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.linalg, "cholesky_ex", cholesky)
+            bound = Weighted(hidden).top(Enclosure.exact(heavy), guess - below * size)
+            for i in range(ROWS):
+                assert bounded_by(bound[i], gram(hidden, heavy[i]))
+    basis, triangle = torch.linalg.qr(hidden.T)
+    # So small that a factor is found below the eigenvalue of W.
+    small = basis, spoiled(triangle, 2.0**-8)
+    monkeypatch.setattr(torch.linalg, "qr", lambda _: small)
+    bound = Weighted(hidden).top(Enclosure.exact(heavy), guess - 1e-3 * size)
+    if not Weighted(hidden).reduced:  # W itself is factorised, and there is no factor
+        assert bool(bound.isinf().all())
+        return
+    for i in range(ROWS):
+        assert bounded_by(bound[i], gram(hidden, heavy[i]))
+
+
 @over_shapes
 @pytest.mark.parametrize("kind", ["positive", "mixed"])
 def test_bounds_on_free_coordinates(shape, kind):

@@ -8,6 +8,7 @@ import summiteer as sm
 from exact import Network, dot, exact, inside, length, reals
 from fakes import seeded
 from summiteer.networks.activations import ACTIVATIONS
+from summiteer.networks.activations.logistic import Tanh
 from summiteer.optimality.majorant import tangent_guess, tangent_majorant
 from summiteer.optimality.rounding import Enclosure
 from summiteer.optimality.scalar_form import ceiling, margin_surfaces, scalar_form
@@ -57,7 +58,9 @@ def shifted(point, slack, seed):
     """A real point within `slack` of a float one: nearly at that distance."""
     way = reals(seeded(len(point), seed=seed))
     size = length(way) * (1 + arb(2) ** -60)
-    return [p + arb(float(slack)) * w / size for p, w in zip(point, way, strict=True)]
+    # The middles: numbers, not balls of numbers.
+    share = arb(float(slack)) / size
+    return [(p + share * w).mid() for p, w in zip(point, way, strict=True)]
 
 
 def all_inside(found, row, numbers):
@@ -89,6 +92,35 @@ def test_values_and_derivatives_around_a_point(sigma, scale, size):
         room = 1e-13 * WIDTH * DIM * max(scale, 1.0) ** 4
         for found in (place.value, place.gradient, place.bend, bent):
             assert float(found.radius.max()) <= room
+
+
+class Coarse(Tanh):
+    """Tanh to six digits, as it says itself."""
+
+    def value(self, t):
+        return super().value(t) * (1 + 1e-6)
+
+    def first(self, t):
+        return super().first(t) * (1 - 1e-6)
+
+    def second(self, t):
+        return super().second(t) + 1e-6
+
+    def _error(self, order, t):
+        return super()._error(order, t) + 2e-6
+
+
+def test_the_error_of_the_activation_is_carried():
+    sigma, inputs = Coarse(), seeded(ROWS, DIM, seed=5)
+    place = surface_of(network(sigma), inputs).at(torch.zeros_like(inputs))
+    for row in range(ROWS):
+        known, real = truth(network(sigma), inputs, row), [arb(0)] * DIM
+        value = known.value(real)
+        assert inside(place.value.middle[row], place.value.radius[row], value)
+        assert all_inside(place.gradient, row, known.gradient(real))
+        assert all_inside(place.bend, row, known.terms(real, 2))
+    # And six digits is what is left.
+    assert float(place.value.radius.min()) > 1e-7
 
 
 @over_smooth
