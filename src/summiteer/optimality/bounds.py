@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from summiteer.optimality.definite import Weighted
 from summiteer.optimality.majorant import groups, shared_top
 from summiteer.optimality.rounding import Enclosure, down, up
-from summiteer.optimality.surface import Surface, gradient_floor, lipschitz, unit
+from summiteer.optimality.surface import Place, Surface, gradient_floor, lipschitz, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,9 @@ def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
     interval = surface.within(radius)
     bend = surface.bent_range(interval)
     weighted = surface.weighted
-    spectral = weighted.spectral
     steep = (surface.output * bend).magnitude
     wiggle = up(surface.wiggle(interval) * weighted.lengths)
-    crude, bent = (
-        torch.minimum(lipschitz(weighted, heavy), up(heavy.amax(1) * spectral))
-        for heavy in (steep, wiggle)
-    )
+    crude, bent = _crude(weighted, steep), _crude(weighted, wiggle)
     one = torch.zeros(len(steep), dtype=torch.int64)
     gradient = torch.minimum(crude, shared_top(weighted, steep, one))
     centre = surface.at(torch.zeros(len(radius), surface.hidden.shape[1]).double())
@@ -75,3 +72,27 @@ def majorant_of(surface: Surface, bend: Enclosure) -> Tensor:
     """
     upward = (surface.output * bend).upper
     return shared_top(surface.weighted, upward, groups(surface)).clamp(min=0)
+
+
+def constants_around(place: Place, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """L and Λ within `reach` of the points, rounded up `[rows]` both.
+
+    No factorisation of their own: the smaller of Σ|D_j|‖w_j‖² and max|D_j|·‖W‖₂².
+
+    Args:
+        place: the points.
+        reach: `[rows]`.
+    """
+    surface, interval = place.surface, place.around(reach)
+    weighted = surface.weighted
+    steep = surface.steep(interval)
+    wiggle = up(surface.wiggle(interval) * weighted.lengths)
+    gradient, bent = (_crude(weighted, heavy) for heavy in (steep, wiggle))
+    return gradient, bent
+
+
+def _crude(weighted: Weighted, heavy: Tensor) -> Tensor:
+    """The bounds of λ_max(Wᵀ diag(|D|) W) that need no factorisation of their own."""
+    return torch.minimum(
+        lipschitz(weighted, heavy), up(heavy.amax(1) * weighted.spectral)
+    )

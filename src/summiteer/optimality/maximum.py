@@ -64,7 +64,11 @@ def best_within(
 
 
 def strict_maximum(
-    first: FirstOrder, curvature: Tensor, lipschitz: Tensor, wiggle: Tensor
+    first: FirstOrder,
+    curvature: Tensor,
+    lipschitz: Tensor,
+    wiggle: Tensor,
+    around: Tensor | None = None,
 ) -> tuple[Reach, Tensor]:
     """Prop. 6: exactly one critical point of the face, a strict local maximiser.
 
@@ -74,6 +78,7 @@ def strict_maximum(
             with an active ball at least 0 (the clip of Prop. 6).
         lipschitz: L on the region.
         wiggle: Λ on the region.
+        around: `[rows]`, if L and Λ hold only so far around p.
 
     Returns:
         (Reach of the smallest distance and the largest geodesic radius, uniqueness):
@@ -103,6 +108,8 @@ def strict_maximum(
         0.0,
     )
     limit = torch.where(curved, torch.minimum(1.5 * e, stand.room), stand.room)
+    furthest = torch.full_like(limit, torch.inf) if around is None else around
+    limit = torch.minimum(limit, furthest)
     # The largest r with α(r) > 0 is below the root of the quadratic.
     root = 2 * a0 / (a1 + (a1 * a1 + 4 * a0 * a2).sqrt())
     wide = torch.minimum(0.9375 * root, down(limit))
@@ -134,7 +141,8 @@ def strict_maximum(
     vertex = ~stand.free.any(1)
     zero = torch.zeros_like(gain)
     distance, gain = (torch.where(vertex, zero, x) for x in (distance, gain))
-    unique, wide = (torch.where(vertex, held, x) for x in (unique, wide))
+    corner = torch.minimum(held, furthest)
+    unique, wide = (torch.where(vertex, corner, x) for x in (unique, wide))
     # A ball may cut the vertex off.
     sound = torch.where(vertex, (held > 0) & (stand.room >= 0), sound)
     reach = Reach(*_where(sound, distance, gain, wide, margin))

@@ -9,7 +9,7 @@ the caller's own weights in real arithmetic (§10).
 import torch
 from torch import Tensor
 
-from summiteer.optimality.bounds import Bounds, bounds_of
+from summiteer.optimality.bounds import Bounds, bounds_of, constants_around
 from summiteer.optimality.branching import best_everywhere
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.curvature import Curvature, lanczos_curvature
@@ -305,18 +305,35 @@ class _Ladder:
 
     def _local(self, index: Tensor) -> None:
         """Prop. 6 at the point, with one factorisation of H (two if λ_max is close)."""
-        first = self.first.take(index)
+        first, bounds = self.first.take(index), self.bounds
         curvature = self._curvature(index, first)
-        lipschitz, wiggle = self.bounds.lipschitz[index], self.bounds.wiggle[index]
-        clipped = curvature
         if not self.limits.sphere:
             curved = first.stand.curved
-            clipped = torch.where(curved, curvature.clamp(min=0), curvature)
-        reach, unique = strict_maximum(first, clipped, lipschitz, wiggle)
+            curvature = torch.where(curved, curvature.clamp(min=0), curvature)
+        self._strict(index, curvature, bounds.lipschitz[index], bounds.wiggle[index])
+        # In the tails of σ, L and Λ of the region say nothing of what is near.
+        left = (self.open[index] & curvature.isfinite()).nonzero().flatten()
+        if len(left):
+            around = self.reach[index[left]]
+            some = self.first.take(index[left])
+            constants = constants_around(some.place, around)
+            self._strict(index[left], curvature[left], *constants, around)
+
+    def _strict(
+        self,
+        index: Tensor,
+        curvature: Tensor,
+        lipschitz: Tensor,
+        wiggle: Tensor,
+        around: Tensor | None = None,
+    ) -> None:
+        """Write what Prop. 6 gives with these constants."""
+        first = self.first.take(index)
+        reach, unique = strict_maximum(first, curvature, lipschitz, wiggle, around)
         distance = up(self.moved[index] + reach.distance)
         sound = ~reach.distance.isnan() & self.open[index]
         sound &= (distance <= self.reach[index]) & (self.lead[index] > reach.distance)
-        best, radius = self._best_radius(index, first, clipped)
+        best, radius = self._best_radius(index, first, curvature)
         # What is best within R may exceed p by more than the maximiser of Prop. 6 does.
         gain = torch.fmax(reach.gain, best)
         top = up(first.place.value.upper + gain)
@@ -334,7 +351,7 @@ class _Ladder:
             uniqueness_radius=down(unique - self.moved[index]).clamp(min=0),
             margin=reach.margin,
             multiplier=first.multiplier,
-            curvature=clipped,
+            curvature=curvature,
             tangential=first.tangential,
         )
 
@@ -421,7 +438,7 @@ class _Ladder:
         """Prop. 7 at the given points: first order, then second."""
         form, limits = self.form.take(index), self.limits.take(index)
         points, reach = self.points[index], up(self.reach[index], 4)
-        lipschitz, wiggle = self.bounds.lipschitz[index], self.bounds.wiggle[index]
+        lipschitz, wiggle = self._near_by(index, reach)
         lead = form.lead(points, torch.zeros_like(reach), self.extent[index])
         surface = form.surface
         away = not_stationary(
@@ -438,6 +455,26 @@ class _Ladder:
         ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead)
         text = "the objective curves upwards along the region"
         self._refuted(index, ridge, Verdict.SADDLE, text)
+
+    def _near_by(self, index: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+        """L and Λ where Prop. 7 looks: on the region, or around the points if smaller.
+
+        Within ρ of the point, at the sphere point next to it, and along geodesics of
+        2.2ρ from there: a ball of 4ρ and twice the gap to the sphere holds them all.
+        """
+        points = self.points[index]
+        size = Enclosure.exact(points).norm()
+        radius = self.limits.radius[index]
+        gap = torch.maximum(up(size.upper - radius), up(radius - size.lower))
+        # Further inside than ρ the sphere plays no part.
+        gap = torch.where(gap.isfinite() & (gap > 0), gap, 0.0)
+        inside = down(radius - size.upper) > reach
+        gap = torch.where(inside, 0.0, gap)
+        place = self.form.surface.take(index).at(points)
+        near = constants_around(place, up(up(4 * reach) + 2 * gap))
+        whole = self.bounds.lipschitz[index], self.bounds.wiggle[index]
+        lipschitz, wiggle = map(torch.fmin, near, whole)
+        return lipschitz, wiggle
 
     def _refuted(
         self, index: Tensor, refuted: Refuted, verdict: Verdict, reason: str

@@ -211,10 +211,9 @@ def _image(activation: Activation, order: int, inner: Enclosure) -> Enclosure:
         activation.sup_abs_second,
         activation.sup_abs_third,
     )[order]
-    ends = inner.middle.new_tensor([-torch.inf]), inner.middle.new_tensor([torch.inf])
-    rate = steepest(*ends)
-    if not bool(rate.isfinite().all()):
-        rate = steepest(inner.lower, inner.upper)
+    # The supremum next to h, not that of the whole line: in the tails of σ the one is
+    # many orders smaller than the other.
+    rate = steepest(inner.lower, inner.upper)
     return Enclosure(
         computed(inner.middle), up(error(inner.middle) + rate * inner.radius, 3)
     )
