@@ -143,7 +143,7 @@ def _code(owner: type) -> dict[str, Any]:
     }
 
 
-_CODE = {
+_CODE: dict[type, dict[str, Any]] = {
     owner: _code(owner)
     for owner in (
         nn.Module,
@@ -153,7 +153,7 @@ _CODE = {
     )
 }
 #: torch's layers whose functions are exactly ours.
-_LAYERS = {
+_LAYERS: dict[type, dict[str, Any]] = {
     owner: _code(owner)
     for owner in (
         nn.Sequential,

@@ -85,21 +85,20 @@ def _inequality(certificate: Explained, example: int) -> list[str]:
     def number(name: str) -> str:
         return f"{float(getattr(certificate, name)[example]):.6g}"
 
+    if proposition.startswith("Prop. 7"):
+        gain = number("guaranteed_gain")
+        if gain == "nan":
+            return [f"  {proposition}: no maximum is near; no gain is guaranteed"]
+        return [
+            f"  {proposition}: the objective rises by at least {gain} along `direction`"
+        ]
+    if not proposition.startswith("Prop."):
+        return [f"  {proposition}"]
     if certificate.verdict[example] is Verdict.GLOBAL_MAXIMUM:
         bound = "λ⁺(M_p)" if "M_p" in proposition else "λ⁺(M)"
         symbols = f"ω = μ - {bound}"
     else:
         symbols = "α = μ - λ_max(tangent) - (terms of the radius)"
-    if proposition.startswith("Prop. 7"):
-        gain = float(certificate.guaranteed_gain[example])
-        if gain != gain:
-            return [f"  {proposition}: no maximum is near; no gain is guaranteed"]
-        return [
-            f"  {proposition}: the objective rises by at least {gain:.6g} along "
-            "`direction`"
-        ]
-    if not proposition.startswith("Prop."):
-        return [f"  {proposition}"]
     return [
         f"  {proposition}: {symbols} ≥ {number('margin')} > 0 with μ = "
         f"{number('multiplier')}, curvature ≤ {number('curvature')}, γ ≤ "

@@ -161,9 +161,9 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         "maxima/image: means"
     )
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    heads = ("σ", "c", "max\n%", "95 %\nCI", "prov\n%", "best\n%", "steps", "κ")
-    heads += ("glob.", "uniq.", "q")
-    for head in (*heads, "maxima/\nimage", "loss\nspread"):
+    heads = ["σ", "c", "max\n%", "95 %\nCI", "prov\n%", "best\n%", "steps", "κ"]
+    heads += ["glob.", "uniq.", "q", "maxima/\nimage", "loss\nspread"]
+    for head in heads:
         justify: Literal["left", "right"] = "left" if head == "σ" else "right"
         table.add_column(head, justify=justify, no_wrap=True)
     for row in summary.rows:
@@ -190,8 +190,9 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
     )
     console.say(
-        "max %: runs that end in a local maximum; prov %: proved to; best %: proved to\n"
-        "end in the global one of ½u²; κ: curvature over multiplier; glob., uniq., q:\n"
+        "max %: runs that end in a local maximum; prov %: proved to; best %: proved to"
+        "\nend in the global one of ½u²; κ: curvature over multiplier; glob., uniq., "
+        "q:\n"
         "indices global, unique and a priori, small is regular"
     )
     console.say(
