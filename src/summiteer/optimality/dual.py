@@ -275,13 +275,12 @@ class _InteriorPoint:
         y = (1.5 * scale)[:, None].expand(-1, count).clone()
         weight = scale * self.reach.square()
         goal, kept = _LAST * weight, y
-        at, least = torch.zeros_like(self.points), torch.zeros_like(scale)
+        least = torch.zeros_like(scale)
         going = torch.ones_like(scale, dtype=torch.bool)
         for _ in range(_STEPS):
-            step, decrement, here, floor, value = self._newton(y, weight)
-            sound = step.isfinite().all(1) & here.isfinite().all(1) & (floor > 0)
+            step, decrement, floor, value = self._newton(y, weight)
+            sound = step.isfinite().all(1) & (floor > 0)
             kept = torch.where((going & sound)[:, None], y, kept)
-            at = torch.where((going & sound)[:, None], here, at)
             least = torch.where(going & sound, floor, least)
             done = (weight < goal) & (decrement < 1)
             # What verifies the value may cost it a little.
@@ -294,20 +293,33 @@ class _InteriorPoint:
             y = torch.where(going[:, None], moved, y)
             weight = torch.where(decrement < 1, _COOLING * weight, weight)
         ball = kept[:, 0] if self.round else torch.zeros_like(least)
-        place = self.points + at
+        place = self.points + self._refined(kept)
         if self.basis is not None:
             place = place @ self.basis.T
         return Multipliers(ball, kept[:, int(self.round) :], place, ball - 0.5 * least)
 
+    def _refined(self, y: Tensor) -> Tensor:
+        """The t = A⁻¹β, once corrected: at the end A is nearly singular."""
+        matrix, pull = self._matrix(y), self._pull(y)[:, :, None]
+        factor, _ = torch.linalg.cholesky_ex(matrix)
+        at = torch.cholesky_solve(pull, factor)
+        at = at + torch.cholesky_solve(pull - matrix @ at, factor)
+        return at[:, :, 0]
+
+    def _pull(self, y: Tensor) -> Tensor:
+        """β."""
+        pull = self.gradient + self._spread(y[:, int(self.round) :] * self.middle)
+        return pull - y[:, :1] * self.points if self.round else pull
+
     def _newton(
         self, y: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(step, decrement, t, ≤ λ_min(A), dual) at y for one weight of the barrier."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(step, decrement, ≤ λ_min(A), dual) at y for one weight of the barrier."""
         slabs = y[:, int(self.round) :]
-        inverse = self._inverse(y)
-        pull = self.gradient + self._spread(slabs * self.middle)
-        if self.round:
-            pull = pull - y[:, :1] * self.points
+        factor, info = torch.linalg.cholesky_ex(self._matrix(y))
+        inverse = torch.cholesky_inverse(factor)
+        inverse = torch.where((info == 0)[:, None, None], inverse, torch.nan)
+        pull = self._pull(y)
         at = torch.einsum("rij,rj->ri", inverse, pull)
         value = self.value + 0.5 * (pull * at).sum(1)
         value += 0.5 * (slabs * (self.half.square() - self.middle.square())).sum(1)
@@ -346,10 +358,10 @@ class _InteriorPoint:
         solved = torch.cholesky_solve(push[:, :, None], factor)[:, :, 0]
         decrement = (push * solved).sum(1).clamp(min=0).sqrt()
         floor = 1 / inverse.square().sum((1, 2)).sqrt()
-        return solved * y, decrement, at, floor, value
+        return solved * y, decrement, floor, value
 
-    def _inverse(self, y: Tensor) -> Tensor:
-        """A⁻¹; NaN where A has no factor."""
+    def _matrix(self, y: Tensor) -> Tensor:
+        """A."""
         slabs = y[:, int(self.round) :]
         if self.vectors is None:
             matrix = torch.diag_embed(slabs) - self.matrix
@@ -357,10 +369,7 @@ class _InteriorPoint:
             matrix = (self.vectors * slabs[:, None]) @ self.vectors.T - self.matrix
         if self.round:
             matrix.diagonal(dim1=1, dim2=2).add_(y[:, :1])
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        return torch.where(
-            (info == 0)[:, None, None], torch.cholesky_inverse(factor), torch.nan
-        )
+        return matrix
 
 
 def _bordered(corner: Tensor, border: Tensor, matrix: Tensor) -> Tensor:
