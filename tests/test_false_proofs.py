@@ -36,6 +36,15 @@ def test_gain_from_a_point_outside_a_box_is_that_of_the_nearest_point_inside():
     assert not float(found.guaranteed_gain[0]) > gained * (1 + 1e-12)
 
 
+def test_constants_of_a_tail_do_not_serve_where_the_way_starts():
+    # F = -softplus(-δ) is straight at -40, outside [-1, 1], and bent at -1.
+    network = sm.TwoLayerNetwork(vector(-1.0)[:, None], vector(-1.0))
+    found = certificate(network, sm.LinfBall(1.0), vector(-40.0), within=0.5)
+    assert found.evidence == (sm.Evidence.PROVED,)
+    start, end = network(vector(-1.0, -0.5)[:, None]).tolist()
+    assert not float(found.guaranteed_gain[0]) > end - start
+
+
 def test_gain_on_the_sphere_counts_from_the_objective_there():
     # F falls towards the sphere, so that u is smaller there than at the given point.
     bias, reach = 100.0, 0.01

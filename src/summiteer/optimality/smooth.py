@@ -459,8 +459,8 @@ class _Ladder:
     def _near_by(self, index: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
         """L and Λ where Prop. 7 looks: on the region, or around the points if smaller.
 
-        Within ρ of the point, at the sphere point next to it, and along geodesics of
-        2.2ρ from there: a ball of 4ρ and twice the gap to the sphere holds them all.
+        Within ρ of the point, at the region's point next to it, and along geodesics of
+        2.2ρ from there: a ball of 4ρ and twice the gap to the region holds them all.
         """
         points = self.points[index]
         size = Enclosure.exact(points).norm()
@@ -470,6 +470,11 @@ class _Ladder:
         gap = torch.where(gap.isfinite() & (gap > 0), gap, 0.0)
         inside = down(radius - size.upper) > reach
         gap = torch.where(inside, 0.0, gap)
+        # Of a box, the point next to the given one.
+        clipped = torch.clamp(
+            points, self.limits.lower[index], self.limits.upper[index]
+        )
+        gap = torch.maximum(gap, (Enclosure.exact(clipped) - points).norm().upper)
         place = self.form.surface.take(index).at(points)
         near = constants_around(place, up(up(4 * reach) + 2 * gap))
         whole = self.bounds.lipschitz[index], self.bounds.wiggle[index]
