@@ -1,15 +1,23 @@
 """Rounds of all families until the time is up."""
 
+import importlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 import summiteer as sm
-from soundness.checks import check
-from soundness.families import FAMILIES
+from soundness.ceilings import bounded
+from soundness.checks import Bench, check
+from soundness.exact import exactly, factorisations
+from soundness.families import FAMILIES, Case
 from soundness.tally import Tally
+
+#: `summiteer.optimality.polish` is a function too.
+_POLISH = importlib.import_module("summiteer.optimality.polish")
 
 
 def run(
@@ -59,6 +67,33 @@ def one(name: str, seed: int, turn: int, tally: Tally) -> None:
     rng = np.random.default_rng([seed, turn, *name.encode()])
     with np.errstate(all="ignore"):
         case = FAMILIES[name](rng)
-        points = torch.from_numpy(case.points)
-        certificate = sm.local_optimality(case.problem, points, case.within)
-        check(case, certificate, rng, tally)
+        factorisations(rng, tally)
+        answer = asked(case, rng, tally)
+        if rng.random() < 0.3:
+            # What is proved of points just beyond the proved distance must hold too.
+            far = 1.1 * np.nan_to_num(answer.distance_bound.numpy(), nan=0.0)
+            way = rng.normal(size=case.points.shape)
+            way /= np.linalg.norm(way, axis=1, keepdims=True)
+            moved = case.points + far[:, None] * way
+            asked(replace(case, points=moved), rng, tally)
+
+
+def asked(case: Case, rng: np.random.Generator, tally: Tally) -> sm.Certificate:
+    """The package's certificate, after every check of it.
+
+    Args:
+        case: what to ask.
+        rng: random numbers of the checks.
+        tally: where to count.
+    """
+    points = torch.from_numpy(case.points)
+    budget = int(rng.choice([0, 10], p=[0.96, 0.04]))
+    # Without polishing γ is no mere rounding, and the propositions have to stretch.
+    with patch.object(_POLISH, "_STEPS", int(rng.choice([_POLISH._STEPS, 0, 0, 1]))):
+        certificate = sm.local_optimality(case.problem, points, case.within, budget)
+    bench = Bench(case, certificate, rng, tally)
+    check(bench)
+    exactly(bench)
+    if rng.random() < 0.2:
+        bounded(case, certificate, rng, tally)
+    return certificate

@@ -1,6 +1,6 @@
 """What each number of a certificate claims, compared with truth.
 
-`check(case, certificate, rng, tally)` runs every check on the PROVED examples.
+`check(bench)` runs every check on the PROVED examples.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import summiteer as sm
-from soundness.climb import Found, climb, newton, on_sphere
+from soundness.climb import Found, climb, formed, newton, on_sphere
 from soundness.families import Case, Random
 from soundness.field import LONG, Field, Surface, length
 from soundness.sigma import ULP
@@ -33,7 +33,7 @@ NUMBERS = (
     "least_multiplier",
 )
 #: Random points and starts for each example.
-SAMPLES, STARTS = 48, 10
+SAMPLES, STARTS = 96, 10
 
 
 class Bench:
@@ -44,20 +44,27 @@ class Bench:
         certificate: what was answered.
         rng: random numbers.
         tally: where to count.
+        mask: `[batch]` the examples instead.
     """
 
     def __init__(
-        self, case: Case, certificate: Any, rng: Random, tally: Tally
+        self,
+        case: Case,
+        certificate: Any,
+        rng: Random,
+        tally: Tally,
+        mask: Array | None = None,
     ) -> None:
         proved = [e is sm.Evidence.PROVED for e in certificate.evidence]
-        rows = np.flatnonzero(proved)
+        rows = np.flatnonzero(proved if mask is None else mask)
         self.rng, self.tally, self.rows = rng, tally, rows
         self.verdicts = np.array([certificate.verdict[i].name for i in rows])
-        for verdict, evidence in zip(
-            certificate.verdict, certificate.evidence, strict=True
-        ):
-            name = f"{evidence.name} {verdict.name}"
-            tally.verdicts[name] = tally.verdicts.get(name, 0) + 1
+        if mask is None:
+            for verdict, evidence in zip(
+                certificate.verdict, certificate.evidence, strict=True
+            ):
+                name = f"{evidence.name} {verdict.name}"
+                tally.verdicts[name] = tally.verdicts.get(name, 0) + 1
         self.field: Field = case.field.take(rows)
         self.zone = self.field.zone
         self.given = case.points[rows].astype(LONG)
@@ -67,7 +74,8 @@ class Bench:
         self.certified = certificate.certified_point.detach().numpy()[rows]
         self.direction = certificate.direction.detach().numpy()[rows]
         half = (self.zone.upper - self.zone.lower).max(-1) / 2
-        self.reach = case.within * np.minimum(self.zone.radius, half)
+        size = self.zone.radius if self.zone.round else half
+        self.reach = case.within * size
         self.reasons = [certificate.reason[i] for i in rows]
         self.propositions = np.array([certificate.proposition[i] for i in rows])
 
@@ -115,9 +123,8 @@ class Bench:
         return self.zone.project((np.where(far, 4.0, share) * way).astype(LONG))
 
 
-def check(case: Case, certificate: Any, rng: Random, tally: Tally) -> None:
+def check(bench: Bench) -> None:
     """Compare every claim of a certificate with truth."""
-    bench = Bench(case, certificate, rng, tally)
     if not len(bench):
         return
     best = bench.only(np.isin(bench.verdicts, MAXIMA))
@@ -147,11 +154,17 @@ def _at_maxima(bench: Bench, surface: Surface, truth: Found) -> None:
     risen = np.where(sure[:, None], value - given, np.nan)
     tally.compare("loss_gap_bound", risen, claims["loss_gap_bound"], doubt + off)
     # No claimed maximiser may turn out to be a saddle.
-    tally.refuse("maximum is no saddle", truth.saddle[:, 0] & bench.zone.inside(here[:, None])[:, 0])
+    tally.refuse(
+        "maximum is no saddle",
+        truth.saddle[:, 0] & bench.zone.inside(here[:, None])[:, 0],
+    )
     # Prop. 3's inequality itself: F ≤ F(p) + γD - ½ωD² at the certified point.
     p = real_point(bench)[:, None]
     centre = surface.look(p)[0]
-    for points in (bench.over(SAMPLES), bench.around(p[:, 0], bench.zone.width, SAMPLES)[0]):
+    for points in (
+        bench.over(SAMPLES),
+        bench.around(p[:, 0], bench.zone.width, SAMPLES)[0],
+    ):
         f, error = surface.look(points)[0], surface.doubt(points)[0]
         apart = length(points - p)
         slope, margin = claims["tangential"][:, None], claims["margin"][:, None]
@@ -178,29 +191,32 @@ def _values(bench: Bench, truth: Found) -> None:
     gap = claims["loss_gap_bound"]
     whole = bench.verdicts == "GLOBAL_MAXIMUM"
     top = np.where(whole, gap, np.nan)
-    climbed = _climbed(bench, bench.over(STARTS))
+    climbed = climbed_from(bench, bench.over(STARTS))
     for points in (bench.over(SAMPLES), climbed.points):
         value, doubt = field.objective(points)
         inside = bench.zone.inside(points)
-        slack = doubt + _edge(bench, points)
+        slack = doubt + edge(bench, points)
         value = np.where(inside, value, np.nan)
         tally.compare("upper_bound", value, claims["upper_bound"], slack)
         tally.compare("nothing is better", value - given, top, slack + off)
     # Another maximum may tie, but not be higher and further away.
     value, doubt = field.objective(climbed.points)
     best, mine = field.objective(truth.points)
-    far = length(climbed.points - bench.given[:, None]) > claims["distance_bound"][:, None]
-    higher = value - doubt > best + mine + _edge(bench, climbed.points)
+    far = (
+        length(climbed.points - bench.given[:, None])
+        > claims["distance_bound"][:, None]
+    )
+    higher = value - doubt > best + mine + edge(bench, climbed.points)
     sure = truth.maximum[:, :1] & whole[:, None]
     tally.refuse("no higher maximum", (higher & far & climbed.maximum & sure)[whole])
     near, close = bench.around(bench.given, claims["best_radius"], 2 * SAMPLES)
     value, doubt = field.objective(near)
     value = np.where(close, value - given, np.nan)
     gap = np.where(np.isnan(claims["best_radius"]), np.nan, gap)
-    tally.compare("best_radius", value, gap, doubt + off + _edge(bench, near))
+    tally.compare("best_radius", value, gap, doubt + off + edge(bench, near))
 
 
-def _edge(bench: Bench, points: Array) -> Array:
+def edge(bench: Bench, points: Array) -> Array:
     """What 80-bit rounding of the region's edge may add to the objective."""
     surface = bench.field.lead(points[:, 0].astype(float))
     slope = length(surface.look(points)[1]).max(1, keepdims=True)
@@ -209,7 +225,7 @@ def _edge(bench: Bench, points: Array) -> Array:
     return np.asarray(64 * ULP * slope * bench.zone.width[:, None] * rise)
 
 
-def _climbed(bench: Bench, points: Array, steps: int = 60) -> Found:
+def climbed_from(bench: Bench, points: Array, steps: int = 60) -> Found:
     """Ascent and Newton's method on the F that leads at a random start."""
     surface = bench.field.lead(points[:, 0].astype(float))
     return newton(surface, climb(surface, points, steps))
@@ -232,17 +248,24 @@ def _constants(bench: Bench, surface: Surface, truth: Found) -> None:
     matrix = surface.hessian(points).astype(float)
     size = np.abs(matrix).max((-1, -2), keepdims=True) + 1e-290
     values = np.linalg.eigvalsh(matrix / size) * size[..., 0]
-    noise = 1e-13 * size[..., 0, 0]
+    noise = 1e-13 * size[..., 0, 0] + 64 * ULP * formed(surface, points)
     tally.compare("majorant", values[..., -1], claims["majorant"], noise)
     tally.compare("lipschitz", np.abs(values).max(-1), claims["lipschitz"], noise)
     sure = truth.maximum[:, 0]
     mu = np.where(sure, -truth.multiplier[:, 0], np.nan)
     drift = truth.error[:, 0] * claims["lipschitz"] * 4 / bench.zone.width
-    tally.compare("least_multiplier", mu, -claims["least_multiplier"], drift + ULP * 64 * np.abs(mu))
+    tally.compare(
+        "least_multiplier",
+        mu,
+        -claims["least_multiplier"],
+        drift + ULP * 64 * np.abs(mu),
+    )
     rate = claims["rate"]
     known = np.isfinite(rate) & sure
     if known.any():
-        _rates(bench.only(known), surface.take(np.flatnonzero(known)), truth.points[known])
+        _rates(
+            bench.only(known), surface.take(np.flatnonzero(known)), truth.points[known]
+        )
 
 
 def _rates(bench: Bench, surface: Surface, goal: Array) -> None:
@@ -289,8 +312,17 @@ def _others(bench: Bench, surface: Surface, truth: Found) -> None:
         kkt = (each.maximum | each.saddle) & other
         bench.tally.refuse("only KKT point", (kkt & only[:, None])[only])
         with np.errstate(invalid="ignore"):
-            ratio = np.where((each.maximum | each.saddle) & other & leads, radius[:, None] / (length(each.points - bench.given[:, None])), np.nan)
-        bench.tally.compare("uniqueness_radius (ratio)", ratio, np.ones(len(radius)), np.where(each.maximum, each.error, np.inf))
+            ratio = np.where(
+                (each.maximum | each.saddle) & other & leads,
+                radius[:, None] / (length(each.points - bench.given[:, None])),
+                np.nan,
+            )
+        bench.tally.compare(
+            "uniqueness_radius (ratio)",
+            ratio,
+            np.ones(len(radius)),
+            np.where(each.maximum, each.error, np.inf),
+        )
 
 
 def _no_maximum(bench: Bench) -> None:
@@ -328,8 +360,9 @@ def _gains(bench: Bench) -> None:
     chord = np.minimum(bench.reach + apart, 2 * zone.radius) * on
     radius = np.where(on, zone.radius, 1.0)
     arc = np.where(on, 2 * radius * np.arcsin(chord / radius / 2), bench.reach)
-    share = np.concatenate([10 ** np.linspace(-6, 0, 60), np.linspace(0.02, 1, 50)])
+    share = np.concatenate([10 ** np.linspace(-12, 0, 100), np.linspace(0.02, 1, 50)])
     far = arc[:, None] * np.concatenate([share, -share]) * (1 + 1e-9)
+    far = np.concatenate([far, _summit(field, base, way, normal, radius, arc)], 1)
     theta = far / radius[:, None]
     turn = np.cos(theta)[..., None] * base[:, None] + (
         np.sin(theta)[..., None] * radius[:, None, None] * way[:, None]
@@ -339,5 +372,19 @@ def _gains(bench: Bench) -> None:
     value, doubt = field.objective(points)
     start, off = field.objective(base[:, None])
     best = np.where(known, (value - start).max(1), np.nan)
-    room = doubt.max(1) + off[:, 0] + _edge(bench, points)[:, 0]
+    room = doubt.max(1) + off[:, 0] + edge(bench, points)[:, 0]
     bench.tally.compare("guaranteed_gain", gain + 0 * best, best, room)
+
+
+def _summit(
+    field: Field, base: Array, way: Array, normal: Array, radius: Array, arc: Array
+) -> Array:
+    """Where F's second-order model along the way is highest `[batch, 2]`."""
+    surface = field.lead(base.astype(float))
+    _, gradient, _ = surface.look(base[:, None])
+    slope = (gradient[:, 0] * way).sum(-1)
+    bent = np.einsum("bi,bij,bj->b", way, surface.hessian(base[:, None])[:, 0], way)
+    bent = bent - (gradient[:, 0] * normal).sum(-1) / radius
+    top = np.where(bent < 0, -slope / np.where(bent < 0, bent, 1), 0)
+    top = np.clip(top, -arc, arc)
+    return np.stack([top, top * (1 - 1e-6)], 1)

@@ -186,11 +186,11 @@ def _judged(
     _, doubt = surface.doubt(points)
     doubt = length(doubt) + 64 * ULP * np.abs(mu) * size
     residual = length(left) + doubt
-    noise = 1e-13 * big
+    noise = 1e-13 * big + 64 * ULP * formed(surface, points)
     firm = np.abs(alpha) > 16 * noise
     error = np.where(firm, 4 * residual / np.abs(alpha), np.inf)
     error = np.where(tangent > 0, error, 0) + 4 * ULP * length(points)
-    slack = (gradient - mu[..., None] * inside) * np.where(
+    slack = (gradient - mu[..., None] * points) * np.where(
         zone.upper[:, None] - points <= points - zone.lower[:, None], 1, -1
     )
     fixed = zone.lower == zone.upper
@@ -204,3 +204,9 @@ def _judged(
     maximum = sure & strict & (alpha > 16 * noise)
     saddle = sure & (tangent > 0) & (press > 0) & (alpha < -16 * noise)
     return Found(points, error, alpha, mu, press, maximum, saddle)
+
+
+def formed(surface: Surface, points: Array) -> Array:
+    """Σ |a_jσ''(h_j)|‖w_j‖²: what the Hessian was summed up from."""
+    bend = np.abs(surface.look(points)[2]).astype(float)
+    return np.asarray(bend @ (surface.field.hidden**2).sum(1))

@@ -230,8 +230,10 @@ def large(rng: Random) -> Case:
 def badly_scaled(rng: Random) -> Case:
     """Rows, inputs and output weights of very different sizes."""
     d, m = int(rng.integers(1, 5)), int(rng.integers(1, 8))
-    rows = 10 ** rng.uniform(-6, 6, (m, 1)) if rng.random() < 0.5 else 10 ** rng.uniform(
-        -6, 6
+    rows = (
+        10 ** rng.uniform(-6, 6, (m, 1))
+        if rng.random() < 0.5
+        else 10 ** rng.uniform(-6, 6)
     )
     hidden = rng.normal(size=(m, d)) * rows
     output = rng.normal(size=(1, m)) * 10 ** rng.uniform(-6, 6, (1, m))
@@ -318,9 +320,15 @@ def near_zero(rng: Random) -> Case:
 def ties(rng: Random) -> Case:
     """Two classes that tie, or nearly, at the point."""
     outputs = int(rng.integers(2, 4))
-    field = draw_field(rng, loss="margin", output=rng.normal(size=(outputs, 5)),
-                       hidden=rng.normal(size=(5, 3)), bias=rng.normal(size=5),
-                       shift=np.zeros(outputs), inputs=rng.normal(size=(16, 3)))
+    field = draw_field(
+        rng,
+        loss="margin",
+        output=rng.normal(size=(outputs, 5)),
+        hidden=rng.normal(size=(5, 3)),
+        bias=rng.normal(size=5),
+        shift=np.zeros(outputs),
+        inputs=rng.normal(size=(16, 3)),
+    )
     drawn = case(rng, field)
     z, _ = field.outputs(drawn.points[:1, None])
     level = z[0, 0] + 10 ** rng.uniform(-17, -1) * rng.normal(size=outputs)
@@ -415,6 +423,51 @@ def concave_corner(rng: Random) -> Case:
     share = np.where(rng.random(24) < 0.5, rng.uniform(0.6, 1.1, 24), 1.0)
     field = _with(field, zone=Zone(corner * share, z.lower, z.upper))
     return case(rng, field)
+
+
+@family
+def hidden_curvature(rng: Random) -> Case:
+    """A curvature that is the small difference of huge ones: the trap of §10.3."""
+    d, pairs, batch = int(rng.integers(2, 5)), int(rng.integers(2, 12)), 12
+    rows = rng.normal(size=(pairs, d))
+    size = 10 ** rng.uniform(4, 11) * rng.normal(size=pairs)
+    net = 10 ** rng.uniform(-6, -1) * rng.normal(size=pairs)
+    n, k = rng.normal(size=d), 1e4
+    n /= np.linalg.norm(n)
+    field = draw_field(
+        rng, hidden=np.concatenate([rows, rows, n[None]]),
+        bias=np.concatenate([np.zeros(2 * pairs), [k]]),
+        output=np.concatenate([size, net - size, [1 / k]])[None],
+        shift=np.zeros(1), inputs=np.zeros((batch, d)), activation="quadratic",
+        loss="margin", targets=-np.ones(batch), scale=1.0, region="ball",
+    )  # fmt: skip
+    return case(rng, field)
+
+
+@family
+def grazing_box(rng: Random) -> Case:
+    """Limits that pass through a maximiser of the ball, or next to it."""
+    d, m, batch = int(rng.integers(2, 4)), int(rng.integers(2, 8)), 16
+    field = draw_field(
+        rng, region="ball", hidden=rng.normal(size=(m, d)), bias=rng.normal(size=m),
+        output=rng.normal(size=(1, m)), shift=np.zeros(1), loss="margin",
+        inputs=rng.normal(size=(batch, d)), scale=10 ** rng.uniform(-2, 0),
+    )  # fmt: skip
+    surface = field.lead(np.zeros((batch, d)))
+    ends = newton(surface, climb(surface, _start(field, surface), 200))
+    p = ends.points[:, 0].astype(float)
+    radius = field.zone.radius[:, None]
+    off = radius * 10 ** rng.uniform(-18, -2, (batch, d)) * rng.choice([-1, 0, 1])
+    grazed = rng.random((batch, d)) < 0.5
+    upper = np.where(grazed & (p > 0), np.maximum(p + off, 0), 2 * radius)
+    lower = np.where(grazed & (p < 0), np.minimum(p + off, 0), -2 * radius)
+    if rng.random() < 0.3:  # without the ball
+        field = _with(field, zone=Zone(np.full(batch, np.inf), lower, upper))
+    else:
+        field = _with(field, zone=Zone(radius[:, 0], lower, upper))
+    if rng.random() < 0.5:
+        return case(rng, field)
+    return Case(field, problem_of(field), p, 1e-3)
 
 
 def _start(field: Field, surface: Any) -> Array:

@@ -50,7 +50,10 @@ class Zone:
     def take(self, rows: Array) -> "Zone":
         """The examples `rows`."""
         return replace(
-            self, radius=self.radius[rows], lower=self.lower[rows], upper=self.upper[rows]
+            self,
+            radius=self.radius[rows],
+            lower=self.lower[rows],
+            upper=self.upper[rows],
         )
 
     def project(self, points: Array) -> Array:

@@ -62,7 +62,12 @@ class Tally:
         bound = np.asarray(claimed).reshape(-1, 1)
         room = np.asarray(doubt)
         room = room.reshape(len(room), -1) if room.ndim else room
-        known = ~np.isnan(seen) & np.isfinite(bound) & np.isfinite(room + 0 * seen)
+        known = (
+            ~np.isnan(seen)
+            & ~np.isnan(bound)
+            & (bound > -np.inf)
+            & np.isfinite(room + 0 * seen)
+        )
         wrong = known & (seen > bound + room)
         entry = self.kinds.setdefault(kind, Kind())
         entry.claims += int(known.any(1).sum())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
+from summiteer.optimality.tools import tampered
 
 #: More than all underflows of one formula together: each is below 2⁻¹⁰⁷⁴, and 2⁷⁴
 #: operations take longer than anybody waits. Smaller numbers are never resolved.
@@ -162,9 +163,12 @@ def length(vectors: Tensor) -> Tensor:
 def arithmetic_fault() -> str:
     """Say what is wrong with this machine's float64 arithmetic now, or ''.
 
-    Proofs need gradual underflow, rounding to nearest and no silent casts. Checked on
-    vectors too long for scalar code only.
+    Proofs need torch's own functions, gradual underflow, rounding to nearest and no
+    silent casts. Checked on vectors too long for scalar code only.
     """
+    changed = tampered()
+    if changed:
+        return changed
     ones = torch.ones(67, dtype=torch.float64, device="cpu")
     small = ones * 1e-310
     if not bool(((small * 1.0) != 0).all()) or not bool((small + small > small).all()):
