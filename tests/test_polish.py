@@ -6,7 +6,7 @@ import torch
 import summiteer as sm
 from fakes import seeded
 from summiteer.optimality.first_order import FirstOrder
-from summiteer.optimality.polish import newton
+from summiteer.optimality.newton import newton
 from summiteer.optimality.scalar_form import scalar_form
 from summiteer.optimality.stand import limits_of, stand
 from summiteer.regions import Box, Intersection, L2Ball, LinfBall, Sphere

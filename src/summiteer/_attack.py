@@ -26,7 +26,7 @@ from summiteer.attack_summary import (
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
 from summiteer.objectives import Objective, Quadratic, default_objective
 from summiteer.optimality import local_optimality
-from summiteer.optimality.upper_bound import proved_robust
+from summiteer.optimality.bracket import proved_robust
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import Region

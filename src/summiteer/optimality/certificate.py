@@ -114,18 +114,23 @@ class Certificate:
         """The regularity indices, computed when they are first asked for."""
         return self._regularity()
 
+    @property
+    def longest_step(self) -> Tensor:
+        """2/L, rounded down: the longest step that Prop. 2 admits `[batch]`."""
+        return down(2 / self.lipschitz)
+
     def rate_of(self, step_size: float | Tensor) -> Tensor:
         """ρ of Prop. 2 for projected gradient ascent on F with a constant step.
 
         Args:
-            step_size: η, a number or `[batch]`; at most 2/L.
+            step_size: η, a number or `[batch]`; at most `longest_step`.
 
         Returns:
             `[batch]`, NaN where Prop. 2 does not hold or η > 2/L.
         """
         step = torch.as_tensor(step_size, dtype=torch.float64).expand(len(self))
         rate = contraction(step, self.least_multiplier, self.majorant)
-        usable = (step > 0) & (step <= down(2 / self.lipschitz))
+        usable = (step > 0) & (step <= self.longest_step)
         return torch.where(usable, rate, torch.nan)
 
     def steps_to(

@@ -87,26 +87,7 @@ def strict_maximum(
     """
     stand, gamma = first.stand, first.tangential
     curved, e = stand.curved, stand.radius.lower
-    _, across, above = first.normal_bend
-    # Tangent vectors elsewhere keep less of a negative λ: sin²θ less (spheres only).
-    above = up(above + (-curvature).clamp(min=0))
-    a0 = down(first.multiplier_low - curvature)
-    a1 = torch.where(
-        curved,
-        up(
-            up(lipschitz / e) + up(gamma / e / e, 3) + up(2 * across / e, 2) + wiggle, 4
-        ),
-        wiggle,
-    )
-    pull = up(first.outward.magnitude / e, 2)
-    a2 = torch.where(
-        curved,
-        up(
-            up(wiggle / e / 2, 3) + up(pull / e / e / e / 2, 5) + up(above / e / e, 3),
-            3,
-        ),
-        0.0,
-    )
+    a0, a1, a2 = _slopes(first, curvature, lipschitz, wiggle)
     limit = torch.where(curved, torch.minimum(1.5 * e, stand.room), stand.room)
     furthest = torch.full_like(limit, torch.inf) if around is None else around
     limit = torch.minimum(limit, furthest)
@@ -147,6 +128,35 @@ def strict_maximum(
     sound = torch.where(vertex, (held > 0) & (stand.room >= 0), sound)
     reach = Reach(*_where(sound, distance, gain, wide, margin))
     return reach, torch.where(sound, unique, torch.nan)
+
+
+def _slopes(
+    first: FirstOrder, curvature: Tensor, lipschitz: Tensor, wiggle: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(a₀, a₁, a₂) with α(r) ≥ a₀ - a₁r - a₂r² (see the head of this file)."""
+    curved, e = first.stand.curved, first.stand.radius.lower
+    gamma = first.tangential
+    _, across, above = first.normal_bend
+    # Tangent vectors elsewhere keep less of a negative λ: sin²θ less (spheres only).
+    above = up(above + (-curvature).clamp(min=0))
+    a0 = down(first.multiplier_low - curvature)
+    a1 = torch.where(
+        curved,
+        up(
+            up(lipschitz / e) + up(gamma / e / e, 3) + up(2 * across / e, 2) + wiggle, 4
+        ),
+        wiggle,
+    )
+    pull = up(first.outward.magnitude / e, 2)
+    a2 = torch.where(
+        curved,
+        up(
+            up(wiggle / e / 2, 3) + up(pull / e / e / e / 2, 5) + up(above / e / e, 3),
+            3,
+        ),
+        0.0,
+    )
+    return a0, a1, a2
 
 
 def held_within(first: FirstOrder, lipschitz: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 from summiteer.optimality.bounds import Bounds, bounds_of, constants_around
 from summiteer.optimality.branching import best_everywhere
 from summiteer.optimality.claims import Claims
-from summiteer.optimality.curvature import Curvature, lanczos_curvature
 from summiteer.optimality.first_order import FirstOrder
 from summiteer.optimality.majorant import (
     diagonal_majorant,
@@ -28,9 +27,10 @@ from summiteer.optimality.maximum import (
     unique_within,
     whole_curvature,
 )
-from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle, searched
-from summiteer.optimality.polish import newton
+from summiteer.optimality.no_maximum import Refuted
+from summiteer.optimality.newton import newton
 from summiteer.optimality.rate import contraction
+from summiteer.optimality.refutation import refutations
 from summiteer.optimality.rivals import (
     about_centre,
     about_point,
@@ -45,16 +45,13 @@ from summiteer.optimality.rounding import (
     up,
 )
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
+from summiteer.optimality.spectrum import estimate
 from summiteer.optimality.stand import Limits, limits_of, stand
-from summiteer.optimality.surface import Surface
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
-from summiteer.regions import Face
 
 #: Where between an estimated eigenvalue and what it must stay below a factor is tried.
 _SHARES = (0.25, 0.9)
-#: Lanczos steps for κ, which is reported, and for where a factor is tried.
-_CURVATURE, _GUESS = 32, 16
 _STRICT = "the curvature is below the multiplier on the whole tangent space"
 _BEST = "the multiplier exceeds the curvature on the whole region"
 _PARTS = "each part of the region is lower, or curves less than the multiplier"
@@ -129,7 +126,7 @@ class _Ladder:
         self.lead = form.lead(standing.points, standing.slack, self.extent)
         self.diameter = up(2 * limits.reach)
         #: λ_max(H) on the tangent space of each face, estimated.
-        self.tangent = _estimate(
+        self.tangent = estimate(
             surface, self.first.place.bend.middle, self.first, tangent=True
         )
         whole, majorant = limits.reach, self.bounds.majorant
@@ -278,7 +275,7 @@ class _Ladder:
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
         interval = surface.within(limits.reach)
-        guess = _estimate(
+        guess = estimate(
             surface, tangent_guess(first.place, interval), first, tangent=False
         )
         able = first.stand.curved & (guess.top < first.multiplier)
@@ -287,7 +284,7 @@ class _Ladder:
             return
         part = first.take(some)
         majorant = tangent_majorant(part.place, interval[some])
-        guess = _estimate(surface.take(some), majorant, part, tangent=False)
+        guess = estimate(surface.take(some), majorant, part, tangent=False)
         middle = _between(guess.top, part.multiplier, _SHARES[0])
         top = surface.weighted.top(Enclosure.exact(majorant), middle)
         top = top if limits.sphere else top.clamp(min=0)
@@ -435,51 +432,17 @@ class _Ladder:
         )
 
     def _refute(self, index: Tensor) -> None:
-        """Prop. 7 at the given points: first order, then second."""
-        form, limits = self.form.take(index), self.limits.take(index)
-        points, reach = self.points[index], up(self.reach[index], 4)
-        lipschitz, wiggle = self._near_by(index, reach)
-        lead = form.lead(points, torch.zeros_like(reach), self.extent[index])
-        surface = form.surface
-        away = not_stationary(
-            surface, limits, points, reach, lipschitz, lead, form.mirrored
-        )
-        text = "the gradient keeps every point near by from being critical"
-        self._refuted(index, away, Verdict.NOT_STATIONARY, text)
-        there = searched(surface, limits, points, reach)
-        if there is None:
-            return
-        first, distance = there
-        curved = _estimate(surface, first.place.bend.middle, first, tangent=True)
-        assert curved.way is not None
-        ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead)
-        text = "the objective curves upwards along the region"
-        self._refuted(index, ridge, Verdict.SADDLE, text)
-
-    def _near_by(self, index: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        """L and Λ where Prop. 7 looks: on the region, or around the points if smaller.
-
-        Within ρ of the point, at the region's point next to it, and along geodesics of
-        2.2ρ from there: a ball of 4ρ and twice the gap to the region holds them all.
-        """
-        points = self.points[index]
-        size = Enclosure.exact(points).norm()
-        radius = self.limits.radius[index]
-        gap = torch.maximum(up(size.upper - radius), up(radius - size.lower))
-        # Further inside than ρ the sphere plays no part.
-        gap = torch.where(gap.isfinite() & (gap > 0), gap, 0.0)
-        inside = down(radius - size.upper) > reach
-        gap = torch.where(inside, 0.0, gap)
-        # Of a box, the point next to the given one.
-        clipped = torch.clamp(
-            points, self.limits.lower[index], self.limits.upper[index]
-        )
-        gap = torch.maximum(gap, (Enclosure.exact(clipped) - points).norm().upper)
-        place = self.form.surface.take(index).at(points)
-        near = constants_around(place, up(up(4 * reach) + 2 * gap))
-        whole = self.bounds.lipschitz[index], self.bounds.wiggle[index]
-        lipschitz, wiggle = map(torch.fmin, near, whole)
-        return lipschitz, wiggle
+        """Prop. 7 at the given points."""
+        form, bounds = self.form.take(index), self.bounds
+        for verdict, reason, refuted in refutations(
+            form,
+            self.limits.take(index),
+            self.points[index],
+            up(self.reach[index], 4),
+            self.extent[index],
+            (bounds.lipschitz[index], bounds.wiggle[index]),
+        ):
+            self._refuted(index, refuted, verdict, reason)
 
     def _refuted(
         self, index: Tensor, refuted: Refuted, verdict: Verdict, reason: str
@@ -493,17 +456,3 @@ class _Ladder:
 
 def _between(low: Tensor, high: Tensor, share: float) -> Tensor:
     return low + share * (high - low)
-
-
-def _estimate(
-    surface: Surface, weights: Tensor, first: FirstOrder, tangent: bool
-) -> Curvature:
-    """Lanczos on Wᵀ diag(D) W, on the tangent space or the whole space: an estimate."""
-    standing = first.stand
-    like = standing.points
-    normal = standing.normal.middle if tangent else torch.zeros_like(like)
-    free = standing.free if tangent else torch.ones_like(standing.free)
-    nothing = first.multiplier
-    face = Face(free, normal, nothing, nothing)
-    products = _CURVATURE if tangent else _GUESS
-    return lanczos_curvature(lambda v: surface.bent(weights, v), face, like, products)

@@ -7,7 +7,7 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
 from summiteer.errors import UserError
-from summiteer.optimality.polish import newton
+from summiteer.optimality.newton import newton
 from summiteer.optimality.scalar_form import scalar_form
 from summiteer.optimality.stand import limits_of
 from summiteer.problem import Problem
@@ -22,7 +22,7 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
     """Climb from the points to the maxima next to them, in float64.
 
     Projected ascent with backtracking, and for smooth two-layer networks Newton's
-    method on the Lagrangian after it (`polish.py`).
+    method on the Lagrangian after it (`newton.py`).
 
     Args:
         problem: what is maximised.
@@ -54,4 +54,8 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
             return reached
         with torch.no_grad():
             reach = _FIRST * exact.size.double()
-            return newton(form.surface, limits, reached, reach)[0]
+            nearer = newton(form.surface, limits, reached, reach)[0]
+            # Newton puts points on limits that are near: a maximum may lie beside them.
+            before, after = (form.surface.at(x).value for x in (reached, nearer))
+            lower = after.upper < before.lower
+            return torch.where(lower[:, None], reached, nearer)

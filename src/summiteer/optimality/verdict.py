@@ -13,7 +13,7 @@ class Verdict(Enum):
     STRICT_LOCAL_MAXIMUM = "an isolated local maximum lies here"
     LOCAL_MAXIMUM = "a local maximum lies here"
     SADDLE = "no maximum: the slope is small, but the objective curves upwards"
-    NOT_STATIONARY = "no maximum is near: ascent leads away from here"
+    NOT_STATIONARY = "no maximum is near: points close by are higher"
     FLAT = "gradient and curvature are exactly zero: a plateau"
     UNDECIDED = "the measurement does not decide"
 
