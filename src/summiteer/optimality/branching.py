@@ -238,7 +238,9 @@ def best_everywhere(
         known = climb(stack, whole(stack, region), points, value[copies])
         goal, near = float(value[row]), _Near(first.take(only))
         tree = branch(stack, region, points, known, goal, budget, near)
-        if bool(((tree.leaves.top < goal) | tree.leaves.settled).all()):
+        # -inf: F below F(p) everywhere, which no p of C can be.
+        done = bool(((tree.leaves.top < goal) | tree.leaves.settled).all())
+        if done and bool(near.curvature > -torch.inf):
             found[row] = near.curvature
     return found
 

@@ -175,7 +175,9 @@ def trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers
 def _trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
     surface, points = place.surface, place.points
     weighted, radius = surface.weighted, patches.limits.radius
-    spectrum, vectors = torch.linalg.eigh(weighted_gram(weighted.coordinates, weights))
+    matrix = weighted_gram(weighted.coordinates, weights)
+    # Numbers that overflow would stop the solver for all rows.
+    spectrum, vectors = torch.linalg.eigh(matrix.nan_to_num(0.0, 0.0, 0.0))
     pull = place.gradient.middle - surface.bent(weights, points)
     if weighted.basis is not None:
         pull = pull @ weighted.basis
@@ -317,8 +319,10 @@ class _InteriorPoint:
         """(step, decrement, ≤ λ_min(A), dual) at y for one weight of the barrier."""
         slabs = y[:, int(self.round) :]
         factor, info = torch.linalg.cholesky_ex(self._matrix(y))
-        inverse = torch.cholesky_inverse(factor)
-        inverse = torch.where((info == 0)[:, None, None], inverse, torch.nan)
+        pivots = factor.diagonal(dim1=1, dim2=2)
+        good = ((info == 0) & (pivots > 0).all(1))[:, None, None]
+        safe = torch.where(good, factor, torch.eye(factor.shape[1]).to(factor))
+        inverse = torch.where(good, torch.cholesky_inverse(safe), torch.nan)
         pull = self._pull(y)
         at = torch.einsum("rij,rj->ri", inverse, pull)
         value = self.value + 0.5 * (pull * at).sum(1)
