@@ -11,8 +11,14 @@ from summiteer.networks.activations import ACTIVATIONS
 from summiteer.networks.activations.logistic import Tanh
 from summiteer.optimality.majorant import tangent_guess, tangent_majorant
 from summiteer.optimality.rounding import Enclosure
-from summiteer.optimality.scalar_form import ceiling, margin_surfaces, scalar_form
-from summiteer.optimality.surface import Place, Surface, gradient_floor, unit
+from summiteer.optimality.scalar_form import margin_surfaces, scalar_form
+from summiteer.optimality.surface import (
+    Place,
+    Surface,
+    gradient_ceiling,
+    gradient_floor,
+    unit,
+)
 
 pytestmark = pytest.mark.usefixtures("arb_precision")
 
@@ -133,7 +139,7 @@ def test_bounds_of_derivatives_over_an_interval(sigma):
     steep, wiggle = surface.steep(interval), surface.wiggle(interval)
     units = unit(seeded(ROWS, DIM, seed=10))
     floor = gradient_floor(surface.at(torch.zeros_like(inputs)), interval, units)
-    highest = ceiling(surface, interval)
+    highest = gradient_ceiling(surface, interval)
     for row in range(ROWS):
         known, centre = truth(net, inputs, row), [arb(0)] * DIM
         along = reals(units[row])

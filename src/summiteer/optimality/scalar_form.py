@@ -16,7 +16,7 @@ from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
 from summiteer.networks.activations import Softplus
 from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
 from summiteer.optimality.rounding import Enclosure, down, up
-from summiteer.optimality.surface import Place, Surface
+from summiteer.optimality.surface import Surface, gradient_ceiling
 from summiteer.problem import Problem
 
 
@@ -25,7 +25,7 @@ class Link:
     """φ, convex, and increasing on the values that the largest F_i takes.
 
     Attributes:
-        value: φ at floats `[rows]`, within `error` (relative 32u).
+        value: φ at floats `[rows]`, to a relative error of 32u.
         slope: an upper bound of φ' on values up to the given one.
         least: a lower bound of φ' on values from the given one.
     """
@@ -80,14 +80,12 @@ class ScalarForm:
         surface: F.
         rivals: F_1 … F_n.
         gaps: F - F_i, as surfaces of their own: their constants are far better.
-        inputs: x `[rows, d]`.
     """
 
     link: Link
     surface: Surface
     rivals: tuple[Surface, ...]
     gaps: tuple[Surface, ...]
-    inputs: Tensor
 
     def take(self, index: Tensor) -> "ScalarForm":
         """The rows `index`."""
@@ -96,7 +94,6 @@ class ScalarForm:
             surface=self.surface.take(index),
             rivals=tuple(rival.take(index) for rival in self.rivals),
             gaps=tuple(gap.take(index) for gap in self.gaps),
-            inputs=self.inputs[index],
         )
 
     def lead(self, points: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
@@ -113,7 +110,7 @@ class ScalarForm:
         for gap in self.gaps:
             ahead = gap.at(points, slack).value.lower
             interval = gap.within(radius)
-            rate = ceiling(gap, interval)
+            rate = gradient_ceiling(gap, interval)
             reach = torch.minimum(reach, down(down(ahead / rate)))
         return reach
 
@@ -121,19 +118,6 @@ class ScalarForm:
     def mirrored(self) -> bool:
         """Whether the only rival is -F, whose critical points are those of F."""
         return self.link is _SQUARE
-
-
-def ceiling(surface: Surface, interval: Enclosure) -> Tensor:
-    """≥ ‖∇F‖ wherever the pre-activations lie in `interval`, `[rows]`.
-
-    ‖Wᵀv‖² = λ_max(vᵀWWᵀv) with v = a ⊙ σ': the smaller of Σ|v_j|‖w_j‖ and ‖W‖_F‖v‖.
-    """
-    first = surface.activation.sup_abs_first(interval.lower, interval.upper)
-    slope = up(surface.output.magnitude * first)
-    count = slope.shape[1]
-    total = up(slope @ surface.weighted.lengths, count + 3)
-    length = Enclosure.exact(slope).norm().upper
-    return torch.minimum(total, up(length * surface.weighted.size))
 
 
 def smooth_network(problem: Problem) -> TwoLayerNetwork | str:
@@ -195,13 +179,13 @@ def _one_output(
         Enclosure(sign * moved.middle, moved.radius),
     )
     if kind is not Quadratic:
-        return ScalarForm(link, surface, (), (), problem.inputs)
+        return ScalarForm(link, surface, (), ())
     double = replace(
         surface,
         output=Enclosure.exact(2 * surface.output.middle),
         shift=Enclosure(2 * surface.shift.middle, 2 * surface.shift.radius),
     )
-    return ScalarForm(link, surface, (surface.negated(),), (double,), problem.inputs)
+    return ScalarForm(link, surface, (surface.negated(),), (double,))
 
 
 def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> ScalarForm:
@@ -220,7 +204,7 @@ def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> Sca
     rivals = tuple(difference(network, problem.inputs, k, label) for k in others)
     gaps = tuple(difference(network, problem.inputs, best, k) for k in others)
     link = _IDENTITY if type(problem.objective) is Margin else _SOFTPLUS
-    return ScalarForm(link, surface, rivals, gaps, problem.inputs)
+    return ScalarForm(link, surface, rivals, gaps)
 
 
 def _rows_without(label: Tensor, classes: int) -> Tensor:
@@ -263,12 +247,11 @@ def reproduces(form: ScalarForm, problem: Problem, points: Tensor) -> Tensor:
         problem: in float64.
         points: `[batch, d]`.
     """
-    place: Place = form.surface.at(points)
     with torch.no_grad():
         computed = problem.objective(
             problem.model(problem.inputs + points), problem.targets
         )
-    value = place.value
+    value = form.surface.at(points).value
     width = Enclosure(value.middle, up(4 * value.radius))
     low, high = form.link.value(width.lower), form.link.ceiling(width.upper)
     room = up(1e-12 * high.abs())  # of the objective's own few operations

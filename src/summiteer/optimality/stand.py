@@ -47,9 +47,7 @@ class Limits:
 
     def take(self, index: Tensor) -> "Limits":
         """The rows `index`."""
-        return Limits(
-            self.radius[index], self.lower[index], self.upper[index], self.sphere
-        )
+        return _rows.take(self, index)
 
     @property
     def reach(self) -> Tensor:
@@ -102,15 +100,7 @@ class Stand:
 
     def take(self, index: Tensor) -> "Stand":
         """The rows `index`."""
-        return Stand(
-            self.points[index],
-            self.slack[index],
-            self.free[index],
-            self.side[index],
-            self.curved[index],
-            self.radius[index],
-            self.room[index],
-        )
+        return _rows.take(self, index)
 
     def replaced(self, mask: Tensor, other: "Stand") -> "Stand":
         """The rows of `other` where `mask` `[rows]`, else these."""
@@ -142,8 +132,9 @@ def stand(limits: Limits, points: Tensor, free: Tensor, curved: Tensor) -> Stand
         free: `[rows, d]` bool.
         curved: `[rows]` bool.
     """
-    # Where no coordinate is free there is no sphere to stand on.
-    curved = curved & free.any(1)
+    # Where no coordinate is free there is no sphere to stand on. Where the sphere is
+    # the region, there is nothing else to stand on.
+    curved = (curved | limits.sphere) & free.any(1)
     upper_side = limits.upper - points <= points - limits.lower
     limit = torch.where(upper_side, limits.upper, limits.lower)
     points = torch.where(free, points, limit)
@@ -158,8 +149,8 @@ def stand(limits: Limits, points: Tensor, free: Tensor, curved: Tensor) -> Stand
         down(left.lower.sqrt(), 2), up(left.upper.clamp(min=0).sqrt(), 2)
     )
     own = Enclosure.exact(torch.where(free, points, 0.0)).norm()
-    none = bool(held.middle.any())
-    exact = root if none else whole
+    # Where all held coordinates are 0 the root is ε itself.
+    exact = root if bool(held.middle.any()) else whole
     radius = Enclosure(
         torch.where(flat, 1.0, exact.middle), torch.where(flat, 0.0, exact.radius)
     )
@@ -192,9 +183,9 @@ def faces(
     """
     norm = points.norm(dim=1)
     outward = (gradient * points).sum(1)
-    curved = norm >= limits.radius - snap
-    if not limits.sphere:
-        curved = curved & (outward > 0)
+    curved = (norm >= limits.radius - snap) & (outward > 0)
+    if limits.sphere:
+        curved = torch.ones_like(curved)
     near = torch.minimum(limits.upper - points, points - limits.lower)
     close = near <= (snap / points.shape[1] ** 0.5)[:, None]
     side = torch.where(limits.upper - points <= points - limits.lower, 1.0, -1.0)

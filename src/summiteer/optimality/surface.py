@@ -233,6 +233,23 @@ def lipschitz(weighted: Weighted, weights: Tensor) -> Tensor:
     return up(torch.minimum(total, weights.amax(1) * weighted.size.square()), 4)
 
 
+def gradient_ceiling(surface: Surface, interval: Enclosure) -> Tensor:
+    """≥ ‖∇F‖ wherever the pre-activations lie in `interval`, `[rows]`.
+
+    ‖Wᵀv‖, v = a ⊙ σ': the smaller of Σ|v_j|‖w_j‖ and ‖W‖_F‖v‖.
+
+    Args:
+        surface: F of each row.
+        interval: `[rows, m]`.
+    """
+    first = surface.activation.sup_abs_first(interval.lower, interval.upper)
+    slope = up(surface.output.magnitude * first)
+    count = slope.shape[1]
+    total = up(slope @ surface.weighted.lengths, count + 3)
+    length = Enclosure.exact(slope).norm().upper
+    return torch.minimum(total, up(length * surface.weighted.size))
+
+
 def gradient_floor(place: Place, interval: Enclosure, units: Tensor) -> Tensor:
     """A lower bound of vᵀ∇F for all points with pre-activations in `interval`.
 
