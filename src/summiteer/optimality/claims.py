@@ -9,7 +9,8 @@ from torch import Tensor
 
 from summiteer.optimality.verdict import Evidence, Verdict
 
-#: Per-example numbers a prover may state; NaN where it states nothing.
+#: Per-example numbers a prover may state, NaN where it states nothing: fields of
+#: `Certificate`, which says what they mean.
 NUMBERS = (
     "residual",
     "curvature_ratio",
@@ -53,6 +54,10 @@ class Claims:
     numbers: dict[str, Tensor] = field(default_factory=dict)
     certified_point: Tensor | None = None
     direction: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        unknown = set(self.numbers) - set(NUMBERS)
+        assert not unknown, f"numbers that no certificate has: {unknown}"
 
     @classmethod
     def undecided(cls, batch: int, reason: str = "") -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from summiteer import tolerances
 from summiteer._constants import regularity_of
 from summiteer.networks import recognise
 from summiteer.objectives import ScalarLoss
@@ -45,7 +46,7 @@ def measure_of(problem: Problem, claims: Claims) -> Callable[[], dict[str, Tenso
             moved = inputs + at
             sign = slope_sign(kept(moved), targets)
             gradient = sign[:, None] * kept.gradient(moved)
-            active = at.norm(dim=1) >= radius * (1 - 1e-6)  # tolerances.BOUNDARY
+            active = at.norm(dim=1) >= radius * (1 - tolerances.BOUNDARY)
             multiplier = (gradient * at).sum(1) / radius.square()
             multiplier = torch.where(active, multiplier, 0.0)
             return regularity_of(kept, inputs, radius, sign, multiplier)
