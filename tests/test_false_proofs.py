@@ -102,3 +102,56 @@ def test_nothing_is_said_of_a_model_that_computes_something_else(monkeypatch):
     found = sm.local_optimality(problem, torch.zeros(2, 3, dtype=F64))
     assert set(found.evidence) == {sm.Evidence.NUMERICAL}
     assert bool(found.upper_bound.isnan().all())
+
+
+def test_a_point_inside_a_sphere_is_no_maximum_on_it():
+    # F = -½‖δ‖² peaks at 0, which is no point of the sphere; on it F is constant.
+    network = sm.TwoLayerNetwork(
+        torch.eye(2, dtype=F64), vector(-1.0, -1.0), activation="quadratic"
+    )
+    for near in (0.0, 0.1):
+        found = certificate(network, sm.Sphere(1.0), vector(near, 0.0), within=0.5)
+        assert found.evidence == (sm.Evidence.NUMERICAL,)
+
+
+def test_gain_on_a_sphere_far_from_the_point_counts_the_curvature_there():
+    # tanh is flat at the given point and steep and bent at the sphere next to it.
+    network = sm.TwoLayerNetwork(
+        vector(100.0, 400.0)[None], vector(1.0), vector(-100.0), activation="tanh"
+    )
+    reach = 1e-3
+    found = certificate(network, sm.Sphere(1.0), vector(0.8, 0.0), within=reach)
+    path = torch.linspace(0.0, reach, 1001, dtype=F64)
+    values = network(torch.stack([path.cos(), path.sin()], 1)).detach()
+    assert not float(found.guaranteed_gain[0]) > float(values.max() - values[0])
+
+
+def test_polish_does_not_push_an_interior_maximum_onto_the_sphere():
+    # F = -½·10⁶‖δ - c‖², c inside the ball by less than Newton's method snaps.
+    peak = vector(1 - 9e-5, 0.0)
+    network = sm.TwoLayerNetwork(
+        torch.eye(2, dtype=F64), vector(-1e6, -1e6), -peak, activation="quadratic"
+    )
+    zero, target = torch.zeros(1, 2, dtype=F64), vector(-1.0)
+    problem = sm.Problem(network, zero, target, sm.Margin(), sm.L2Ball(1.0))
+    given = (peak - vector(1e-9, 0.0))[None]
+    polished = sm.polish(problem, given)
+    assert float((network(polished) - network(given)).detach()) >= -1e-12
+
+
+def test_nothing_is_said_of_a_model_whose_copy_is_another_one():
+    # Proofs of float32 networks are made on a float64 copy.
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
+    )
+    other = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
+    )
+    changed = (model, model[0].weight)
+    zero, target = torch.zeros(1, 2), torch.ones(1)
+    for owner, copied in zip(changed, (other, other[0].weight), strict=True):
+        owner.__deepcopy__ = lambda memo, copied=copied: copied
+        problem = sm.Problem(model, zero, target, sm.Margin(), sm.L2Ball(1.0))
+        assert sm.upper_bound(problem).reason != ("",)
+        del owner.__deepcopy__
+    assert sm.upper_bound(problem).reason == ("",)

@@ -57,8 +57,16 @@ _GLOBAL_HOOKS = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
-#: What nn.Module contributes to calling a network.
-_CALLING = ("__call__", "_wrapped_call_impl", "_call_impl", "__getattr__")
+#: What nn.Module contributes to calling and copying a network.
+_CALLING = (
+    "__call__",
+    "_wrapped_call_impl",
+    "_call_impl",
+    "__getattr__",
+    "__getattribute__",
+    "__deepcopy__",
+    "__reduce_ex__",
+)
 
 
 def recognise(model: Model) -> Structure:
@@ -91,6 +99,9 @@ def _sequence(model: nn.Sequential) -> Structure:
         if _code(owner) != _LAYERS[owner]:
             return Opaque(f"the class {owner.__name__} was changed after import")
     for layer in layers:
+        reason = _copied_otherwise(layer)
+        if reason:
+            return Opaque(reason)
         for weight in layer.parameters(recurse=False):
             if type(weight) is not nn.Parameter:
                 return Opaque(f"a weight is a {type(weight).__name__}")
@@ -109,6 +120,9 @@ def _altered(network: TwoLayerNetwork) -> str:
     changed = attached(network)
     if changed:
         return f"the network has {changed}"
+    copied = _copied_otherwise(network)
+    if copied:
+        return copied
     for name in _GLOBAL_HOOKS:
         if getattr(_torch_module, name):
             return f"torch has global module hooks ({name})"
@@ -128,6 +142,15 @@ def _altered(network: TwoLayerNetwork) -> str:
     for owner, code in _CODE.items():
         if _code(owner) != code:
             return f"the class {owner.__name__} was changed after import"
+    return ""
+
+
+def _copied_otherwise(module: nn.Module) -> str:
+    """Name what could make a copy another network (`double` makes one), or ''."""
+    for owner in (module, *module.parameters(recurse=False)):
+        for name in vars(owner):
+            if name.startswith("__"):
+                return f"{type(owner).__name__} has its own {name}"
     return ""
 
 

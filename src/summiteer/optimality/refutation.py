@@ -62,9 +62,10 @@ def _near_by(
     """
     size, radius = Enclosure.exact(points).norm(), limits.radius
     gap = torch.maximum(up(size.upper - radius), up(radius - size.lower))
-    # Further inside than ρ the sphere plays no part.
     gap = torch.where(gap.isfinite() & (gap > 0), gap, 0.0)
-    gap = torch.where(down(radius - size.upper) > reach, 0.0, gap)
+    if not limits.sphere:
+        # Further inside than ρ the sphere plays no part.
+        gap = torch.where(down(radius - size.upper) > reach, 0.0, gap)
     # Of a box, the point next to the given one.
     clipped = torch.clamp(points, limits.lower, limits.upper)
     gap = torch.maximum(gap, (Enclosure.exact(clipped) - points).norm().upper)
