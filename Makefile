@@ -5,13 +5,17 @@ UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/u
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test soundness check format bench clean
 
 demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
 
 test: .venv/installed-test
 	$(ONE_THREAD) $(BIN)/python -m pytest
+
+# Proofs against independent truth; MINUTES and SEED may be given.
+soundness: .venv/installed-test
+	$(ONE_THREAD) $(BIN)/python -m soundness --minutes $(or $(MINUTES),5) --seed $(or $(SEED),0)
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check

@@ -16,8 +16,8 @@ from soundness.exact import exactly, factorisations
 from soundness.families import FAMILIES, Case
 from soundness.tally import Tally
 
-#: `summiteer.optimality.polish` is a function too.
-_POLISH = importlib.import_module("summiteer.optimality.polish")
+#: The module; `newton` is a function in it.
+_NEWTON = importlib.import_module("summiteer.optimality.newton")
 
 
 def run(
@@ -89,7 +89,7 @@ def asked(case: Case, rng: np.random.Generator, tally: Tally) -> sm.Certificate:
     points = torch.from_numpy(case.points)
     budget = int(rng.choice([0, 10], p=[0.96, 0.04]))
     # Without polishing γ is no mere rounding, and the propositions have to stretch.
-    with patch.object(_POLISH, "_STEPS", int(rng.choice([_POLISH._STEPS, 0, 0, 1]))):
+    with patch.object(_NEWTON, "_STEPS", int(rng.choice([_NEWTON._STEPS, 0, 0, 1]))):
         certificate = sm.local_optimality(case.problem, points, case.within, budget)
     bench = Bench(case, certificate, rng, tally)
     check(bench)

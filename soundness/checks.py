@@ -177,7 +177,7 @@ def _at_maxima(bench: Bench, surface: Surface, truth: Found) -> None:
 
 
 def real_point(bench: Bench) -> Array:
-    """The certified point put on the sphere exactly, but for 80-bit rounding (§10.4)."""
+    """The certified point, put on the sphere but for 80-bit rounding (§10.4)."""
     zone, p = bench.zone, bench.certified.astype(LONG)
     held = (p == zone.lower) | (p == zone.upper)
     curved = np.abs(length(p) - zone.radius) <= 1e-9 * zone.radius
@@ -297,7 +297,7 @@ def _others(bench: Bench, surface: Surface, truth: Found) -> None:
     rows = np.flatnonzero(known)
     bench, radius, mine = bench.only(known), radius[rows], truth.points[rows]
     surface, doubt = surface.take(rows), truth.error[rows]
-    starts, close = bench.around(bench.given, radius, STARTS)
+    starts, _ = bench.around(bench.given, radius, STARTS)
     wide, _ = bench.around(bench.given, np.minimum(radius, bench.zone.width), STARTS)
     found = [newton(surface, starts), newton(surface, climb(surface, wide, 40))]
     for each in found:

@@ -37,7 +37,7 @@ def _one(bench: Bench) -> None:
     size = float(np.linalg.norm(p))
     curved = bool(abs(size - zone.radius[0]) <= 1e-9 * zone.radius[0])
     claims = {k: float(v[0]) for k, v in bench.claims.items()}
-    if held.all() and not zone.round or not np.isfinite(claims["margin"]):
+    if (held.all() and not zone.round) or not np.isfinite(claims["margin"]):
         return
     point = Point(bench.field, surface.output[0], surface.shift[0], p, held, curved)
     tally, one = bench.tally, np.zeros(1, bool)

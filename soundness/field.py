@@ -87,7 +87,7 @@ class Zone:
 
 
 def length(vectors: Array) -> Array:
-    """Euclidean norm of the last axis, without under- or overflow of float64's range."""
+    """Euclidean norm of the last axis: no under- or overflow of float64's range."""
     wide = np.asarray(vectors, LONG)
     return np.asarray(np.sqrt((wide * wide).sum(-1)))
 
@@ -247,7 +247,7 @@ class Surface:
 
 
 def _times(left: Array, right: Array) -> Array:
-    """left @ right; in 80-bit floats, for which there is no BLAS, row by row."""
+    """The product; in 80-bit floats, for which there is no BLAS, row by row."""
     if left.dtype == np.float64:
         return np.asarray(left @ right)
     total = np.zeros((*left.shape[:-1], right.shape[-1]), LONG)

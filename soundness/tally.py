@@ -47,7 +47,7 @@ class Tally:
     def compare(
         self, kind: str, seen: Array, claimed: Array, doubt: Array | float = 0.0
     ) -> None:
-        """Check seen ≤ claimed + doubt, entry by entry; entries with NaN claims count not.
+        """Check seen ≤ claimed + doubt, entry by entry; NaN claims nothing.
 
         Args:
             kind: of the claim.

@@ -247,3 +247,21 @@ AMBIENT: dict[str, Callable[[], Any]] = {
         True,
     ),
 }
+
+
+def state() -> tuple[object, ...]:
+    """What of torch's global state a certificate must leave as it found it."""
+    probe = torch.tensor([1.0], device="cpu")
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        _flushing(),
+        torch.get_num_threads(),
+        torch.get_rng_state().sum().item(),
+        torch.are_deterministic_algorithms_enabled(),
+        len(nn.modules.module._global_forward_hooks),
+        probe.dtype,
+        torch.get_default_device(),
+    )
