@@ -155,3 +155,16 @@ def test_nothing_is_said_of_a_model_whose_copy_is_another_one():
         assert sm.upper_bound(problem).reason != ("",)
         del owner.__deepcopy__
     assert sm.upper_bound(problem).reason == ("",)
+
+
+def test_gain_at_a_saddle_is_reached_within_the_search_distance():
+    # F = ½δ_2², seen from beside the sphere: further along it there is more to gain.
+    network = sm.TwoLayerNetwork(
+        vector(0.0, 1.0)[None], vector(1.0), activation="quadratic"
+    )
+    reach = 0.11
+    for region, far in ((sm.Sphere(1.0), 1.1), (sm.LinfBall(1.0), 1.05)):
+        found = certificate(network, region, vector(far, 0.0), within=reach)
+        assert found.verdict == (sm.Verdict.SADDLE,)
+        assert found.evidence == (sm.Evidence.PROVED,)
+        assert 0 < float(found.guaranteed_gain[0]) <= 0.5 * reach**2

@@ -110,11 +110,11 @@ def not_stationary(
     # Along the geodesic F rises by γt - ½L_S t², best at t = min(ρ, γ/L_S); from inside
     # along g by ‖g‖t - ½Lt².
     slope = slope.clamp(min=0)
-    step = torch.minimum(distance, down(slope / bend))
+    step = torch.minimum(down(distance, 8), down(slope / bend))
     gain = down(down(slope * step) - up(bend * step * step / 2, 3))
     # What F gains there is the objective's gain only if F leads where the way starts.
     gain = torch.where(lead > up(gap + sphere.stand.slack), gain, torch.nan)
-    straight = torch.minimum(distance, down(steep.lower / lipschitz))
+    straight = torch.minimum(down(distance, 8), down(steep.lower / lipschitz))
     risen = down(
         down(steep.lower * straight) - up(lipschitz * straight * straight / 2, 3)
     )
@@ -157,7 +157,7 @@ def _box(
     proved = open_ways.any(1) & (lead > up(distance + gap))
     best = torch.where(open_ways, size, 0.0).argmax(1, keepdim=True)
     slope = size.gather(1, best)[:, 0]
-    step = torch.minimum(distance, down(slope / lipschitz))
+    step = torch.minimum(down(distance, 8), down(slope / lipschitz))
     gain = down(down(slope * step) - up(lipschitz * step * step / 2, 3))
     way = torch.zeros_like(place.points)
     way = way.scatter(1, best, gradient.middle.gather(1, best).sign())
@@ -172,12 +172,13 @@ def saddle(
     lipschitz: Tensor,
     wiggle: Tensor,
     lead: Tensor,
+    search: Tensor,
 ) -> Refuted:
     """Prop. 7: second order leaves no local maximiser within `distance` of the points.
 
     β = vᵀHv - 2sinθ‖Hv‖ - sin²θ‖H‖ - Λρ - max(μ_up, 0) > 0 for a unit tangent v; then F
-    rises by at least βρ²/2 along one of ±v. Interior points and boxes: vᵀHv > Λρ with v
-    in coordinates whose limits are further than ρ.
+    rises by at least βt²/2 along one of ±v, t ≤ ρ. Interior points and boxes: vᵀHv > Λρ
+    with v in coordinates whose limits are further than ρ.
 
     Args:
         first: at stands (points of a sphere, or free coordinates).
@@ -186,6 +187,7 @@ def saddle(
         lipschitz: L on the region.
         wiggle: Λ on the region.
         lead: how far F is the largest of all.
+        search: the search distance, which the gain stays within `[rows]`.
     """
     standing = first.stand
     e, curved = standing.radius.lower, standing.curved
@@ -205,7 +207,8 @@ def saddle(
     beta = down(down(value.lower - slack) - multiplier)
     open_ways = torch.where(curved, torch.inf, standing.room)
     proved = (beta > 0) & (lead > distance) & (open_ways > distance)
-    gain = down(beta * distance * distance / 2, 4)
+    step = torch.minimum(distance, down(search, 8))
+    gain = down(beta * step * step / 2, 4)
     gain = torch.where(proved, gain, torch.nan)
     return Refuted(proved, gain, v.middle, first.place.value.lower)
 

@@ -48,7 +48,7 @@ def refutations(
     first, distance = there
     curved = estimate(surface, first.place.bend.middle, first, tangent=True)
     assert curved.way is not None
-    ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead)
+    ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead, reach)
     yield Verdict.SADDLE, "the objective curves upwards along the region", ridge
 
 
