@@ -168,3 +168,31 @@ def test_gain_at_a_saddle_is_reached_within_the_search_distance():
         assert found.verdict == (sm.Verdict.SADDLE,)
         assert found.evidence == (sm.Evidence.PROVED,)
         assert 0 < float(found.guaranteed_gain[0]) <= 0.5 * reach**2
+
+
+class Doubled(torch.Tensor):
+    """A weight that counts twice, until it is copied."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if func is torch.nn.functional.linear:
+            return 2 * result.as_subclass(torch.Tensor)
+        if func in (torch.Tensor.detach, torch.Tensor.clone):
+            return result.as_subclass(torch.Tensor)
+        return result
+
+
+def test_a_weight_that_is_no_parameter_is_looked_at_too():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 3, bias=False),
+        torch.nn.Tanh(),
+        torch.nn.Linear(3, 1, bias=False),
+    ).double()
+    weight = model[2].weight.detach().clone()
+    del model[2].weight
+    model[2].weight = weight.as_subclass(Doubled)
+    # At the input both functions are 0, so that values tell nothing.
+    zero = torch.zeros(1, 2, dtype=F64)
+    problem = sm.Problem(model, zero, vector(-1.0), sm.Margin(), sm.L2Ball(3.0))
+    assert sm.upper_bound(problem).reason == ("a weight is a Doubled",)

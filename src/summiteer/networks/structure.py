@@ -102,9 +102,11 @@ def _sequence(model: nn.Sequential) -> Structure:
         reason = _copied_otherwise(layer)
         if reason:
             return Opaque(reason)
-        for weight in layer.parameters(recurse=False):
-            if type(weight) is not nn.Parameter:
-                return Opaque(f"a weight is a {type(weight).__name__}")
+        if type(layer) is nn.Linear:
+            # As attributes: a weight need not be a parameter.
+            for weight in (layer.weight, layer.bias):
+                if type(weight) not in (Tensor, nn.Parameter, type(None)):
+                    return Opaque(f"a weight is a {type(weight).__name__}")
         if layer is not model and list(layer.children()):
             return Opaque(f"{type(layer).__name__} has sub-modules")
     try:
