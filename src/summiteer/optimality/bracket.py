@@ -23,13 +23,16 @@ from summiteer.objectives import (
 )
 from summiteer.optimality.branching import branch, stacked
 from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
-from summiteer.optimality.rounding import Enclosure, arithmetic_fault, down, up
+from summiteer.optimality.points import checked
+from summiteer.optimality.premises import OTHER_MODEL, premises
+from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.scalar_form import (
     margin_surfaces,
     scalar_form,
+    signed,
     smooth_network,
 )
-from summiteer.optimality.stand import Limits, limits_of
+from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface
 from summiteer.problem import Problem
 
@@ -41,7 +44,6 @@ _OWN = 4
 _LOG_SUM = 64
 #: Steps of the ascent that finds where a margin may be lost.
 _CLIMBS = 8
-_OTHER = "the model does not compute what its weights say"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +122,7 @@ def upper_bound(
     if not isinstance(budget, int) or budget < 0:
         raise UserError(f"budget: expected an integer ≥ 0, got {budget!r}.")
     if points is not None:
-        points = torch.as_tensor(points).detach()
-        if points.shape != problem.inputs.shape or not bool(points.isfinite().all()):
-            raise UserError(
-                "points: expected one finite perturbation per example "
-                f"{list(problem.inputs.shape)}, got {list(points.shape)}."
-            )
-        points = points.to(problem.inputs.device).double()
+        points = checked(problem, points).double()
     problem.examine()
     with undisturbed(problem.model):
         return _bracket(problem.in_double(), points, budget)
@@ -155,7 +151,7 @@ def proved_robust(problem: Problem) -> Tensor | None:
         `[batch]` bool, False where nothing was proved; None where the model or the
         region is not known, or the targets are no labels.
     """
-    known = _known(problem)
+    known = premises(problem)
     if isinstance(known, str) or not classifies(problem.targets):
         return None
     with torch.no_grad(), torch.device("cpu"):
@@ -193,27 +189,6 @@ def _ascended(problem: Problem, surface: Surface) -> Tensor:
     return best
 
 
-def _known(problem: Problem) -> Limits | str:
-    """The region's parts, or why nothing can be proved of the problem."""
-    fault = arithmetic_fault()
-    if fault:
-        return f"arithmetic: {fault}"
-    inputs = problem.inputs
-    if inputs.device.type != "cpu" or inputs.ndim != 2:
-        return "proofs need inputs [batch, d] on the CPU"
-    if inputs.dtype != torch.float64:
-        return f"proofs need float64, not {inputs.dtype}"
-    network = smooth_network(problem)
-    if isinstance(network, str):
-        return network
-    if network.hidden_weights.dtype != torch.float64:
-        return "the network could not be examined in float64"
-    with torch.no_grad():
-        limits = limits_of(problem.feasible, inputs)
-    kind = type(problem.feasible).__name__
-    return f"{kind} is not a region that proofs know" if limits is None else limits
-
-
 def _margins(problem: Problem) -> tuple[Surface, ...] | None:
     """The surfaces that are all negative exactly where an example is correct."""
     network = smooth_network(problem)
@@ -226,15 +201,8 @@ def _margins(problem: Problem) -> tuple[Surface, ...] | None:
         return margin_surfaces(network, problem.inputs, problem.targets)
     if not problem.targets.is_floating_point():
         return None
-    # Signs ±1: the products are exact.
     sign = -scalar(problem.targets).double()
-    weights = sign[:, None] * single.output_weights.detach()
-    shift = sign * single.output_bias.detach()
-    return (
-        Surface.of(
-            single, problem.inputs, Enclosure.exact(weights), Enclosure.exact(shift)
-        ),
-    )
+    return (signed(single, problem.inputs, sign),)
 
 
 def _pieces(problem: Problem, points: Tensor) -> _Pieces | str:
@@ -278,7 +246,7 @@ def _log_sum(values: Enclosure) -> Enclosure:
 
 def _bracket(problem: Problem, points: Tensor | None, budget: int) -> Bracket:
     """See `upper_bound`."""
-    known = _known(problem)
+    known = premises(problem)
     count = len(problem)
     if not isinstance(known, str):
         with torch.no_grad(), torch.device("cpu"):
@@ -383,7 +351,7 @@ class _Search:
         upper = self.pieces.above(tops)
         known = same & upper.isfinite() & self.lower.isfinite()
         reason = [
-            "" if fine else "the numbers overflow" if good else _OTHER
+            "" if fine else "the numbers overflow" if good else OTHER_MODEL
             for fine, good in zip(known.tolist(), same.tolist(), strict=True)
         ]
         return Bracket(

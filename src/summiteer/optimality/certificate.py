@@ -14,6 +14,7 @@ from summiteer.errors import UserError
 from summiteer.optimality import numerical, smooth
 from summiteer.optimality.claims import NUMBERS, Claims
 from summiteer.optimality.explanation import explanation
+from summiteer.optimality.points import checked
 from summiteer.optimality.rate import contraction, steps_to
 from summiteer.optimality.regularity import measure_of
 from summiteer.optimality.rounding import down
@@ -181,20 +182,10 @@ def local_optimality(
     Raises:
         UserError: points of the wrong shape or not finite; a model that does not fit.
     """
-    points = torch.as_tensor(points).detach()
-    if points.shape != problem.inputs.shape:
-        raise UserError(
-            "points: expected one perturbation per example "
-            f"{list(problem.inputs.shape)}, got {list(points.shape)}; for several "
-            "restarts call it once for each."
-        )
-    if not bool(points.isfinite().all()):
-        bad = (~points.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
-        raise UserError(f"points: NaN or infinite at indices {bad}.")
+    points = checked(problem, points)
     if not 0 < within < 1:
         raise UserError(f"within: expected 0 < within < 1 (radii), got {within!r}.")
     problem.examine()
-    points = points.to(problem.inputs.device)
     with undisturbed(problem.model):
         exact = problem.in_double()
         given = points.double()

@@ -160,24 +160,18 @@ def _one_output(
     """Losses of one output."""
     targets = scalar(problem.targets).double()
     kind = type(problem.objective)
-    weights = network.output_weights.detach().expand(len(outputs), -1)
-    shift = Enclosure.exact(network.output_bias.detach().expand(len(outputs)))
+    moved = None
     if kind is Quadratic:
         sign = torch.where(outputs >= targets, 1.0, -1.0).to(outputs)
-        moved = shift - targets
+        shift = network.output_bias.detach().expand(len(outputs))
+        moved = Enclosure.exact(shift) - targets
         link = _SQUARE
     elif kind in (Logistic, Margin):
-        sign, moved = -targets, shift
+        sign = -targets
         link = _SOFTPLUS if kind is Logistic else _IDENTITY
     else:
         return f"{kind.__name__} is not a loss that proofs know"
-    # A sign is ±1, so that these products are exact.
-    surface = Surface.of(
-        network,
-        problem.inputs,
-        Enclosure.exact(sign[:, None] * weights),
-        Enclosure(sign * moved.middle, moved.radius),
-    )
+    surface = signed(network, problem.inputs, sign, moved)
     if kind is not Quadratic:
         return ScalarForm(link, surface, (), ())
     double = replace(
@@ -186,6 +180,27 @@ def _one_output(
         shift=Enclosure(2 * surface.shift.middle, 2 * surface.shift.radius),
     )
     return ScalarForm(link, surface, (surface.negated(),), (double,))
+
+
+def signed(
+    network: TwoLayerNetwork,
+    inputs: Tensor,
+    sign: Tensor,
+    shift: Enclosure | None = None,
+) -> Surface:
+    """s·f of a network with one output, s = ±1 per row: the products are exact.
+
+    Args:
+        network: f.
+        inputs: x `[rows, d]`.
+        sign: s `[rows]`.
+        shift: what stands for the output bias `[rows]`; the bias itself if None.
+    """
+    if shift is None:
+        shift = Enclosure.exact(network.output_bias.detach().expand(len(sign)))
+    weights = sign[:, None] * network.output_weights.detach()
+    moved = Enclosure(sign * shift.middle, shift.radius)
+    return Surface.of(network, inputs, Enclosure.exact(weights), moved)
 
 
 def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> ScalarForm:

@@ -27,8 +27,9 @@ from summiteer.optimality.maximum import (
     unique_within,
     whole_curvature,
 )
-from summiteer.optimality.no_maximum import Refuted
 from summiteer.optimality.newton import newton
+from summiteer.optimality.no_maximum import Refuted
+from summiteer.optimality.premises import OTHER_MODEL, premises
 from summiteer.optimality.rate import contraction
 from summiteer.optimality.refutation import refutations
 from summiteer.optimality.rivals import (
@@ -39,14 +40,13 @@ from summiteer.optimality.rivals import (
 )
 from summiteer.optimality.rounding import (
     Enclosure,
-    arithmetic_fault,
     down,
     length,
     up,
 )
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
 from summiteer.optimality.spectrum import estimate
-from summiteer.optimality.stand import Limits, limits_of, stand
+from summiteer.optimality.stand import Limits, stand
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
@@ -70,16 +70,10 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     Returns:
         Claims; UNDECIDED with the reason where nothing was proved.
     """
-    fault = arithmetic_fault()
-    if fault:
-        return Claims.undecided(len(points), f"arithmetic: {fault}")
-    if problem.inputs.device.type != "cpu" or points.ndim != 2:
-        return Claims.undecided(len(points), "proofs need [batch, d] on the CPU")
+    limits = premises(problem)
+    if isinstance(limits, str):
+        return Claims.undecided(len(points), limits)
     with torch.no_grad(), torch.device("cpu"):
-        limits = limits_of(problem.feasible, points)
-        if limits is None:
-            kind = type(problem.feasible).__name__
-            return Claims.undecided(len(points), f"{kind} is not a region proofs know")
         form = scalar_form(problem, points)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
@@ -152,7 +146,7 @@ class _Ladder:
         self.reason = [
             "no inequality of Props. 3 to 7 holds with this curvature"
             if good
-            else "the model does not compute what its weights say"
+            else OTHER_MODEL
             for good in same.tolist()
         ]
         self.proposition = [""] * len(points)

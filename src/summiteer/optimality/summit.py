@@ -6,8 +6,8 @@ from torch import Tensor
 from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
-from summiteer.errors import UserError
 from summiteer.optimality.newton import newton
+from summiteer.optimality.points import checked
 from summiteer.optimality.scalar_form import scalar_form
 from summiteer.optimality.stand import limits_of
 from summiteer.problem import Problem
@@ -35,11 +35,7 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
     Raises:
         UserError: points of the wrong shape or not finite; a model that does not fit.
     """
-    if points.shape != problem.inputs.shape:
-        raise UserError(
-            "points: expected one perturbation per example "
-            f"{list(problem.inputs.shape)}, got {list(points.shape)}."
-        )
+    points = checked(problem, points)
     problem.examine()
     with undisturbed(problem.model):
         exact = problem.in_double()

@@ -1,0 +1,30 @@
+"""Points that a caller gives to be judged: one perturbation per example."""
+
+import torch
+from torch import Tensor
+
+from summiteer.errors import UserError
+from summiteer.problem import Problem
+
+
+def checked(problem: Problem, points: Tensor) -> Tensor:
+    """The points on the problem's device, if they are what they should be.
+
+    Args:
+        problem: whose perturbations they are.
+        points: `[batch, *input]`.
+
+    Raises:
+        UserError: points of the wrong shape or not finite.
+    """
+    points = torch.as_tensor(points).detach()
+    if points.shape != problem.inputs.shape:
+        raise UserError(
+            "points: expected one perturbation per example "
+            f"{list(problem.inputs.shape)}, got {list(points.shape)}; for several "
+            "restarts call it once for each."
+        )
+    if not bool(points.isfinite().all()):
+        bad = (~points.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+        raise UserError(f"points: NaN or infinite at indices {bad}.")
+    return points.to(problem.inputs.device)

@@ -1,0 +1,36 @@
+"""What proofs ask of a problem before they begin."""
+
+import torch
+
+from summiteer.optimality.rounding import arithmetic_fault
+from summiteer.optimality.scalar_form import smooth_network
+from summiteer.optimality.stand import Limits, limits_of
+from summiteer.problem import Problem
+
+#: Why nothing is said where a model's value misses that of its form.
+OTHER_MODEL = "the model does not compute what its weights say"
+
+
+def premises(problem: Problem) -> Limits | str:
+    """The region's parts, or why nothing can be proved of the problem.
+
+    Args:
+        problem: in float64.
+    """
+    fault = arithmetic_fault()
+    if fault:
+        return f"arithmetic: {fault}"
+    inputs = problem.inputs
+    if inputs.device.type != "cpu" or inputs.ndim != 2:
+        return "proofs need [batch, d] on the CPU"
+    if inputs.dtype != torch.float64:
+        return f"proofs need float64, not {inputs.dtype}"
+    network = smooth_network(problem)
+    if isinstance(network, str):
+        return network
+    if network.hidden_weights.dtype != torch.float64:
+        return "the network could not be examined in float64"
+    with torch.no_grad():
+        limits = limits_of(problem.feasible, inputs)
+    kind = type(problem.feasible).__name__
+    return f"{kind} is not a region that proofs know" if limits is None else limits
