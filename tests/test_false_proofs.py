@@ -1,5 +1,8 @@
 """Claims with evidence PROVED that were once false; each stays as a test."""
 
+import subprocess
+import sys
+
 import torch
 
 import summiteer as sm
@@ -196,3 +199,24 @@ def test_a_weight_that_is_no_parameter_is_looked_at_too():
     zero = torch.zeros(1, 2, dtype=F64)
     problem = sm.Problem(model, zero, vector(-1.0), sm.Margin(), sm.L2Ball(3.0))
     assert sm.upper_bound(problem).reason == ("a weight is a Doubled",)
+
+
+_FLUSHED = """
+import torch
+torch.set_num_threads(2)
+# The pool's threads begin with the flag of this one, which then gives it up.
+torch.set_flush_denormal(True)
+long = torch.full((2**22,), 1e-310, dtype=torch.float64)
+long.mul(1.0)
+torch.set_flush_denormal(False)
+from summiteer.optimality.rounding import arithmetic_fault
+seen = "flushed" in arithmetic_fault()
+assert seen == bool((long * 1.0 == 0).any())
+torch.set_num_threads(1)
+assert arithmetic_fault() == ""
+"""
+
+
+def test_subnormals_that_only_other_threads_flush_are_seen():
+    # In a process of its own: the threads stay as they are.
+    subprocess.run([sys.executable, "-c", _FLUSHED], check=True)

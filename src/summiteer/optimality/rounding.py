@@ -160,6 +160,10 @@ def length(vectors: Tensor) -> Tensor:
     return _length(vectors)
 
 
+#: Numbers for each of which torch wakes one more thread: its grain size.
+_PER_THREAD = 2**15
+
+
 def arithmetic_fault() -> str:
     """Say what is wrong with this machine's float64 arithmetic now, or ''.
 
@@ -170,7 +174,10 @@ def arithmetic_fault() -> str:
     if changed:
         return changed
     ones = torch.ones(67, dtype=torch.float64, device="cpu")
-    small = ones * 1e-310
+    # Each thread flushes or not: enough numbers for all of them.
+    threads = torch.get_num_threads()
+    many = threads * _PER_THREAD if threads > 1 else len(ones)
+    small = torch.full((many,), 1e-310, dtype=torch.float64, device="cpu")
     if not bool(((small * 1.0) != 0).all()) or not bool((small + small > small).all()):
         return "subnormal numbers are flushed to zero"
     half = UNIT_ROUNDOFF * ones
