@@ -7,6 +7,7 @@ from exact import exact
 from fakes import seeded
 from summiteer.optimality import dual
 from summiteer.optimality.ceiling import whole
+from summiteer.optimality.interior_point import interior_point
 from summiteer.optimality.majorant import tangent_majorant
 from summiteer.optimality.rounding import length
 from surfaces import REGIONS, SMOOTH, case, truth
@@ -87,7 +88,7 @@ def test_the_bound_is_the_formula_in_arb_rounded_up(name, kind):
             interval, _ = patches.interval(surface)
             place = surface.at(at)
             weights = tangent_majorant(place, interval)
-            solve = dual.interior_point if patches.frame.size else dual.trust_region
+            solve = interior_point if patches.frame.size else dual.trust_region
             chosen = solve(place, weights, patches)
             bound = dual.bound(place, weights, patches, chosen)
             formula = exact_dual(surface, place, weights, patches, chosen)

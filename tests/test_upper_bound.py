@@ -8,13 +8,13 @@ import torch
 import summiteer as sm
 from fakes import classifier, seeded
 from summiteer.errors import UserError
+from summiteer.optimality.bracket import objective_bound, proved_robust
 from summiteer.optimality.branching import best_everywhere, branch, stacked
 from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
 from summiteer.optimality.first_order import FirstOrder
 from summiteer.optimality.newton import newton
 from summiteer.optimality.scalar_form import scalar_form
 from summiteer.optimality.stand import limits_of, stand
-from summiteer.optimality.bracket import objective_bound, proved_robust
 from surfaces import REGIONS, SMOOTH, case, region_of, samples, truth, values
 
 over_smooth = pytest.mark.parametrize("name", SMOOTH)
@@ -128,7 +128,9 @@ def test_never_below_the_best_of_many_starts(kind, sizes):
 
 def test_nan_lowers_nothing():
     surface, limits, _ = case("tanh", "l2", 2, 3)
-    broken = Ceiling(torch.full((2,), torch.nan).double(), torch.zeros(2, 2).double())
+    broken = Ceiling(
+        torch.full((2,), torch.nan).double(), *torch.zeros(2, 2, 2).double()
+    )
     tree = branch(surface, limits, torch.zeros(2, 2).double(), broken, 0.0, 0)
     assert bool(tree.history[0][1].isnan().all())
     nan = torch.full((2,), torch.nan).double()

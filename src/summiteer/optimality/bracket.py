@@ -392,6 +392,7 @@ class _Search:
             known = Ceiling(
                 torch.cat([root.top[only] for root in roots]),
                 torch.cat([root.at[only] for root in roots]),
+                torch.cat([root.centre[only] for root in roots]),
             )
             floors = self._closed(self.floors[:, row])
             goal = float(floors.amax() if self.pieces.highest else floors.amin())

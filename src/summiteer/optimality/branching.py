@@ -41,6 +41,7 @@ class Leaves:
         patches: that cover its region.
         top: ≥ the function's maximum on the patch `[n]`.
         at: `[n, d]` where the majorant is highest.
+        centre: `[n, d]` the p of the majorant that gave the bound.
         settled: `[n]` bool, not to be cut.
     """
 
@@ -48,6 +49,7 @@ class Leaves:
     patches: Patches
     top: Tensor
     at: Tensor
+    centre: Tensor
     settled: Tensor
 
     def highest(self, pieces: int) -> Tensor:
@@ -62,6 +64,7 @@ class Leaves:
             self.patches.take(index),
             self.top[index],
             self.at[index],
+            self.centre[index],
             self.settled[index],
         )
 
@@ -86,6 +89,7 @@ class Leaves:
             patches,
             torch.cat([self.top, other.top]),
             torch.cat([self.at, other.at]),
+            torch.cat([self.centre, other.centre]),
             torch.cat([self.settled, other.settled]),
         )
 
@@ -131,7 +135,7 @@ def branch(
     nothing = torch.zeros(len(surface), dtype=torch.bool)
     if settled is not None:
         nothing = settled(surface, patches, pieces, interval)
-    leaves = Leaves(pieces, patches, known.top, known.at, nothing)
+    leaves = Leaves(pieces, patches, known.top, known.at, known.centre, nothing)
     spent, width = 0, 1
     history = [(0, leaves.highest(len(surface)))]
     while True:
@@ -170,26 +174,36 @@ def _halves(
     """Both halves of each leaf, with their bounds."""
     axis = _axis(_gathered(surface, leaves.piece), leaves.patches)
     patches = leaves.patches.halves(axis)
-    piece, at = (torch.cat([x, x]) for x in (leaves.piece, leaves.at))
-    top = torch.cat([leaves.top, leaves.top])
+    piece, top, at, centre = (
+        torch.cat([x, x]) for x in (leaves.piece, leaves.top, leaves.at, leaves.centre)
+    )
     part = _gathered(surface, piece)
     interval, nothing = patches.interval(part)
+    top = torch.where(nothing, -torch.inf, top)
     # From the best point known where it lies inside, else from the peak of the whole.
     inside = patches.nearest(points[piece])
     close = (inside - points[piece]).norm(dim=1) <= 1e-9 * patches.limits.reach
-    centre = torch.where(close[:, None], points[piece], patches.nearest(at))
-    one = tangent_bound(part, patches, interval, centre)
-    # NaN is no improvement.
-    top = torch.where(one.top < top, one.top, top)
-    top = torch.where(nothing, -torch.inf, top)
-    at = torch.where(one.at.isfinite(), one.at, at)
+    fresh = torch.where(close[:, None], points[piece], patches.nearest(at))
+    for each in (centre, fresh):
+        index = (~(top < goal)).nonzero().flatten()
+        if not len(index):
+            break
+        aim = top.new_full((len(index),), goal)
+        one = tangent_bound(
+            part.take(index), patches.take(index), interval[index], each[index], aim
+        )
+        # NaN is no improvement.
+        better = one.top < top[index]
+        top[index[better]] = one.top[better]
+        at[index[better]] = one.at[better]
+        centre = centre.index_copy(0, index[better], each[index[better]])
     done = torch.zeros_like(nothing)
     left = (~(top < goal)).nonzero().flatten()
     if settled is not None and len(left):
         done[left] = settled(
             part.take(left), patches.take(left), piece[left], interval[left]
         )
-    return Leaves(piece, patches, top, at, done)
+    return Leaves(piece, patches, top, at, centre, done)
 
 
 def _axis(surface: Surface, patches: Patches) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from summiteer.optimality import dual
+from summiteer.optimality.interior_point import interior_point
 from summiteer.optimality.majorant import groups, shared_top, tangent_majorant
 from summiteer.optimality.patches import Frame, Patches
 from summiteer.optimality.rounding import Enclosure
@@ -32,10 +33,12 @@ class Ceiling:
     Attributes:
         top: ≥ max F `[rows]`; inf where nothing was found.
         at: `[rows, d]` floats, to look from next.
+        centre: `[rows, d]` the p of the majorant that gave the bound.
     """
 
     top: Tensor
     at: Tensor
+    centre: Tensor
 
 
 def surface_bound(
@@ -83,14 +86,14 @@ def climb(
     given = [centre] if points is None else [centre, points]
     interval, nothing = patches.interval(surface)
     top = torch.where(nothing, -torch.inf, torch.inf).to(centre)
-    found = Ceiling(top, given[-1].clone())
+    found = Ceiling(top, given[-1].clone(), given[-1].clone())
     goal = torch.full_like(top, -torch.inf) if threshold is None else threshold
     for each in given:
         index = (~(found.top < goal) & ~nothing).nonzero().flatten()
         if len(index):
             some = surface.take(index)
             shared = _shared(some, patches.take(index), interval[index], each[index])
-            _lower(found, index, shared)
+            _lower(found, index, Ceiling(shared, found.at[index], each[index]))
     for turn in range(len(given) + _AGAIN):
         index = (~(found.top < goal) & ~nothing).nonzero().flatten()
         if not len(index):
@@ -103,7 +106,7 @@ def climb(
             each[index],
             goal[index],
         )
-        _lower(found, index, one.top, one.at)
+        _lower(found, index, one)
     return found
 
 
@@ -142,19 +145,19 @@ def tangent_bound(
     weights = tangent_majorant(place, interval)
     if patches.frame.vectors is None and patches.frame.size > _COORDINATES:
         curvature = surface.weighted.largest(weights).clamp(min=0)
-        return Ceiling(dual.separable_bound(place, curvature, patches), centres)
+        top = dual.separable_bound(place, curvature, patches)
+        return Ceiling(top, centres, centres)
     if patches.frame.size:
-        chosen = dual.interior_point(place, weights, patches, goal)
+        chosen = interior_point(place, weights, patches, goal)
     else:
         chosen = dual.trust_region(place, weights, patches)
-    return Ceiling(dual.bound(place, weights, patches, chosen), chosen.at)
+    at = torch.where(chosen.at.isfinite(), chosen.at, centres)
+    return Ceiling(dual.bound(place, weights, patches, chosen), at, centres)
 
 
-def _lower(
-    found: Ceiling, index: Tensor, top: Tensor, at: Tensor | None = None
-) -> None:
+def _lower(found: Ceiling, index: Tensor, other: Ceiling) -> None:
     """Note in `found` what is lower than what it has; NaN never is."""
-    better = top < found.top[index]
-    found.top[index[better]] = top[better]
-    if at is not None:
-        found.at[index] = torch.where(at.isfinite(), at, found.at[index])
+    better = other.top < found.top[index]
+    found.at[index] = other.at
+    found.top[index[better]] = other.top[better]
+    found.centre[index[better]] = other.centre[better]

@@ -26,12 +26,6 @@ _NUMBERS = 2**22
 _ABOVE = 1e-9
 #: Bisections for λ, and ternary steps for the λ of the separable bound.
 _HALVINGS, _THIRDS = 60, 60
-#: Newton steps of the interior point method at most; barrier weights at start and end.
-_STEPS, _LAST = 60, 1e-10
-#: How much of the barrier's weight a step leaves.
-_COOLING = 0.2
-#: A slab thinner than this (in radii) is solved for as if it were as thick.
-_THIN = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +163,7 @@ def trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers
         _trust_region(place.take(index), weights[index], patches.take(index))
         for index in torch.split(torch.arange(len(weights)), step)
     ]
-    return _joined(parts)
+    return joined(parts)
 
 
 def _trust_region(place: Place, weights: Tensor, patches: Patches) -> Multipliers:
@@ -203,186 +197,8 @@ def _trust_region(place: Place, weights: Tensor, patches: Patches) -> Multiplier
     return Multipliers(ball, slabs, at, top + 0.5 * (ball - top))
 
 
-def interior_point(
-    place: Place, weights: Tensor, patches: Patches, goal: Tensor | None = None
-) -> Multipliers:
-    """The best λ and ν by Newton's method with a logarithmic barrier.
-
-    The dual function ½λ… + ½βᵀA⁻¹β is convex, and with -log det A self-concordant:
-    steps of length 1/(1 + decrement) stay where A ≻ 0 (Nesterov and Nemirovskii 1994).
-
-    Args:
-        place: at floats p.
-        weights: D `[rows, m]`.
-        patches: of the same rows.
-        goal: `[rows]` a bound below it is good enough.
-    """
-    if goal is None:
-        goal = weights.new_full((len(weights),), -torch.inf)
-    weighted = place.surface.weighted
-    axes = patches.frame.vectors is None
-    dim = weighted.hidden.shape[1] if axes else weighted.coordinates.shape[1]
-    step = max(1, _NUMBERS // dim**2)
-    parts = [
-        _InteriorPoint(place.take(index), weights[index], patches.take(index)).solve(
-            goal[index]
-        )
-        for index in torch.split(torch.arange(len(weights)), step)
-    ]
-    return _joined(parts)
-
-
-class _InteriorPoint:
-    """`interior_point` of a few rows, in coordinates of the row space of W.
-
-    y = (λ, ν) or ν; t = δ - p = A⁻¹β, β = g - λp + V(ν ⊙ mid), mid = ½(lo + hi) - Vᵀp.
-    """
-
-    def __init__(self, place: Place, weights: Tensor, patches: Patches) -> None:
-        weighted, frame = place.surface.weighted, patches.frame
-        self.round = patches.limits.round
-        self.basis = None if frame.vectors is None else weighted.basis
-        rows = weighted.hidden if self.basis is None else weighted.coordinates
-        self.matrix = weighted_gram(rows, weights)
-        self.gradient = self._enter(place.gradient.middle)
-        self.points = self._enter(place.points)
-        self.vectors = frame.vectors
-        if self.vectors is not None and self.basis is not None:
-            self.vectors = self.basis.T @ self.vectors
-        self.reach = patches.limits.reach
-        along = frame.along(place.points).middle
-        middle = 0.5 * patches.low + 0.5 * patches.high - along
-        thin = _THIN * self.reach[:, None]
-        half = (0.5 * (patches.high - patches.low)).clamp(min=thin)
-        self.middle, self.half = middle, half
-        self.radius = patches.limits.radius
-        self.value = place.value.middle
-
-    def _enter(self, vectors: Tensor) -> Tensor:
-        return vectors if self.basis is None else vectors @ self.basis
-
-    def _spread(self, slabs: Tensor) -> Tensor:
-        """Vs."""
-        return slabs if self.vectors is None else slabs @ self.vectors.T
-
-    def solve(self, enough: Tensor) -> Multipliers:
-        """Follow the central path; the last point at which A was factorised.
-
-        Args:
-            enough: `[rows]`, values of the dual that need not be lowered further.
-        """
-        scale = self.matrix.abs().sum(2).amax(1)
-        scale = scale + self.gradient.norm(dim=1) / self.reach
-        count = self.half.shape[1] + self.round
-        y = (1.5 * scale)[:, None].expand(-1, count).clone()
-        weight = scale * self.reach.square()
-        goal, kept = _LAST * weight, y
-        least = torch.zeros_like(scale)
-        going = torch.ones_like(scale, dtype=torch.bool)
-        for _ in range(_STEPS):
-            step, decrement, floor, value = self._newton(y, weight)
-            sound = step.isfinite().all(1) & (floor > 0)
-            kept = torch.where((going & sound)[:, None], y, kept)
-            least = torch.where(going & sound, floor, least)
-            done = (weight < goal) & (decrement < 1)
-            # What verifies the value may cost it a little.
-            done |= value + 1e-6 * (value - self.value).abs() < enough
-            going = going & sound & ~done
-            if not bool(going.any()):
-                break
-            length = torch.where(decrement < 0.5, 1.0, 1 / (1 + decrement))
-            moved = torch.maximum(y + length[:, None] * step, 0.01 * y)
-            y = torch.where(going[:, None], moved, y)
-            weight = torch.where(decrement < 1, _COOLING * weight, weight)
-        ball = kept[:, 0] if self.round else torch.zeros_like(least)
-        place = self.points + self._refined(kept)
-        if self.basis is not None:
-            place = place @ self.basis.T
-        return Multipliers(ball, kept[:, int(self.round) :], place, ball - 0.5 * least)
-
-    def _refined(self, y: Tensor) -> Tensor:
-        """The t = A⁻¹β, once corrected: at the end A is nearly singular."""
-        matrix, pull = self._matrix(y), self._pull(y)[:, :, None]
-        factor, _ = torch.linalg.cholesky_ex(matrix)
-        at = torch.cholesky_solve(pull, factor)
-        at = at + torch.cholesky_solve(pull - matrix @ at, factor)
-        return at[:, :, 0]
-
-    def _pull(self, y: Tensor) -> Tensor:
-        """β."""
-        pull = self.gradient + self._spread(y[:, int(self.round) :] * self.middle)
-        return pull - y[:, :1] * self.points if self.round else pull
-
-    def _newton(
-        self, y: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(step, decrement, ≤ λ_min(A), dual) at y for one weight of the barrier."""
-        slabs = y[:, int(self.round) :]
-        factor, info = torch.linalg.cholesky_ex(self._matrix(y))
-        pivots = factor.diagonal(dim1=1, dim2=2)
-        good = ((info == 0) & (pivots > 0).all(1))[:, None, None]
-        safe = torch.where(good, factor, torch.eye(factor.shape[1]).to(factor))
-        inverse = torch.where(good, torch.cholesky_inverse(safe), torch.nan)
-        pull = self._pull(y)
-        at = torch.einsum("rij,rj->ri", inverse, pull)
-        value = self.value + 0.5 * (pull * at).sum(1)
-        value += 0.5 * (slabs * (self.half.square() - self.middle.square())).sum(1)
-        if self.round:
-            room = self.radius.square() - self.points.square().sum(1)
-            value += 0.5 * y[:, 0] * room
-        if self.vectors is None:
-            along, turned, core = at, inverse, inverse
-        else:
-            along = at @ self.vectors
-            turned = inverse @ self.vectors
-            core = self.vectors.T @ turned
-        off = along - self.middle
-        first = [0.5 * (self.half.square() - off.square())]
-        trace = [core.diagonal(dim1=1, dim2=2)]
-        second = core * off[:, :, None] * off[:, None, :]
-        shape = core.square()
-        if self.round:
-            whole = self.points + at
-            bent = torch.einsum("rij,rj->ri", inverse, whole)
-            room = self.radius.square() - whole.square().sum(1)
-            first.insert(0, 0.5 * room[:, None])
-            trace.insert(0, inverse.diagonal(dim1=1, dim2=2).sum(1, keepdim=True))
-            cross = torch.einsum("ri,rik->rk", whole, turned) * off
-            second = _bordered((whole * bent).sum(1), cross, second)
-            shape = _bordered(
-                inverse.square().sum((1, 2)), turned.square().sum(1), shape
-            )
-        gradient = torch.cat(first, 1) / weight[:, None] - torch.cat(trace, 1) - 1 / y
-        hessian = second / weight[:, None, None] + shape
-        # In units of y: its diagonal is at least 1.
-        scaled = hessian * y[:, :, None] * y[:, None, :]
-        scaled = scaled + torch.eye(y.shape[1], dtype=y.dtype)
-        factor, _ = torch.linalg.cholesky_ex(scaled)
-        push = -(gradient * y)
-        solved = torch.cholesky_solve(push[:, :, None], factor)[:, :, 0]
-        decrement = (push * solved).sum(1).clamp(min=0).sqrt()
-        floor = 1 / inverse.square().sum((1, 2)).sqrt()
-        return solved * y, decrement, floor, value
-
-    def _matrix(self, y: Tensor) -> Tensor:
-        """A."""
-        slabs = y[:, int(self.round) :]
-        if self.vectors is None:
-            matrix = torch.diag_embed(slabs) - self.matrix
-        else:
-            matrix = (self.vectors * slabs[:, None]) @ self.vectors.T - self.matrix
-        if self.round:
-            matrix.diagonal(dim1=1, dim2=2).add_(y[:, :1])
-        return matrix
-
-
-def _bordered(corner: Tensor, border: Tensor, matrix: Tensor) -> Tensor:
-    """[[corner, borderᵀ], [border, matrix]] of each row."""
-    top = torch.cat([corner[:, None], border], 1)
-    return torch.cat([top[:, None], torch.cat([border[:, :, None], matrix], 2)], 1)
-
-
-def _joined(parts: list[Multipliers]) -> Multipliers:
+def joined(parts: list[Multipliers]) -> Multipliers:
+    """The rows of all parts, one after the other."""
     return Multipliers(
         torch.cat([part.ball for part in parts]),
         torch.cat([part.slabs for part in parts]),
