@@ -50,16 +50,21 @@ class Row:
 
 
 def problem_of(
-    activation: str, dim: int, width: int, scale: float, objective: sm.Quadratic
+    activation: str,
+    dim: int,
+    width: int,
+    scale: float,
+    objective: sm.Quadratic | sm.Margin,
+    ratio: float | None = None,
 ) -> sm.Problem:
-    """One network, `EXAMPLES` inputs, ratios 0.1 to 0.5."""
+    """One network, `EXAMPLES` inputs, one ratio of radius to norm, or 0.1 to 0.5."""
     network = sm.TwoLayerNetwork.random(dim, width, activation, seed=0)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(EXAMPLES, dim, generator=generator, dtype=torch.float64)
     inputs = scale * inputs / inputs.norm(dim=1, keepdim=True)
     targets = torch.where(torch.arange(EXAMPLES) % 2 == 0, 1.0, -1.0).double()
-    ratio = torch.linspace(0.1, 0.5, EXAMPLES, dtype=torch.float64)
-    region = sm.L2Ball(scale * ratio)
+    ratios = torch.linspace(0.1, 0.5, EXAMPLES, dtype=torch.float64)
+    region = sm.L2Ball(scale * ratios if ratio is None else scale * ratio)
     return sm.Problem(network, inputs, targets, objective, region)
 
 
@@ -151,14 +156,7 @@ def prototype(scales: tuple[float, ...]) -> list[str]:
     for activation in ACTIVATIONS:
         cells = []
         for scale in scales:
-            problem = problem_of(activation, 50, 400, scale, sm.Margin())
-            problem = sm.Problem(
-                problem.model,
-                problem.inputs,
-                problem.targets,
-                sm.Margin(),
-                sm.L2Ball(0.3 * scale),
-            )
+            problem = problem_of(activation, 50, 400, scale, sm.Margin(), 0.3)
             ascent = sm.ascend(problem, max_steps=MAX_STEPS)
             certificate = sm.local_optimality(problem, ascent.best)
             best = [v is sm.Verdict.GLOBAL_MAXIMUM for v in certificate.verdict]
@@ -168,22 +166,16 @@ def prototype(scales: tuple[float, ...]) -> list[str]:
 
 
 def rates() -> list[str]:
-    """Prop. 2 beside what projected gradient ascent does: d = 50, m = 400, ratio 0.3."""
+    """Prop. 2 beside projected gradient ascent: d = 50, m = 400, ratio 0.3."""
     lines = [
-        "| σ | c | proved rate | measured per step | steps promised to 1e-6 ε | taken |",
+        "| σ | c | proved rate | measured per step | steps promised to 1e-6 ε | "
+        "taken |",
         "|---|---|---|---|---|---|",
     ]
     for activation in ACTIVATIONS:
         for scale in SCALES[:3]:
-            base = problem_of(activation, 50, 400, scale, sm.Quadratic())
-            few = torch.arange(32)
-            problem = sm.Problem(
-                base.model,
-                base.inputs[few],
-                base.targets[few],
-                sm.Margin(),
-                sm.L2Ball(0.3 * scale),
-            )
+            problem = problem_of(activation, 50, 400, scale, sm.Margin(), 0.3)
+            problem = problem.take(torch.arange(32))
             best = sm.polish(problem, sm.ascend(problem, max_steps=MAX_STEPS).best)
             certificate = sm.local_optimality(problem, best)
             known = ~certificate.rate.isnan()
@@ -203,7 +195,7 @@ def rates() -> list[str]:
 def contraction_of(
     problem: sm.Problem, best: Tensor, certificate: sm.Certificate, known: Tensor
 ) -> tuple[float, float]:
-    """Median over examples of the worst step's ratio, and of the steps to 1e-6 radii."""
+    """Medians over examples: the worst step's ratio, and the steps to 1e-6 radii."""
     rows, size = problem.rows(), 2 / certificate.lipschitz
     points = sm.BoundaryStart(seed=3).points(problem)[0]
     apart = (points - best).norm(dim=1)
@@ -232,15 +224,8 @@ def brackets() -> list[str]:
     ]
     cases = (("tanh", 2, 20, 5.0), ("tanh", 4, 50, 3.0), ("softplus", 50, 100, 10.0))
     for activation, dim, width, scale in cases:
-        base = problem_of(activation, dim, width, scale, sm.Quadratic())
-        few = torch.arange(4)
-        problem = sm.Problem(
-            base.model,
-            base.inputs[few],
-            base.targets[few],
-            sm.Quadratic(),
-            sm.L2Ball(0.3 * scale),
-        )
+        problem = problem_of(activation, dim, width, scale, sm.Quadratic(), 0.3)
+        problem = problem.take(torch.arange(4))
         best = sm.ascend(problem, max_steps=MAX_STEPS).best
         cells = []
         for budget in budgets:
@@ -266,9 +251,9 @@ def page(rows: list[Row], shares: list[str], speeds: list[str], gaps: list[str])
         "# Benchmarks of the proofs\n\nWritten by `python -m benchmarks.certificates "
         f"--write`: {machine()}.\n\n{text}\n"
         f"**{proved} of {count} stationary end points are proved "
-        f"({100 * proved / count:.2f} %); the worst setting has {100 * worst:.1f} %.**\n"
-        "\n*Prop. 3*, *M_p*, *Prop. 6*: end points settled by the shared majorant, by the "
-        "tangent majorant\n(one factorisation each) and as strict local maxima (one or "
+        f"({100 * proved / count:.2f} %); the worst setting has {100 * worst:.1f} %.**"
+        "\n\n*Prop. 3*, *M_p*, *Prop. 6*: end points settled by the shared majorant, by "
+        "the tangent majorant\n(one factorisation each) and as strict local maxima (one or "
         "two). *in steps*: the time of all\ncertificates of the setting in steps of "
         "ascent on the same 256 examples.\n\n"
         f"{HEAD}\n" + "\n".join(line(row) for row in rows) + "\n\n"
