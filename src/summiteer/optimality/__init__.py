@@ -1,4 +1,18 @@
-"""Is a point a maximum? Residuals, curvature, provers and certificates."""
+"""Is a point a maximum? Residuals, curvature, provers and certificates.
+
+Who reads from top to bottom meets nothing that was not said before:
+
+- what is said: verdict, claims, subject, explanation; what is asked: points, premises;
+- arithmetic that carries its errors: tools, rounding, definite (λ_max of Wᵀ diag(D) W);
+- F and where it is looked at: surface, stand, first_order, scalar_form (φ(max F_i));
+- floats that only say where to look: curvature, spectrum, newton, interior_point;
+- bounds of curvature: majorant, bounds; of F: patches, dual, ceiling, branching,
+  rivals;
+- propositions: maximum (3, 4, 6), no_maximum (7), rate (2);
+- provers, `prove(problem, points, within, budget) -> Claims`: smooth (with refutation),
+  numerical (with decision); a new one is a file, and a line in `certificate.PROVERS`;
+- what is called: certificate (with regularity), bracket, summit.
+"""
 
 from summiteer.optimality.bracket import Bracket as Bracket
 from summiteer.optimality.bracket import upper_bound as upper_bound
