@@ -16,7 +16,7 @@ from summiteer.optimality.majorant import groups, shared_top, tangent_majorant
 from summiteer.optimality.patches import Frame, Patches
 from summiteer.optimality.rounding import Enclosure
 from summiteer.optimality.stand import Limits
-from summiteer.optimality.surface import Surface
+from summiteer.optimality.surface import Surface, lipschitz
 
 #: Kinds of output weights up to which each has a factorisation of its own.
 _KINDS = 4
@@ -119,7 +119,10 @@ def _shared(
     kind = groups(surface)
     if int(kind.max()) >= _KINDS:
         kind = torch.zeros_like(kind)
-    curvature = shared_top(surface.weighted, weights, kind).clamp(min=0)
+    shared = shared_top(surface.weighted, weights, kind).clamp(min=0)
+    # Where nothing can be factorised (numbers below 1e-100) the crude bound is left.
+    crude = lipschitz(surface.weighted, weights.clamp(min=0))
+    curvature = torch.where(shared < crude, shared, crude)
     return dual.separable_bound(place, curvature, patches)
 
 
