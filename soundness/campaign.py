@@ -12,8 +12,9 @@ import torch
 import summiteer as sm
 from soundness.ceilings import bounded
 from soundness.checks import Bench, check
+from soundness.draw import Case
 from soundness.exact import exactly, factorisations
-from soundness.families import FAMILIES, Case
+from soundness.families import FAMILIES
 from soundness.tally import Tally
 
 #: The module; `newton` is a function in it.

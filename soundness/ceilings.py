@@ -7,7 +7,7 @@ import torch
 
 import summiteer as sm
 from soundness.checks import SAMPLES, STARTS, Bench, climbed_from, edge
-from soundness.families import Case, Random
+from soundness.draw import Case, Random
 from soundness.field import Array
 from soundness.tally import Tally
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from soundness.arb import Point, exact, exceeds, precise, weighted
 from soundness.checks import MAXIMA, Bench
-from soundness.families import Random
+from soundness.draw import Random
 from soundness.field import LONG
 from soundness.tally import Tally
 from summiteer.optimality.definite import Weighted

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from soundness.climb import climb, newton
-from soundness.families import draw_field, problem_of
+from soundness.draw import draw_field, problem_of
 
 import summiteer as sm
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from soundness import arb, campaign, tampering
 from soundness.climb import climb, newton
-from soundness.families import FAMILIES, draw_field, problem_of
+from soundness.draw import draw_field, problem_of
+from soundness.families import FAMILIES
 from soundness.sigma import SIGMA, ULP
 from soundness.tally import Tally
 
