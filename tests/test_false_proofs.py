@@ -220,3 +220,16 @@ assert arithmetic_fault() == ""
 def test_subnormals_that_only_other_threads_flush_are_seen():
     # In a process of its own: the threads stay as they are.
     subprocess.run([sys.executable, "-c", _FLUSHED], check=True)
+
+
+def test_a_tiny_cross_entropy_is_not_taken_for_another_model():
+    network = sm.TwoLayerNetwork(
+        torch.eye(2, dtype=F64), 12 * torch.eye(2, dtype=F64), activation="tanh"
+    )
+    inputs = torch.tensor([[2.0, -2.0]], dtype=F64)
+    problem = sm.Problem(
+        network, inputs, torch.tensor([0]), sm.CrossEntropy(), sm.L2Ball(0.1)
+    )
+    best = sm.polish(problem, sm.ascend(problem).best)
+    found = sm.local_optimality(problem, best)
+    assert found.evidence == (sm.Evidence.PROVED,), found.explain(0)

@@ -377,3 +377,17 @@ def test_in_double_keeps_the_problem():
     assert exact.feasible.project(torch.ones(6, 8).double()).dtype == torch.float64
     assert isinstance(exact.objective, sm.CrossEntropy)
     assert repr(Output()) == "Output()"
+
+
+def test_a_mask_keeps_the_limits_of_a_box_whose_radius_is_named():
+    box = sm.Box(-1.0, 1.0, radius=0.1)
+    problem = sm.Problem(
+        lambda x: x.sum(1),
+        torch.zeros(1, 2),
+        torch.zeros(1),
+        sm.Quadratic(),
+        box,
+        mask=torch.tensor([True, False]),
+    )
+    far = problem.feasible.project(torch.tensor([[5.0, 5.0]]))
+    assert far.tolist() == [[1.0, 0.0]]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
-from summiteer._typing import Model, PerExample
+from summiteer._typing import Model
 from summiteer.errors import SummiteerWarning, UserError
 from summiteer.objectives import (
     Objective,
@@ -23,6 +23,8 @@ from summiteer.objectives import (
 from summiteer.precision import in_double, lowest_precision
 from summiteer.precision import model_dtype as model_dtype
 from summiteer.regions import Box, Region, intersect
+from summiteer.regions._region import rows_of
+from summiteer.regions.intervals import Intervals
 
 #: Rows of the probe that checks a model once per problem.
 _PROBE = 8
@@ -242,7 +244,7 @@ class Problem:
         if self.box is not None:
             region = intersect(region, _perturbation_box(self.inputs, *self.box))
         if self.mask is not None:
-            held = _mask_box(self.inputs, self.mask, region.size)
+            held = _mask_box(self.inputs, self.mask, region)
             if region.norm == "sphere":
                 raise UserError(
                     "mask: a sphere within fewer coordinates is not a region here; use "
@@ -466,14 +468,19 @@ def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:
     return Box(lower.clamp(max=0), upper.clamp(min=0)).bind(inputs)
 
 
-def _mask_box(inputs: Tensor, mask: Tensor, size: PerExample) -> Box:
+def _mask_box(inputs: Tensor, mask: Tensor, region: Region) -> Box:
     """The coordinates that may not move, as a box of width 0 there."""
     if mask.dtype != torch.bool or mask.shape not in (inputs.shape, inputs.shape[1:]):
         raise UserError(
             f"mask: expected a bool tensor {list(inputs.shape[1:])} or "
             f"{list(inputs.shape)}, got {mask.dtype} {list(mask.shape)}."
         )
+    moves = mask.to(inputs.device)
+    if isinstance(region, Intervals):
+        # Not by its size, which may be any length that the user names.
+        lower, upper = (limit.expand(inputs.shape) for limit in region.limits(inputs))
+        return Box(torch.where(moves, lower, 0.0), torch.where(moves, upper, 0.0))
     # Wide enough never to bind where the coordinate may move.
-    wide = 2 * torch.as_tensor(size).to(inputs).reshape(-1, *[1] * (inputs.ndim - 1))
-    room = torch.where(mask.to(inputs.device), wide, 0.0).expand(inputs.shape)
+    wide = 2 * rows_of(region.size, inputs).to(inputs)
+    room = torch.where(moves, _rows.expand(wide, inputs), 0.0).expand(inputs.shape)
     return Box(-room, room).bind(inputs)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from summiteer._caller import undisturbed
-from summiteer.errors import UserError
 from summiteer.networks import recognise
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.objectives import (
@@ -23,7 +22,7 @@ from summiteer.objectives import (
 )
 from summiteer.optimality.branching import branch, stacked
 from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
-from summiteer.optimality.points import checked
+from summiteer.optimality.points import check_budget, checked
 from summiteer.optimality.premises import OTHER_MODEL, premises
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.scalar_form import (
@@ -119,8 +118,7 @@ def upper_bound(
         UserError: points of the wrong shape or not finite; a negative budget; a model
             that does not fit.
     """
-    if not isinstance(budget, int) or budget < 0:
-        raise UserError(f"budget: expected an integer ≥ 0, got {budget!r}.")
+    check_budget(budget)
     if points is not None:
         points = checked(problem, points).double()
     problem.examine()

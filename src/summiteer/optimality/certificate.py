@@ -1,5 +1,6 @@
 """Local-optimality certificates: what the given points are, and how that is known."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +12,11 @@ from summiteer import tolerances
 from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
+from summiteer.networks import recognise
 from summiteer.optimality import numerical, smooth
 from summiteer.optimality.claims import NUMBERS, Claims
 from summiteer.optimality.explanation import explanation
-from summiteer.optimality.points import checked
+from summiteer.optimality.points import check_budget, checked
 from summiteer.optimality.rate import contraction, steps_to
 from summiteer.optimality.regularity import measure_of
 from summiteer.optimality.rounding import down
@@ -129,7 +131,12 @@ class Certificate:
         Returns:
             `[batch]`, NaN where Prop. 2 does not hold or η > 2/L.
         """
-        step = torch.as_tensor(step_size, dtype=torch.float64).expand(len(self))
+        step = torch.as_tensor(step_size, dtype=torch.float64)
+        if step.shape not in ((), (len(self),)):
+            raise UserError(
+                f"step_size: expected a number or one per example [{len(self)}], got "
+                f"shape {list(step.shape)}."
+            )
         rate = contraction(step, self.least_multiplier, self.majorant)
         usable = (step > 0) & (step <= self.longest_step)
         return torch.where(usable, rate, torch.nan)
@@ -140,12 +147,16 @@ class Certificate:
         """Steps after which projected gradient ascent is proved to be this near.
 
         Args:
-            tolerance: distance to the maximiser, in radii.
+            tolerance: distance to the maximiser, in radii, between 0 and 2.
             step_size: η; 2/L if None.
 
         Returns:
             `[batch]` from any start in the region; NaN where there is no rate.
         """
+        if not 0 < tolerance < 2:
+            raise UserError(
+                f"tolerance: expected 0 < tolerance < 2 (radii), got {tolerance!r}."
+            )
         rate = self.rate if step_size is None else self.rate_of(step_size)
         return steps_to(tolerance, rate)
 
@@ -155,7 +166,19 @@ class Certificate:
         Args:
             example: its index.
         """
-        return explanation(self, example)
+        if not -len(self) <= example < len(self):
+            raise UserError(
+                f"example: expected an index below {len(self)}, got {example}."
+            )
+        return explanation(self, example % len(self))
+
+    def __repr__(self) -> str:
+        counts = Counter(
+            f"{v.name} ({e.name})"
+            for v, e in zip(self.verdict, self.evidence, strict=True)
+        )
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        return f"Certificate of {len(self)} points: {told}; see explain(i)"
 
 
 def local_optimality(
@@ -180,11 +203,13 @@ def local_optimality(
         One verdict per example.
 
     Raises:
-        UserError: points of the wrong shape or not finite; a model that does not fit.
+        UserError: points of the wrong shape or not finite; `within` outside (0, 1); a
+            negative budget; a model that does not fit.
     """
     points = checked(problem, points)
     if not 0 < within < 1:
         raise UserError(f"within: expected 0 < within < 1 (radii), got {within!r}.")
+    check_budget(budget)
     problem.examine()
     with undisturbed(problem.model):
         exact = problem.in_double()
@@ -197,8 +222,10 @@ def local_optimality(
             some = exact if len(index) == len(points) else exact.take(index)
             claims = claims.filled(index, prove(some, given[index], within, budget))
             if prove is not PROVERS[-1]:
+                # What the caller's own model is, not its float64 copy.
+                model = recognise(problem.model)
                 for row in claims.open.tolist():
-                    unproved[row] = claims.reason[row]
+                    unproved[row] = getattr(model, "reason", claims.reason[row])
         rows = exact.rows()
         reference, _ = residual_reference(rows)
         residual = rows.residual(given, rows.evaluate(given), reference)

@@ -92,6 +92,11 @@ def _inequality(certificate: Explained, example: int) -> list[str]:
         return [
             f"  {proposition}: the objective rises by at least {gain} along `direction`"
         ]
+    if number("curvature") == "-inf":
+        return [
+            f"  {proposition} at a vertex: every s_i(g_i - μp_i) > 0, no coordinate is "
+            "free"
+        ]
     if not proposition.startswith("Prop."):
         return [f"  {proposition}"]
     if certificate.verdict[example] is Verdict.GLOBAL_MAXIMUM:

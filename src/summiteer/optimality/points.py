@@ -7,6 +7,12 @@ from summiteer.errors import UserError
 from summiteer.problem import Problem
 
 
+def check_budget(budget: int) -> None:
+    """Refuse a budget that is no count."""
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
+        raise UserError(f"budget: expected an integer ≥ 0, got {budget!r}.")
+
+
 def checked(problem: Problem, points: Tensor) -> Tensor:
     """The points on the problem's device, if they are what they should be.
 

@@ -263,11 +263,13 @@ def reproduces(form: ScalarForm, problem: Problem, points: Tensor) -> Tensor:
         points: `[batch, d]`.
     """
     with torch.no_grad():
-        computed = problem.objective(
-            problem.model(problem.inputs + points), problem.targets
-        )
+        outputs = problem.model(problem.inputs + points)
+        computed = problem.objective(outputs, problem.targets)
     value = form.surface.at(points).value
     width = Enclosure(value.middle, up(4 * value.radius))
     low, high = form.link.value(width.lower), form.link.ceiling(width.upper)
-    room = up(1e-12 * high.abs())  # of the objective's own few operations
+    # The objective's own few operations; a small cross-entropy is the rounding of a
+    # difference of outputs.
+    largest = outputs.reshape(len(outputs), -1).abs().amax(1)
+    room = up(1e-12 * high.abs() + 1e-14 * (1 + largest))
     return (computed >= low - room) & (computed <= high + room)
