@@ -202,5 +202,6 @@ def balls(field: Field, radius: Array) -> Zone:
 
 
 def altered(field: Field, **changes: Any) -> Field:
+    """Return the field with some of its parts replaced."""
     values = {k: changes.get(k, getattr(field, k)) for k in field.__dataclass_fields__}
     return Field(**values)
