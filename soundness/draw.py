@@ -193,11 +193,13 @@ def case(rng: Random, field: Field, dtype: torch.dtype = torch.float64) -> Case:
 
 
 def outermost(field: Field, surface: Any) -> Array:
+    """Return the region's furthest points in the direction of the gradient at 0."""
     gradient = surface.look(np.zeros((len(field), 1, field.inputs.shape[1])))[1]
     return field.zone.project(1e6 * gradient)
 
 
 def balls(field: Field, radius: Array) -> Zone:
+    """Return the zone of the field with other radii."""
     return Zone(radius, field.zone.lower, field.zone.upper)
 
 
