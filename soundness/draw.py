@@ -193,17 +193,20 @@ def case(rng: Random, field: Field, dtype: torch.dtype = torch.float64) -> Case:
 
 
 def outermost(field: Field, surface: Any) -> Array:
+    """Where the gradient at the centre points `[batch, 1, d]`."""
     """Return the region's furthest points in the direction of the gradient at 0."""
     gradient = surface.look(np.zeros((len(field), 1, field.inputs.shape[1])))[1]
     return field.zone.project(1e6 * gradient)
 
 
 def balls(field: Field, radius: Array) -> Zone:
+    """Balls of other radii."""
     """Return the zone of the field with other radii."""
     return Zone(radius, field.zone.lower, field.zone.upper)
 
 
 def altered(field: Field, **changes: Any) -> Field:
+    """The field with other attributes."""
     """Return the field with some of its parts replaced."""
     values = {k: changes.get(k, getattr(field, k)) for k in field.__dataclass_fields__}
     return Field(**values)

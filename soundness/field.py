@@ -63,6 +63,8 @@ class Zone:
         if not self.round:
             return np.clip(points, low, high)
         if self.sphere:
+            # The centre has no nearest point: any will do.
+            points = np.where(_long(points) == 0, np.ones_like(points), points)
             return points * (radius / np.maximum(_long(points), 1e-300))
         if not self.boxed:
             long = np.maximum(_long(points), radius)
