@@ -449,6 +449,11 @@ class PiecewiseLinear:
         """It is no two-layer network in closed form."""
         return None
 
+    @property
+    def last(self) -> int:
+        """The number of the value that is its output."""
+        return len(self.steps)
+
     def evaluate(self, inputs: Tensor) -> Tensor:
         """Its output in plain floats `[rows, *shape]`.
 

@@ -57,14 +57,14 @@ def _logistic(top: Tensor) -> Tensor:
     return torch.sigmoid(top.clamp(max=0))
 
 
-_IDENTITY = Link(lambda top: top, torch.ones_like, torch.ones_like)
-_SQUARE = Link(
+IDENTITY = Link(lambda top: top, torch.ones_like, torch.ones_like)
+SQUARE = Link(
     lambda top: 0.5 * top.clamp(min=0).square(),
     lambda top: top.clamp(min=0),
     lambda top: top.clamp(min=0),
 )
 # The slope of the softplus is the sigmoid s; s(t) ≤ min(e^t, 1).
-_SOFTPLUS = Link(
+SOFTPLUS = Link(
     Softplus().value,
     lambda top: up(torch.exp(top.clamp(max=0)), 16).clamp(max=1),
     lambda top: down(_logistic(top), 16),
@@ -117,7 +117,7 @@ class ScalarForm:
     @property
     def mirrored(self) -> bool:
         """Whether the only rival is -F, whose critical points are those of F."""
-        return self.link is _SQUARE
+        return self.link is SQUARE
 
 
 def smooth_network(problem: Problem) -> TwoLayerNetwork | str:
@@ -165,10 +165,10 @@ def _one_output(
         sign = torch.where(outputs >= targets, 1.0, -1.0).to(outputs)
         shift = network.output_bias.detach().expand(len(outputs))
         moved = Enclosure.exact(shift) - targets
-        link = _SQUARE
+        link = SQUARE
     elif kind in (Logistic, Margin):
         sign = -targets
-        link = _SOFTPLUS if kind is Logistic else _IDENTITY
+        link = SOFTPLUS if kind is Logistic else IDENTITY
     else:
         return f"{kind.__name__} is not a loss that proofs know"
     surface = signed(network, problem.inputs, sign, moved)
@@ -218,7 +218,7 @@ def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> Sca
     surface = difference(network, problem.inputs, best, label)
     rivals = tuple(difference(network, problem.inputs, k, label) for k in others)
     gaps = tuple(difference(network, problem.inputs, best, k) for k in others)
-    link = _IDENTITY if type(problem.objective) is Margin else _SOFTPLUS
+    link = IDENTITY if type(problem.objective) is Margin else SOFTPLUS
     return ScalarForm(link, surface, rivals, gaps)
 
 
