@@ -1,0 +1,119 @@
+"""Examples to attack: bundled, in tables of arrays, or a folder of idx files."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from summiteer.data._files import existing, read_safetensors
+from summiteer.data.idx import SPLITS, read_idx
+from summiteer.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples to attack.
+
+    Attributes:
+        name: the bundled name or the file.
+        inputs: `[n, *input]` float64 or as stored.
+        targets: `[n, …]` integer labels or floats.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """8×8 handwritten digits, pixels/16 in [0, 1] (`alpaydin1998optical`)."""
+    from sklearn.datasets import load_digits
+
+    inputs, labels = load_digits(return_X_y=True)
+    return inputs / 16.0, labels
+
+
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    """Regression: ten standardised features, standardised target."""
+    from sklearn.datasets import load_diabetes
+
+    inputs, targets = load_diabetes(return_X_y=True)
+    return inputs, (targets - targets.mean()) / targets.std()
+
+
+def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    """Two classes, thirty features, each scaled to [0, 1]."""
+    from sklearn.datasets import load_breast_cancer
+
+    inputs, labels = load_breast_cancer(return_X_y=True)
+    low, high = inputs.min(0), inputs.max(0)
+    return (inputs - low) / (high - low), labels
+
+
+BUNDLED: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+    "digits": _digits,
+    "diabetes": _diabetes,
+    "breast-cancer": _breast_cancer,
+}
+
+
+def load_data(source: str) -> Dataset:
+    """Return the data named on the command line.
+
+    Args:
+        source: a name in `BUNDLED`; an .npz or .safetensors file with `inputs` and
+            `targets` (or `labels`); or a folder of MNIST's idx files, for whose
+            train split `:train` follows the folder (test split, `:t10k`, if nothing
+            does): inputs pixels/255 as `[n, 1, height, width]` float32.
+
+    Raises:
+        UserError: no such file, another format, missing entries, pickled objects.
+    """
+    if source in BUNDLED:
+        arrays = BUNDLED[source]()
+        return Dataset(source, *(torch.from_numpy(np.array(a)) for a in arrays))
+    folder, split = _folder(source)
+    if folder.is_dir():
+        return Dataset(source, *read_idx(folder, split))
+    path = existing("DATA", source, f"or one of {', '.join(BUNDLED)}")
+    readers = {".npz": _read_npz, ".safetensors": read_safetensors}
+    if path.suffix not in readers:
+        raise UserError(
+            f"DATA: {path} must be .npz or .safetensors with `inputs` and `targets`, "
+            f"a folder of idx files, or one of {', '.join(BUNDLED)}."
+        )
+    tensors = readers[path.suffix](path)
+    if "targets" not in tensors and "labels" in tensors:
+        tensors["targets"] = tensors["labels"]
+    missing = [name for name in ("inputs", "targets") if name not in tensors]
+    if missing:
+        raise UserError(
+            f"DATA: {path} lacks {' and '.join(missing)}; it has "
+            f"{', '.join(sorted(tensors)) or 'nothing'}."
+        )
+    return Dataset(source, tensors["inputs"], tensors["targets"])
+
+
+def _folder(source: str) -> tuple[Path, str]:
+    """A folder and the split that may follow it."""
+    place, _, split = source.rpartition(":")
+    if split in SPLITS and not Path(source).is_dir():
+        return Path(place), split
+    return Path(source), SPLITS[0]
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]) for name in archive.files}
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"DATA: {path} holds something other than plain arrays of numbers "
+            f"({error}); save it with numpy.savez(inputs=..., targets=...)."
+        ) from error
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"DATA: {path} is not a readable .npz file: {error}") from error
