@@ -6,15 +6,19 @@ package was loaded with.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as _torch_module
 
 from summiteer._typing import Model
 from summiteer.errors import UserError
 from summiteer.networks.activations import ACTIVATIONS, Activation
+from summiteer.networks.affine import Dense, Reshape
+from summiteer.networks.piecewise_linear import PiecewiseLinear, Rectifier, Shape, Step
+from summiteer.networks.tracing import traced
 from summiteer.networks.two_layer import TwoLayerNetwork, attached
+from summiteer.networks.untouched import changed, codes, copied_otherwise, global_hooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,28 +53,82 @@ class Opaque:
         """No network is known."""
 
 
-Structure: TypeAlias = TwoLayer | Opaque
-
-_GLOBAL_HOOKS = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
-#: What nn.Module contributes to calling and copying a network.
-_CALLING = (
-    "__call__",
-    "_wrapped_call_impl",
-    "_call_impl",
-    "__getattr__",
-    "__getattribute__",
-    "__deepcopy__",
-    "__reduce_ex__",
-)
+Structure: TypeAlias = TwoLayer | PiecewiseLinear | Opaque
 
 
-def recognise(model: Model) -> Structure:
-    """Return what is known about `model`.
+def recognise(model: Model, shape: Shape | None = None) -> Structure:
+    """Return what is known about `model`, in eval mode.
+
+    Args:
+        model: any callable; sub-classes and wrapped modules are Opaque.
+        shape: of a row of its inputs. Without it nothing but two-layer networks can be
+            recognised; with it the forward of a module may be called once.
+
+    Returns:
+        `TwoLayer` where `as_two_layer` finds one, else `PiecewiseLinear` where
+        `as_piecewise_linear` does, or `Opaque` with the reason.
+    """
+    found = as_two_layer(model)
+    if isinstance(found, TwoLayer) or shape is None:
+        return found
+    return as_piecewise_linear(model, shape)
+
+
+def as_piecewise_linear(model: Model, shape: Shape) -> PiecewiseLinear | Opaque:
+    """Return `model` in eval mode as affine maps and maxima, in float64 on the CPU.
+
+    Its parameters are read once, exactly; a later change of the model is not seen.
+
+    Args:
+        model: a module of known layers, whose forward is called; or a two-layer network
+            with ReLU, LeakyReLU or |t|.
+        shape: of a row of its inputs.
+
+    Returns:
+        The network, or `Opaque` with the node and the reason.
+    """
+    if not isinstance(model, nn.Module):
+        return Opaque(f"{type(model).__name__} is not an nn.Module")
+    if not isinstance(model, TwoLayerNetwork):
+        network = traced(model, tuple(shape))
+        return Opaque(network) if isinstance(network, str) else network
+    found = as_two_layer(model)
+    if isinstance(found, Opaque):
+        return found
+    return _two_layer_steps(found.network, tuple(shape))
+
+
+def _two_layer_steps(
+    network: TwoLayerNetwork, shape: Shape
+) -> PiecewiseLinear | Opaque:
+    slope = _SLOPES.get(network.activation.name)
+    if slope is None:
+        return Opaque(f"{network.activation.name} is not piecewise linear here")
+    hidden, output = (
+        w.detach().to("cpu", torch.float64, copy=True)
+        for w in (network.hidden_weights, network.output_weights)
+    )
+    bias, shift = (
+        w.detach().to("cpu", torch.float64, copy=True)
+        for w in (network.hidden_bias, network.output_bias)
+    )
+    if shape != (hidden.shape[1],):
+        return Opaque(f"a row {list(shape)} for {hidden.shape[1]} inputs")
+    width, outputs = (len(hidden),), (network.outputs or 1,)
+    steps = [
+        Step(Dense(hidden, bias), (0,), width, "hidden"),
+        Step(Rectifier(slope), (1,), width, "activation"),
+        Step(
+            Dense(output.reshape(-1, *width), shift.reshape(-1)), (2,), outputs, "out"
+        ),
+    ]
+    if network.outputs is None:
+        steps.append(Step(Reshape(outputs, ()), (3,), (), "out"))
+    return PiecewiseLinear(tuple(steps), shape)
+
+
+def as_two_layer(model: Model) -> TwoLayer | Opaque:
+    """Return `model` as a two-layer network if it is one; it is never called.
 
     Args:
         model: any callable; sub-classes and wrapped modules are Opaque.
@@ -89,17 +147,17 @@ def recognise(model: Model) -> Structure:
     return Opaque(reason) if reason else TwoLayer(model)
 
 
-def _sequence(model: nn.Sequential) -> Structure:
+def _sequence(model: nn.Sequential) -> TwoLayer | Opaque:
     """A sequence of plain torch layers as the two-layer network that it is."""
     layers = [model, *model.children()]
     kinds = [type(layer) for layer in layers]
     if len(kinds) != 4 or not set(kinds) <= set(_LAYERS):
         return Opaque("the sequence is not Linear, a known activation, Linear")
-    for owner in kinds:
-        if _code(owner) != _LAYERS[owner]:
-            return Opaque(f"the class {owner.__name__} was changed after import")
+    reason = changed(_LAYERS, kinds)
+    if reason:
+        return Opaque(reason)
     for layer in layers:
-        reason = _copied_otherwise(layer)
+        reason = copied_otherwise(layer)
         if reason:
             return Opaque(reason)
         if type(layer) is nn.Linear:
@@ -119,15 +177,15 @@ def _sequence(model: nn.Sequential) -> Structure:
 
 def _altered(network: TwoLayerNetwork) -> str:
     """Say why a network may not compute what its class promises, or ''."""
-    changed = attached(network)
-    if changed:
-        return f"the network has {changed}"
-    copied = _copied_otherwise(network)
+    own = attached(network)
+    if own:
+        return f"the network has {own}"
+    copied = copied_otherwise(network)
     if copied:
         return copied
-    for name in _GLOBAL_HOOKS:
-        if getattr(_torch_module, name):
-            return f"torch has global module hooks ({name})"
+    reason = global_hooks()
+    if reason:
+        return reason
     if list(network.children()):
         return "the network has sub-modules"
     if network.activation not in ACTIVATIONS.values():
@@ -141,46 +199,22 @@ def _altered(network: TwoLayerNetwork) -> str:
     for weight in weights:
         if type(weight) not in (Tensor, nn.Parameter):
             return f"a weight is a {type(weight).__name__}, not a plain tensor"
-    for owner, code in _CODE.items():
-        if _code(owner) != code:
-            return f"the class {owner.__name__} was changed after import"
-    return ""
+    return changed(_CODE)
 
 
-def _copied_otherwise(module: nn.Module) -> str:
-    """Name what could make a copy another network (`double` makes one), or ''."""
-    for owner in (module, *module.parameters(recurse=False)):
-        for name in vars(owner):
-            if name.startswith("__"):
-                return f"{type(owner).__name__} has its own {name}"
-    return ""
-
-
-def _code(owner: type) -> dict[str, Any]:
-    """Return the methods and properties that a class defines itself."""
-    if owner is nn.Module:
-        return {name: vars(owner).get(name) for name in _CALLING}
-    kinds = (property, classmethod, staticmethod)
-    return {
-        name: value
-        for name, value in vars(owner).items()
-        if callable(value) or isinstance(value, kinds)
-    }
-
-
-_CODE: dict[type, dict[str, Any]] = {
-    owner: _code(owner)
-    for owner in (
+#: Activations that are max(t, slope·t), by name.
+_SLOPES = {"relu": 0.0, "abs": -1.0}
+_CODE = codes(
+    (
         nn.Module,
         TwoLayerNetwork,
         Activation,
         *(type(known) for known in ACTIVATIONS.values()),
     )
-}
+)
 #: torch's layers whose functions are exactly ours.
-_LAYERS: dict[type, dict[str, Any]] = {
-    owner: _code(owner)
-    for owner in (
+_LAYERS = codes(
+    (
         nn.Sequential,
         nn.Linear,
         nn.Tanh,
@@ -189,4 +223,4 @@ _LAYERS: dict[type, dict[str, Any]] = {
         nn.SiLU,
         nn.ReLU,
     )
-}
+)
