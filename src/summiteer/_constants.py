@@ -12,7 +12,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.errors import UserError
-from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
 from summiteer.networks.two_layer import weighted_gram
 from summiteer.objectives import ScalarLoss
 from summiteer.problem import Problem, Rows
@@ -237,7 +237,7 @@ class _Balls:
 
 def _known(rows: Rows) -> tuple[TwoLayerNetwork, Tensor, Tensor]:
     """Return network, float64 inputs and radii, or say what is not known."""
-    structure = recognise(rows.model)
+    structure = as_two_layer(rows.model)
     wrong = "" if isinstance(structure, TwoLayer) else structure.reason
     if isinstance(structure, TwoLayer) and structure.network.outputs not in {None, 1}:
         wrong = f"this one has {structure.network.outputs} outputs"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from summiteer._typing import Model
-from summiteer.networks import TwoLayer, recognise
+from summiteer.networks import TwoLayer, as_two_layer
 
 #: What a forward pass may raise that does not accept float64.
 _REFUSALS = (RuntimeError, ValueError, TypeError)
@@ -81,7 +81,7 @@ def double(module: nn.Module) -> Model:
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if all(w.dtype == torch.float64 for w in named.values() if w.is_floating_point()):
         return module
-    if isinstance(recognise(module), TwoLayer):
+    if isinstance(as_two_layer(module), TwoLayer):
         # Plain weights and nothing attached: a copy is the same network.
         return copy.deepcopy(module).double()
     weights = {

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.errors import UserError
-from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
 from summiteer.problem import Problem, Rows
 
 #: A direction is left out if no row of W, taken at length 1, loses more than this many
@@ -175,7 +175,7 @@ def obstacle(problem: Problem, methods: Sequence[object]) -> str:
         problem: whose model is asked.
         methods: what sees points or gradients in the runs.
     """
-    structure = recognise(problem.model)
+    structure = as_two_layer(problem.model)
     if not isinstance(structure, TwoLayer):
         return f"the model is no two-layer network ({structure.reason})"
     if type(problem) is not Problem:
@@ -261,6 +261,6 @@ def row_basis(weights: Tensor) -> Tensor:
 
 
 def _network(problem: Problem) -> TwoLayerNetwork:
-    structure = recognise(problem.model)
+    structure = as_two_layer(problem.model)
     assert isinstance(structure, TwoLayer)
     return structure.network
