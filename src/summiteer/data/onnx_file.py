@@ -88,7 +88,8 @@ def load_onnx(source: str) -> OnnxModel:
     _check_operators(path, model)
     try:
         # Our own look at the table came first: it can say what is known instead.
-        onnx.checker.check_model(model)
+        # By its path, from which external data are found.
+        onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise UserError(f"MODEL: {path} is not a valid model: {detail}") from error
