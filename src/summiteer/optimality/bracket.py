@@ -1,6 +1,7 @@
-"""Certified upper bounds of an objective over its region (Prop. 8), and robustness.
+"""Certified upper bounds of an objective over its region, and robustness.
 
-An objective of a smooth two-layer network is an increasing function of a few surfaces
+Smooth networks are bounded by Prop. 8, those with kinks by chords (Prop. 9). An
+objective of a two-layer network is an increasing function of a few surfaces
 F_i: of ±(f - y), of -yf, of the margins z_k - z_y. What bounds each bounds the whole.
 """
 
@@ -21,15 +22,17 @@ from summiteer.objectives import (
     scalar,
 )
 from summiteer.optimality.branching import branch, stacked
-from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
+from summiteer.optimality.ceiling import Ceiling, climb, whole
+from summiteer.optimality.chords import chords
 from summiteer.optimality.points import check_budget, checked
 from summiteer.optimality.premises import OTHER_MODEL, premises
+from summiteer.optimality.relu_form import Kinked
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.scalar_form import (
+    known_network,
     margin_surfaces,
     scalar_form,
     signed,
-    smooth_network,
 )
 from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface
@@ -103,13 +106,14 @@ def upper_bound(
     """Bound each example's maximum from both sides, with proofs (Prop. 8).
 
     The region's maximum lies in [lower, upper], whatever any attack finds. Models other
-    than smooth two-layer networks have no bound: NaN, with the reason.
+    than two-layer networks have no bound: NaN, with the reason.
 
     Args:
         problem: what is maximised.
         points: perturbations `[batch, *input]`, the best known; they are projected on
             the region first. The start of the region if None.
-        budget: patches per example that branch and bound may examine.
+        budget: patches per example that branch and bound may examine (smooth networks
+            only).
 
     Returns:
         The bracket. A larger budget never gives a higher upper bound.
@@ -149,7 +153,7 @@ def proved_robust(problem: Problem) -> Tensor | None:
         `[batch]` bool, False where nothing was proved; None where the model or the
         region is not known, or the targets are no labels.
     """
-    known = premises(problem)
+    known = premises(problem, kinked=True)
     if isinstance(known, str) or not classifies(problem.targets):
         return None
     with torch.no_grad(), torch.device("cpu"):
@@ -168,7 +172,7 @@ def proved_robust(problem: Problem) -> Tensor | None:
             if not len(index):
                 break
             some, limits = surface.take(index), known.take(index)
-            bound = surface_bound(some, limits, points[index], zero[index])
+            bound = _ceiling(some, limits, points[index], None, zero[index]).top
             robust[index] = bound < 0
     return robust
 
@@ -189,7 +193,7 @@ def _ascended(problem: Problem, surface: Surface) -> Tensor:
 
 def _margins(problem: Problem) -> tuple[Surface, ...] | None:
     """The surfaces that are all negative exactly where an example is correct."""
-    network = smooth_network(problem)
+    network = known_network(problem, kinked=True)
     single = recognise(problem.model).scalar
     if isinstance(network, str):
         return None
@@ -205,7 +209,7 @@ def _margins(problem: Problem) -> tuple[Surface, ...] | None:
 
 def _pieces(problem: Problem, points: Tensor) -> _Pieces | str:
     """The objective through its surfaces, or why it has none."""
-    form = scalar_form(problem, points)
+    form = scalar_form(problem, points, kinked=True)
     if not isinstance(form, str):
         link = form.link
 
@@ -215,7 +219,7 @@ def _pieces(problem: Problem, points: Tensor) -> _Pieces | str:
             return Enclosure.between(down(link.value(low), 32), link.ceiling(high))
 
         return _Pieces((form.surface, *form.rivals), join, True)
-    network = smooth_network(problem)
+    network = known_network(problem, kinked=True)
     if type(problem.objective) is CrossEntropy and not isinstance(network, str):
         surfaces = margin_surfaces(network, problem.inputs, problem.targets)
         return _Pieces(surfaces, _log_sum, False)
@@ -244,7 +248,7 @@ def _log_sum(values: Enclosure) -> Enclosure:
 
 def _bracket(problem: Problem, points: Tensor | None, budget: int) -> Bracket:
     """See `upper_bound`."""
-    known = premises(problem)
+    known = premises(problem, kinked=True)
     count = len(problem)
     if not isinstance(known, str):
         with torch.no_grad(), torch.device("cpu"):
@@ -283,6 +287,28 @@ def _agrees(
     whole = pieces.join(wide)
     room = up(1e-12 * whole.magnitude)
     return (computed >= whole.lower - room) & (computed <= whole.upper + room)
+
+
+def _ceiling(
+    surface: Surface,
+    limits: Limits,
+    points: Tensor,
+    floor: Tensor | None,
+    goal: Tensor,
+) -> Ceiling:
+    """An upper bound of F: Prop. 8, or chords where the activation has a kink.
+
+    Args:
+        surface: F.
+        limits: of the region.
+        points: the best known.
+        floor: what F is proved to reach on the region, or None.
+        goal: a bound below it is good enough.
+    """
+    if surface.activation.smooth:
+        return climb(surface, whole(surface, limits), points, goal)
+    found = chords(Kinked.of(surface), limits, floor, goal)
+    return Ceiling(found.top, found.at, found.at)
 
 
 def _feasible(limits: Limits, points: Tensor) -> Tensor:
@@ -344,7 +370,7 @@ class _Search:
         tops = torch.stack([root.top for root in roots])
         spent = torch.zeros(len(same), dtype=torch.int64)
         history = [(0, self.pieces.above(tops))]
-        if self.budget > 0:
+        if self.budget > 0 and self.pieces.surfaces[0].activation.smooth:
             tops, spent, history = self._branch(roots, same)
         upper = self.pieces.above(tops)
         known = same & upper.isfinite() & self.lower.isfinite()
@@ -368,7 +394,7 @@ class _Search:
         for i, surface in enumerate(self.pieces.surfaces):
             highest = self.pieces.highest
             aim = goal if highest else enough[i]
-            root = climb(surface, whole(surface, self.limits), self.points, aim)
+            root = _ceiling(surface, self.limits, self.points, self.floors[i], aim)
             if highest:
                 goal = torch.fmax(goal, root.top)
             roots.append(root)

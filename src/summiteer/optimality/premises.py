@@ -3,7 +3,7 @@
 import torch
 
 from summiteer.optimality.rounding import arithmetic_fault
-from summiteer.optimality.scalar_form import smooth_network
+from summiteer.optimality.scalar_form import known_network
 from summiteer.optimality.stand import Limits, limits_of
 from summiteer.problem import Problem
 
@@ -11,11 +11,12 @@ from summiteer.problem import Problem
 OTHER_MODEL = "the model does not compute what its weights say"
 
 
-def premises(problem: Problem) -> Limits | str:
+def premises(problem: Problem, kinked: bool = False) -> Limits | str:
     """The region's parts, or why nothing can be proved of the problem.
 
     Args:
         problem: in float64.
+        kinked: whether the activation may have a kink (see `known_network`).
     """
     fault = arithmetic_fault()
     if fault:
@@ -25,7 +26,7 @@ def premises(problem: Problem) -> Limits | str:
         return "proofs need [batch, d] on the CPU"
     if inputs.dtype != torch.float64:
         return f"proofs need float64, not {inputs.dtype}"
-    network = smooth_network(problem)
+    network = known_network(problem, kinked)
     if isinstance(network, str):
         return network
     if network.hidden_weights.dtype != torch.float64:

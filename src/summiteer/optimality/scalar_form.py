@@ -15,6 +15,7 @@ from torch import Tensor
 from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
 from summiteer.networks.activations import Softplus
 from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
+from summiteer.optimality.relu_form import slopes
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.surface import Surface, gradient_ceiling
 from summiteer.problem import Problem
@@ -120,24 +121,34 @@ class ScalarForm:
         return self.link is SQUARE
 
 
-def smooth_network(problem: Problem) -> TwoLayerNetwork | str:
-    """The recognised smooth two-layer network of a problem, or why there is none."""
+def known_network(problem: Problem, kinked: bool = False) -> TwoLayerNetwork | str:
+    """The recognised two-layer network of a problem, or why there is none.
+
+    Args:
+        problem: whose model is looked at.
+        kinked: whether an activation may have a kink at 0 and be straight elsewhere;
+            else it must be smooth.
+    """
     structure = recognise(problem.model)
     if not isinstance(structure, TwoLayer):
         return structure.reason
-    if not structure.network.activation.smooth:
-        return f"{structure.network.activation.name} has kinks"
-    return structure.network
+    activation = structure.network.activation
+    if activation.smooth or (kinked and slopes(activation) is not None):
+        return structure.network
+    return f"{activation.name} has kinks"
 
 
-def scalar_form(problem: Problem, points: Tensor) -> ScalarForm | str:
+def scalar_form(
+    problem: Problem, points: Tensor, kinked: bool = False
+) -> ScalarForm | str:
     """The problem as φ(max F_i), F being the largest at `points`, or why it has none.
 
     Args:
         problem: in float64 on the CPU.
         points: `[batch, d]` float64.
+        kinked: whether the activation may have a kink (see `known_network`).
     """
-    network = smooth_network(problem)
+    network = known_network(problem, kinked)
     if isinstance(network, str):
         return network
     scalar_network, objective = recognise(problem.model).scalar, problem.objective
