@@ -47,11 +47,14 @@ from summiteer.regions.intervals import Intervals
 _PROXIMAL = 30
 #: μ begins at the first, is divided by ten at each step, and ends at the second, in
 #: units of (size of v)/(size of C).
-_FIRST_WEIGHT, _LAST_WEIGHT = 0.1, 1e-4
+_FIRST_WEIGHT, _USUAL_WEIGHT, _LAST_WEIGHT = 10.0, 1e-2, 1e-4
 #: Newton steps per proximal step, and halvings of one of them.
 _NEWTON, _HALVINGS = 40, 12
 #: Numbers in one gathered block of rows of W: 128 MiB in float64.
 _CHUNK = 2**24
+#: Newton's matrix gets so much of the relative violation on its diagonal (that of U is
+#: 1), and multipliers so near to a bound that pulls them are moved to it.
+_RIDGE, _NEAR = 0.01, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +154,7 @@ class _Dual:
     """
 
     unit: Tensor  # U [m, d], of the neurons that take part in any row
-    gram: Tensor | None  # UUᵀ where projections do not bind single coordinates
+    gram: Tensor  # UUᵀ
     neurons: Tensor  # their numbers
     height: Tensor
     top: Tensor
@@ -164,10 +167,9 @@ class _Dual:
         top = -minorant.weight * lengths
         neurons = (top > 0).any(0).nonzero().flatten()
         unit = minorant.hidden[neurons] / lengths[neurons, None]
-        bounded = isinstance(region, Intervals | Intersection)
         return cls(
             unit=unit,
-            gram=None if bounded else unit @ unit.T,
+            gram=unit @ unit.T,
             neurons=neurons,
             height=minorant.height[:, neurons] / lengths[neurons],
             top=top[:, neurons],
@@ -228,22 +230,38 @@ def _proximal_steps(
     noise = eps * (force * size + _dot(dual.top, dual.height.abs()))
     best = _peak(minorant, dual.region, dual, forces, centre)
     left = torch.arange(len(centre), device=centre.device)
+    share = torch.full_like(size, _FIRST_WEIGHT)
     idle = torch.zeros_like(left)
     for step in range(_PROXIMAL):
-        share = max(_FIRST_WEIGHT * 0.1**step, _LAST_WEIGHT)
-        weight = share * force[left] / size[left]
-        accuracy = max(1e-2 * 0.01**step, 8 * eps) * size[left]
+        weight = share[left] * force[left] / size[left]
+        accuracy = (share[left].reciprocal(), 1e-2 * 0.01**step)
         now = dual.take(left)
-        iterate = _newton_steps(now, forces[left], centre[left], weight, accuracy)
+        iterate = _newton_steps(
+            now, forces[left], centre[left], weight, accuracy, size[left]
+        )
         forces[left], centre[left] = iterate.forces, iterate.points
         some = minorant.take(left)
-        found = _peak(some, now.region, now, iterate.forces, iterate.points)
+        found = _peak(some, now.region, now, iterate.forces, centre[left])
+        rough = (found.gap > noise[left]).nonzero().flatten()
+        if len(rough) and step > 2:
+            part = now.take(rough)
+            sharp = _polished(part, _rows.take(iterate, rough))
+            sharper = _peak(some.take(rough), part.region, part, *sharp)
+            won = sharper.gap < found.gap[rough]
+            _put(found, rough[won], sharper, won)
         better = found.gap < best.gap[left]
         halved = found.gap < 0.5 * best.gap[left]
         _put(best, left[better], found, better)
-        small = share == _LAST_WEIGHT
-        idle[left] = torch.where(halved | (not small), 0, idle[left] + 1)
-        left = left[(best.gap[left] > 0.25 * noise[left]) & (idle[left] < 4)]
+        idle[left] = torch.where(
+            halved | (share[left] > _LAST_WEIGHT), 0, idle[left] + 1
+        )
+        less = torch.where(share > _USUAL_WEIGHT, 0.1 * share, 0.3 * share)
+        less = torch.where(
+            share > 1.01 * _USUAL_WEIGHT, less.clamp(min=_USUAL_WEIGHT), less
+        )
+        change = left[~halved | (share[left] > 1.01 * _USUAL_WEIGHT)]
+        share[change] = less[change].clamp(min=_LAST_WEIGHT)
+        left = left[(best.gap[left] > noise[left]) & (idle[left] < 4)]
         if not len(left):
             break
     return best
@@ -284,17 +302,56 @@ def _peak(
     )
 
 
+def _polished(dual: _Dual, now: _Iterate) -> tuple[Tensor, Tensor]:
+    """(θ, δ) with a = 0 at the kinks and v = 0 where no limit holds δ, if both can be.
+
+    That is what a maximiser satisfies which no curved boundary holds: one linear system
+    for δ in its free coordinates, one for θ at the kinks.
+    """
+    free = (now.forces > 0) & (now.forces < dual.top)
+    most = max(int(free.sum(1).max()), 1)
+    index = free.byte().topk(min(most, free.shape[1]), dim=1).indices
+    valid = free.gather(1, index)
+    moving = _derivative(dual.region, now.pull, now.points)[0]
+    rows = dual.unit[index] * moving[:, None] * valid[..., None]
+    system = rows @ rows.mT
+    ridge = 1e2 * torch.finfo(system.dtype).eps
+    system.diagonal(dim1=1, dim2=2).add_(torch.where(valid, ridge, 1.0))
+    factor = torch.linalg.cholesky_ex(system)[0]
+    forces, points = now.forces, now.points
+    for _ in range(2):
+        wanted = (-dual.activation(points).gather(1, index) * valid)[..., None]
+        change = (rows.mT @ torch.cholesky_solve(wanted, factor))[..., 0]
+        points = dual.region.project(points + change.nan_to_num())
+        excess = rows @ dual.direction(forces)[..., None]
+        change = torch.cholesky_solve(excess, factor)[..., 0].nan_to_num() * valid
+        forces = torch.minimum(
+            forces.scatter_add(1, index, change).clamp(min=0.0), dual.top
+        )
+    return forces, points
+
+
 # ------------------------------------------------------------ projected Newton steps
 def _newton_steps(
-    dual: _Dual, forces: Tensor, centre: Tensor, weight: Tensor, accuracy: Tensor
+    dual: _Dual,
+    forces: Tensor,
+    centre: Tensor,
+    weight: Tensor,
+    accuracy: Tensor,
+    size: Tensor,
 ) -> _Iterate:
     """Minimise φ over 0 ≤ θ ≤ top until every activation is consistent with its θ."""
     done = _iterate(dual, forces, centre, weight)
+    # Rounding of v/μ reaches the activations as far as Π_C lets it.
+    spread, wanted = accuracy
+    stretch = _derivative(dual.region, done.pull, done.points)[1]
+    rounding = 8 * torch.finfo(size.dtype).eps * (1 + stretch * spread)
+    accuracy = rounding.clamp(min=wanted) * size
     left = torch.arange(len(forces), device=forces.device)
-    now = _rows.take(done, left)
+    now, stuck = _rows.take(done, left), torch.zeros_like(left, dtype=torch.bool)
     for _ in range(_NEWTON):
         error = _violation(dual, now)
-        going = error > accuracy
+        going = (error > accuracy) & ~stuck
         if not bool(going.all()):
             _rows_put(done, left[~going], now, ~going)
             index = going.nonzero().flatten()
@@ -303,7 +360,8 @@ def _newton_steps(
             left, now, dual = left[index], _rows.take(now, index), dual.take(index)
             centre, weight = centre[index], weight[index]
             accuracy = accuracy[index]
-        now = _line_search(dual, now, centre, weight, _step(dual, now, weight))
+        step = _step(dual, now, weight, error[going] / size[left])
+        now, stuck = _line_search(dual, now, centre, weight, step)
     _rows_put(done, left, now, torch.ones_like(left, dtype=torch.bool))
     return done
 
@@ -323,9 +381,9 @@ def _violation(dual: _Dual, now: _Iterate) -> Tensor:
     return both.amax(1) if both.shape[1] else both.new_zeros(len(both))
 
 
-def _step(dual: _Dual, now: _Iterate, weight: Tensor) -> Tensor:
+def _step(dual: _Dual, now: _Iterate, weight: Tensor, error: Tensor) -> Tensor:
     """Newton's step in θ where no bound holds it; to the bound where one is near."""
-    near = 1e-3 * dual.top
+    near = dual.top * (error.clamp(max=1e-2) * _NEAR)[:, None]
     sinks = (now.forces <= near) & (now.active < 0)
     rises = (now.forces >= dual.top - near) & (now.active > 0)
     step = torch.where(sinks, -now.forces, torch.where(rises, dual.top - now.forces, 0))
@@ -337,21 +395,28 @@ def _step(dual: _Dual, now: _Iterate, weight: Tensor) -> Tensor:
     parts = torch.arange(len(step), device=step.device).split(rows)
     return torch.cat(
         [
-            _newton(dual.take(i), _rows.take(now, i), weight[i], step[i], free[i])
+            _newton(
+                dual.take(i), _rows.take(now, i), weight[i], step[i], free[i], error[i]
+            )
             for i in parts
         ]
     )
 
 
 def _newton(
-    dual: _Dual, now: _Iterate, weight: Tensor, step: Tensor, free: Tensor
+    dual: _Dual,
+    now: _Iterate,
+    weight: Tensor,
+    step: Tensor,
+    free: Tensor,
+    error: Tensor,
 ) -> Tensor:
     """Solve (1/μ) U J Uᵀ p = a on the free neurons, J the derivative of Π_C."""
     most = int(free.sum(1).max())
     index = free.byte().topk(most, dim=1).indices
     valid = free.gather(1, index)
     moving, stretch, tilt = _derivative(dual.region, now.pull, now.points)
-    if dual.gram is None:
+    if isinstance(dual.region, Intervals | Intersection):
         rows = dual.unit[index] * moving[:, None]
         system = rows @ rows.mT
     else:
@@ -359,8 +424,8 @@ def _newton(
     lean = (tilt @ dual.unit.T).gather(1, index)
     system = system - lean[:, :, None] * lean[:, None, :]
     system = system * (valid[:, :, None] & valid[:, None, :])
-    ridge = 1e3 * torch.finfo(system.dtype).eps
-    system.diagonal(dim1=1, dim2=2).add_(torch.where(valid, ridge, 1.0))
+    ridge = (_RIDGE * error).clamp(min=1e3 * torch.finfo(system.dtype).eps, max=1.0)
+    system.diagonal(dim1=1, dim2=2).add_(torch.where(valid, ridge[:, None], 1.0))
     # Multipliers that are moved to their bounds change what the others see.
     shift = (step @ dual.unit) * moving
     shift = shift - _dot(shift, tilt)[:, None] * tilt
@@ -399,32 +464,40 @@ def _derivative(
 
 def _line_search(
     dual: _Dual, now: _Iterate, centre: Tensor, weight: Tensor, step: Tensor
-) -> _Iterate:
+) -> tuple[_Iterate, Tensor]:
     """Shorten the step, clipped to 0 ≤ θ ≤ top, until φ falls; else a safe one."""
     eps = torch.finfo(step.dtype).eps
     result = _rows.take(now, torch.arange(len(step), device=step.device))
     left = torch.arange(len(step), device=step.device)
+    stuck = torch.zeros_like(left, dtype=torch.bool)
     size = 1.0
-    magnitude = now.value.abs() + _dot(now.forces, dual.height.abs())
+    noise = now.value.abs() + 2 * _dot(now.forces, dual.height.abs())
+    noise = 64 * eps * noise
+    error = _violation(dual, now)
     for halving in range(_HALVINGS + 1):
         some, old = dual.take(left), _rows.take(now, left)
         if halving == _HALVINGS:
             # ‖U‖²/μ bounds the curvature.
-            bound = torch.linalg.matrix_norm(dual.unit, 2) ** 2
+            bound = dual.gram.abs().sum(1).max()
             push = old.active * (weight[left] / bound)[:, None]
         else:
             push = size * step[left]
         forces = torch.minimum((old.forces + push).clamp(min=0.0), some.top)
         new = _iterate(some, forces, centre[left], weight[left])
         promised = _dot(old.active, forces - old.forces)
-        falls = new.value <= old.value - 1e-4 * promised + 4 * eps * magnitude[left]
-        falls = falls & (promised > 0) | (halving == _HALVINGS)
+        falls = (promised > 0) & (new.value <= old.value - 1e-4 * promised)
+        # What φ cannot resolve, its gradient can.
+        level = new.value <= old.value + noise[left]
+        falls = falls | (level & (_violation(some, new) < 0.9 * error[left]))
+        if halving == _HALVINGS:
+            stuck[left] = promised <= noise[left]
+            falls = torch.ones_like(falls)
         _rows_put(result, left[falls], new, falls)
         left = left[~falls]
         if not len(left):
             break
         size *= 0.5 if halving < 4 else 0.1
-    return result
+    return result, stuck
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
