@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
-from summiteer.networks.piecewise_linear import (
-    Addition,
+from summiteer.networks.affine import (
     Affine,
     Convolution,
     Dense,
+    Elementwise,
     Gather,
-    Maximum,
     Normalisation,
+    Reshape,
+)
+from summiteer.networks.piecewise_linear import (
+    Addition,
+    Maximum,
     PiecewiseLinear,
     Rectifier,
-    Reshape,
 )
 from summiteer.optimality.rounding import TINY, Enclosure, gamma, length, up
 
@@ -228,12 +231,12 @@ def _larger(
     above = (height.lower > 0) & ~absent
     below = (height.upper < 0) | absent
     kink = Kink(height, centre, above, below, 0.0, True)
-    l, r = left.centre, right.centre
+    one, two = left.centre, right.centre
     both = Enclosure.between(
-        torch.maximum(l.lower, r.lower), torch.maximum(l.upper, r.upper)
+        torch.maximum(one.lower, two.lower), torch.maximum(one.upper, two.upper)
     )
-    middle = torch.where(above, r.middle, torch.where(below, l.middle, both.middle))
-    radius = torch.where(above, r.radius, torch.where(below, l.radius, both.radius))
+    middle = torch.where(above, two.middle, torch.where(below, one.middle, both.middle))
+    radius = torch.where(above, two.radius, torch.where(below, one.radius, both.radius))
     wide = torch.maximum(left.vary, right.vary)
     vary = torch.where(above, right.vary, torch.where(below, left.vary, wide))
     euclid = up(torch.hypot(left.euclid, right.euclid), 2)
@@ -313,19 +316,25 @@ def _pulled(operation: Affine, own: Enclosure) -> Enclosure:
     return Enclosure(middle, radius)
 
 
-def reached(network: PiecewiseLinear, around: Around, used: Tensor) -> Tensor:
-    """Which inputs the outputs `used` may depend on, on N `[rows, *input]` bool.
+def reached(
+    network: PiecewiseLinear, kinks: dict[int, Kink], used: Tensor
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """What the outputs `used` may depend on, on N.
 
     Where it says no there is no path of non-zero weights and open or right sides: the
-    network does not depend on that input at all, rounding or not.
+    network does not depend on that entry at all, rounding or not.
 
     Args:
         network: the program.
-        around: on N.
+        kinks: on N.
         used: bool `[rows, *shape]`.
+
+    Returns:
+        bool `[rows, *input]`, and of the results of every kinked step.
     """
-    pulled: dict[int, Tensor] = {len(network.steps): used}
-    for number in range(len(network.steps) - 1, -1, -1):
+    pulled: dict[int, Tensor] = {network.last: used}
+    results: dict[int, Tensor] = {}
+    for number in range(network.last - 1, -1, -1):
         own = pulled.pop(number + 1, None)
         if own is None:
             continue
@@ -334,18 +343,24 @@ def reached(network: PiecewiseLinear, around: Around, used: Tensor) -> Tensor:
         if isinstance(operation, Addition):
             parts = [own, own]
         elif isinstance(operation, Rectifier):
-            dead = around.kinks[number].left if operation.slope == 0 else None
-            parts = [own if dead is None else own & ~dead]
+            results[number] = own
+            parts = [own & ~kinks[number].left] if operation.slope == 0 else [own]
         elif isinstance(operation, Maximum):
-            kink = around.kinks[number]
-            parts = [own & ~kink.right, own & ~kink.left]
+            results[number] = own
+            parts = [own & ~kinks[number].right, own & ~kinks[number].left]
+        elif isinstance(operation, Elementwise):
+            # Not by the computed scale, which may have underflowed.
+            parts = [own & (operation.factor != 0)]
+        elif isinstance(operation, Normalisation):
+            factor = operation.factor.reshape(-1, *([1] * operation.trailing))
+            parts = [own & (factor != 0)]
         else:
             parts = [operation.spread_back(own.double()) > 0]
         for source, part in zip(step.sources, parts, strict=True):
             known = pulled.get(source)
             pulled[source] = part if known is None else known | part
     nothing = used.new_zeros(len(used), *network.shape)
-    return pulled.get(0, nothing)
+    return pulled.get(0, nothing), results
 
 
 def row_lengths(operation: Affine) -> Tensor | None:
@@ -370,6 +385,8 @@ def operator_norm(operation: Affine) -> float:
             dense = operation.dilation[dim] == 1
             windows *= -(-size // operation.stride[dim]) if dense else size
         return _upper(_spectral(matrix) * float(windows) ** 0.5)
+    if isinstance(operation, Elementwise):
+        return _upper(float((operation.factor / operation.divisor).abs().max()))
     if isinstance(operation, Normalisation):
         ones = torch.ones_like(operation.mean)
         shaped = ones.reshape(1, -1, *([1] * operation.trailing))
@@ -388,24 +405,37 @@ def _upper(value: float) -> float:
 
 
 def _spectral(matrix: Tensor) -> float:
-    """≥ ‖W‖₂: ‖W‖₂² = ‖G‖₂ with G = WᵀW, and ‖G‖₂² = ‖G²‖₂, …, at last ≤ ‖·‖_F.
-
-    A product of n×n matrices with ‖·‖_F ≤ 1 errs by at most γ_n in that norm, and has
-    ‖·‖₂ ≥ 1/n²·: relative errors of n²·u each, 1e-6 for n = 10⁵.
-    """
-    if matrix.shape[0] < matrix.shape[1]:
-        matrix = matrix.T
+    """≥ ‖W‖₂ of one matrix of any scale."""
     scale = float(torch.linalg.matrix_norm(matrix))
     usual = 1e-100 < scale < 1e100 and max(matrix.shape) <= 10**5
     if not usual:
-        return _upper(scale) if 1e-100 < scale else 1e-99
-    gram = (matrix / scale).T @ (matrix / scale)
-    bound, power = scale, 0.5
-    for _ in range(_SQUARINGS):
-        size = float(torch.linalg.matrix_norm(gram))
-        bound *= size**power
-        gram = gram / size
+        return _upper(scale) if scale > 1e-100 else 1e-99
+    return float(spectral(matrix / scale)) * scale * (1 + 1e-9)
+
+
+def spectral(matrices: Tensor, squarings: int = _SQUARINGS) -> Tensor:
+    """≥ ‖W‖₂ `[…]`: ‖W‖₂² = ‖G‖₂, G = WᵀW; ‖G‖₂² = ‖G²‖₂, …, at last ≤ ‖·‖_F.
+
+    A product of n×n matrices with ‖·‖_F = 1 errs by at most γ_n in that norm, and has
+    ‖·‖₂ ≥ 1/n: relative errors of n²·u each, 1e-6 for n = 10⁵. Twice the smallest
+    normal scale is added, where squares underflow.
+
+    Args:
+        matrices: `[…, rows, columns]`.
+        squarings: k: the bound is within columns^(2^-(k+2)) of the norm.
+    """
+    if matrices.shape[-2] < matrices.shape[-1]:
+        matrices = matrices.mT
+    scale = torch.linalg.matrix_norm(matrices)
+    safe = torch.where(scale > 0, scale, 1.0)
+    unit = matrices / safe[..., None, None]
+    gram, bound, power = unit.mT @ unit, scale, 0.5
+    for _ in range(squarings):
+        size = torch.linalg.matrix_norm(gram)
+        size = torch.where(size > 0, size, 1.0)
+        bound = bound * size**power
+        gram = gram / size[..., None, None]
         gram = gram @ gram
         power /= 2
-    bound *= float(torch.linalg.matrix_norm(gram)) ** power
-    return bound * (1 + 1e-5)
+    bound = bound * torch.linalg.matrix_norm(gram) ** power
+    return bound * (1 + 1e-5) + 1e-140

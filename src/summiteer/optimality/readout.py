@@ -92,7 +92,7 @@ class Entropy:
         return functional.one_hot(self.labels, self.classes).double()
 
     def value(self, outputs: Enclosure) -> Enclosure:
-        """log Σ exp(z_k - z_y): 1-Lipschitz in the largest |Δ(z_k - z_y)|."""
+        """Log Σ exp(z_k - z_y): 1-Lipschitz in the largest |Δ(z_k - z_y)|."""
         own = (outputs.middle * self._own).sum(1, keepdim=True)
         ahead = outputs.middle - own
         middle = torch.logsumexp(ahead, 1)

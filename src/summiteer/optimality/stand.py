@@ -61,17 +61,19 @@ def limits_of(region: Region, like: Tensor) -> Limits | None:
 
     Args:
         region: bound.
-        like: `[rows, d]` float64.
+        like: `[rows, *input]` float64; the limits are of its flat rows.
     """
     if type(region) not in KNOWN:
         return None
-    infinite = torch.full_like(like, torch.inf)
+    infinite = torch.full_like(like.flatten(1), torch.inf)
     radius, lower, upper = infinite[:, 0], -infinite, infinite
     if isinstance(region, L2Ball | Sphere | Intersection):
         radius = rows_of(region.size, like).to(torch.float64)
     box = region.box if isinstance(region, Intersection) else region
     if isinstance(box, LinfBall | Box):
-        lower, upper = (x.double().expand(like.shape) for x in box.limits(like))
+        lower, upper = (
+            x.double().expand(like.shape).flatten(1) for x in box.limits(like)
+        )
     return Limits(radius, lower, upper, isinstance(region, Sphere))
 
 

@@ -1,0 +1,283 @@
+"""The prover of piecewise-linear networks of any depth (mathematics.md §9).
+
+The given points are snapped to the maximiser of their own affine piece as long as that
+raises F and stays near; what is then proved speaks of the point reached, and of the
+distance back to the given one. Where no maximum can be proved within the search
+distance, a way uphill from everywhere near is looked for.
+"""
+
+import torch
+from torch import Tensor
+
+from summiteer.networks import PiecewiseLinear, as_piecewise_linear
+from summiteer.optimality.claims import Claims
+from summiteer.optimality.relaxation import relaxed_summit
+from summiteer.optimality.local_form import LocalForm
+from summiteer.optimality.local_maximum import Summit, certified
+from summiteer.optimality.premises import OTHER_MODEL
+from summiteer.optimality.readout import readout
+from summiteer.optimality.rounding import (
+    Enclosure,
+    arithmetic_fault,
+    down,
+    up,
+)
+from summiteer.optimality.stand import Limits, Stand, faces, limits_of, stand
+from summiteer.optimality.uphill import uphill
+from summiteer.optimality.verdict import Evidence, Verdict
+from summiteer.precision import DoubleModel
+from summiteer.problem import Problem
+
+#: Radii of the neighbourhoods that are tried, in search distances: the first holds the
+#: maximiser nearly always, and few kinks.
+_RADII = (1e-6, 1e-3, 0.5)
+#: Steps from the maximiser of one affine piece to that of the next.
+_SNAPS = 8
+#: A limit holds a coordinate that is nearer than this, in search distances.
+_SNAP = 1e-3
+_ALONE = "every gradient near presses against the region's boundary"
+_KINKED = "on each side of its kinks the objective falls, by multipliers for them"
+
+
+def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> Claims:
+    """Prove what can be proved of the points.
+
+    Args:
+        problem: in float64.
+        points: `[batch, *input]` float64 perturbations.
+        within: search distance in radii.
+        budget: of branch and bound; not used.
+
+    Returns:
+        Claims; UNDECIDED with the reason where nothing was proved.
+    """
+    del budget
+    known = _premises(problem)
+    if isinstance(known, str):
+        return Claims.undecided(len(points), known)
+    network, limits = known
+    with torch.no_grad(), torch.device("cpu"):
+        outputs = network.evaluate(problem.inputs + points).flatten(1)
+        form = readout(problem, outputs)
+        if isinstance(form, str):
+            return Claims.undecided(len(points), form)
+        local = LocalForm(network, problem.inputs, form, limits)
+        reach = down(within * problem.size.to(torch.float64), 2)
+        flat = points.flatten(1)
+        return _Prover(problem, local, flat, reach).claims(points.shape)
+
+
+def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:
+    """The network and the region's parts, or why nothing can be proved."""
+    fault = arithmetic_fault()
+    if fault:
+        return f"arithmetic: {fault}"
+    inputs = problem.inputs
+    if inputs.device.type != "cpu" or inputs.dtype != torch.float64:
+        return "proofs need float64 on the CPU"
+    model = problem.model
+    if type(model) is DoubleModel:
+        model = model.module  # whose weights are the ones copied
+    network = as_piecewise_linear(model, tuple(inputs.shape[1:]))
+    if not isinstance(network, PiecewiseLinear):
+        return network.reason
+    with torch.no_grad():
+        limits = limits_of(problem.feasible, inputs)
+    kind = type(problem.feasible).__name__
+    return (
+        f"{kind} is not a region that proofs know"
+        if limits is None
+        else (network, limits)
+    )
+
+
+class _Prover:
+    """The proofs of one batch, and what they came to.
+
+    Args:
+        problem: in float64.
+        form: of the problem near the points.
+        points: given `[rows, d]`.
+        reach: the search distance.
+    """
+
+    def __init__(
+        self, problem: Problem, form: LocalForm, points: Tensor, reach: Tensor
+    ) -> None:
+        self.problem, self.form = problem, form
+        self.points, self.reach = points, reach
+        rows = len(points)
+        self.open = self._reproduced()
+        self.reason = [
+            "no inequality of Props. 10 and 11 holds here" if same else OTHER_MODEL
+            for same in self.open.tolist()
+        ]
+        self.verdict = [Verdict.UNDECIDED] * rows
+        self.proposition = [""] * rows
+        self.numbers: dict[str, Tensor] = {}
+        self.found = points.clone()
+        self.direction = torch.full_like(points, torch.nan)
+
+    def claims(self, shape: torch.Size) -> Claims:
+        """Maxima first, then ways uphill."""
+        index = self.open.nonzero().flatten()
+        if len(index):
+            self._maxima(index)
+        index = self.open.nonzero().flatten()
+        if len(index):
+            self._kinked(index)
+        index = self.open.nonzero().flatten()
+        if len(index):
+            self._uphill(index)
+        evidence = [
+            Evidence.NUMERICAL if v is Verdict.UNDECIDED else Evidence.PROVED
+            for v in self.verdict
+        ]
+        return Claims(
+            self.verdict,
+            evidence,
+            self.reason,
+            self.proposition,
+            self.numbers,
+            self.found.reshape(shape),
+            self.direction.reshape(shape),
+        )
+
+    def _reproduced(self) -> Tensor:
+        """Whether the model computes what the network says, within four bounds."""
+        problem, form = self.problem, self.form
+        seen = form.around(self.points, torch.zeros_like(self.reach))
+        moved = problem.inputs + self.points.reshape(problem.inputs.shape)
+        outputs = problem.model(moved).flatten(1)
+        room = up(4 * seen.outputs.radius + 1e-14 * (1 + outputs.abs()))
+        return ((outputs - seen.outputs.middle).abs() <= room).all(1)
+
+    def _stand(self, form: LocalForm, points: Tensor, index: Tensor) -> Stand:
+        """The face that points nearly stationary lie on."""
+        patch = form.around(points, torch.zeros(len(points), dtype=torch.float64))
+        gradient = patch.whole.gradient.middle
+        snap = _SNAP * self.reach[index]
+        flat = torch.zeros_like(points)
+        free, curved = faces(form.limits, points, gradient, flat, snap)
+        return stand(form.limits, points, free, curved)
+
+    def _maxima(self, index: Tensor) -> None:
+        """Maxima of one affine piece, or with ties that all gradients agree on."""
+        form = self.form.take(index)
+        points = self._snapped(form, index)
+        standing = self._stand(form, points, index)
+        best: Summit | None = None
+        for share in _RADII:
+            radius = up(share * self.reach[index] + standing.slack)
+            patch = form.around(standing.points, radius)
+            held = certified(patch, standing)
+            best = held if best is None else best.better(held)
+            if bool(best.proved.all()):
+                break
+        assert best is not None
+        self._record(index, standing, best, _ALONE)
+
+    def _snapped(self, form: LocalForm, index: Tensor) -> Tensor:
+        """The given points, or the maxima of affine pieces next to them."""
+        given, reach = self.points[index], self.reach[index]
+        region = self.problem.feasible.take(index)
+        shape = (len(index), *self.problem.inputs.shape[1:])
+        zero = torch.zeros_like(reach)
+        points = region.project(given.reshape(shape)).flatten(1)
+        value = form.around(points, zero).value.middle
+        for _ in range(_SNAPS):
+            slope = form.around(points, zero).whole.gradient.middle
+            end = region.linear_maximiser(slope.reshape(shape)).flatten(1)
+            there = form.around(end, zero).value.middle
+            near = (end - given).norm(dim=1) <= reach
+            better = near & (there >= value) & ((end - points).norm(dim=1) > 0)
+            if not bool(better.any()):
+                break
+            points = torch.where(better[:, None], end, points)
+            value = torch.where(better, there, value)
+        return points
+
+    def _kinked(self, index: Tensor) -> None:
+        """Maxima on kinks."""
+        form = self.form.take(index)
+        standing, best, ties = relaxed_summit(
+            form,
+            self.problem.feasible.take(index),
+            self.points[index],
+            self.reach[index],
+        )
+        self._record(index, standing, best, _KINKED)
+        for row, count in zip(index.tolist(), ties.tolist(), strict=True):
+            if self.open[row] and count:
+                self.reason[row] = f"{count} tied units here, and no test decides"
+
+    def _record(self, index: Tensor, standing: Stand, best: Summit, text: str) -> None:
+        """Write maxima within the search distance of the given points."""
+        apart = (Enclosure.exact(standing.points) - self.points[index]).norm().upper
+        moved = up(apart + standing.slack)
+        distance = up(moved + best.distance)
+        sound = best.proved & (distance <= self.reach[index])
+        rows = index[sound]
+        if not len(rows):
+            return
+        link = self.form.readout.link
+        values = self.form.take(index).around(standing.points, standing.slack).value
+        rise = link.rise(values.lower, up(values.upper + best.gain))
+        numbers = {
+            "distance_bound": distance,
+            "loss_gap_bound": torch.where(best.gain == 0, 0.0, rise),
+            "best_radius": torch.where(best.radius > moved, best.radius - moved, 0.0),
+            "margin": best.margin,
+            "tangential": best.tangential,
+        }
+        for name, value in numbers.items():
+            self._note(name, rows, value[sound])
+        self.found[rows] = standing.points[sound]
+        flat = ~self._alive(standing, index)
+        for place in sound.nonzero().flatten().tolist():
+            row = int(index[place])
+            strict = bool(best.strict[place])
+            self.verdict[row] = (
+                Verdict.FLAT
+                if bool(flat[place])
+                else Verdict.STRICT_LOCAL_MAXIMUM
+                if strict
+                else Verdict.LOCAL_MAXIMUM
+            )
+            self.reason[row] = text
+            self.proposition[row] = (
+                "Prop. 11" if self.form.readout.curved else "Prop. 10"
+            )
+        self.open[rows] = False
+
+    def _alive(self, standing: Stand, index: Tensor) -> Tensor:
+        """Whether F depends on anything at all next to the points `[rows]`."""
+        form = self.form.take(index)
+        radius = up(_RADII[0] * self.reach[index] + standing.slack)
+        return form.around(standing.points, radius).alive.any(1)
+
+    def _uphill(self, index: Tensor) -> None:
+        """No maximum within the search distance."""
+        form = self.form.take(index)
+        patch = form.around(self.points[index], up(self.reach[index], 4))
+        found = uphill(patch)
+        rows = index[found.proved]
+        gain = self.form.readout.link.climb(found.low, found.gain)
+        self._note("guaranteed_gain", rows, gain[found.proved])
+        self.direction[rows] = found.direction[found.proved]
+        for row in rows.tolist():
+            self.verdict[row] = Verdict.NOT_STATIONARY
+            self.reason[row] = "every gradient near leads uphill along one way"
+            self.proposition[row] = "Prop. 10"
+        self.open[rows] = False
+        ties = patch.tied.tolist()
+        for place, row in enumerate(index.tolist()):
+            if self.open[row] and ties[place]:
+                self.reason[row] = (
+                    f"{ties[place]} units have their kinks within the search distance, "
+                    "and no test decides"
+                )
+
+    def _note(self, name: str, rows: Tensor, values: Tensor) -> None:
+        nothing = torch.full((len(self.points),), torch.nan, dtype=torch.float64)
+        self.numbers.setdefault(name, nothing)[rows] = values

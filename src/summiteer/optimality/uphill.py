@@ -1,0 +1,138 @@
+"""Negative certificates of piecewise-linear networks: uphill from everywhere near.
+
+Let v be feasible at every q ∈ C within ρ of the given point p, and vᵀg > 0 for every
+Clarke gradient g of F there. Then F rises along v from each such q (Lebourg's mean
+value theorem): none of them is a local maximiser. How far F rises from p itself is read
+off its values.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.optimality.local_form import LocalForm, Patch
+from summiteer.optimality.rounding import Enclosure, down, length, up
+from summiteer.optimality.stand import Limits
+
+#: Shares of the feasible way at which the rise is measured.
+_SHARES = (1.0, 0.3, 0.1, 0.01)
+
+
+@dataclass(frozen=True, eq=False)
+class Uphill:
+    """A way up, all `[rows]` but the direction.
+
+    Attributes:
+        proved: bool, no local maximiser lies within the search distance.
+        direction: `[rows, d]`, a unit vector.
+        gain: ≤ F(p + tv) - F(p) for some t ≤ ρ with p + tv ∈ C; NaN where none is.
+        low: ≤ F(p).
+    """
+
+    proved: Tensor
+    direction: Tensor
+    gain: Tensor
+    low: Tensor
+
+
+def uphill(patch: Patch, direction: Tensor | None = None) -> Uphill:
+    """Whether `direction`, made feasible, leads uphill from everywhere on N.
+
+    Args:
+        patch: N around the given points, of the search distance.
+        direction: `[rows, d]`; the gradient's middle if None.
+    """
+    limits, points = patch.form.limits, patch.points
+    gradient = patch.whole.gradient
+    wanted = gradient.middle if direction is None else direction
+    way = feasible(limits, points, patch.radius, _rows.unit(wanted), gradient.middle)
+    rise = gradient.dot(way).lower
+    usable = torch.isfinite(way).all(1) & (length(way) > 0)
+    proved = (rise > 0) & usable & patch.holds
+    unit = _rows.unit(torch.where(proved[:, None], way, 0.0))
+    gain, low = _measured(patch.form, points, patch.radius, unit)
+    return Uphill(
+        proved,
+        torch.where(proved[:, None], unit, torch.nan),
+        torch.where(proved, gain, torch.nan),
+        low,
+    )
+
+
+def feasible(
+    limits: Limits, points: Tensor, radius: Tensor, wanted: Tensor, gradient: Tensor
+) -> Tensor:
+    """A way near `wanted` along which every q ∈ C within R of p may go; else NaN.
+
+    Towards a limit that some such q may have reached it does not lead. Where the sphere
+    may be reached it has vᵀq < 0 for all of them: v = w - t·p, with
+    (w - tp)ᵀq ≤ wᵀp + ‖w‖R - t‖p‖(‖p‖ - R) < 0.
+
+    Args:
+        limits: of the region.
+        points: p `[rows, d]`.
+        radius: R `[rows]`.
+        wanted: `[rows, d]`, at most 1 long.
+        gradient: `[rows, d]`: for its part along p, which the sphere takes away.
+    """
+    near = radius[:, None]
+    at_upper = limits.upper <= up(points + near)
+    at_lower = limits.lower >= down(points - near)
+    size = _rows.norm(points)
+    reaching = limits.radius <= up(up(size, points.shape[1] + 4) + radius)
+    if limits.sphere:
+        return torch.full_like(points, torch.nan)
+    normal = _rows.unit(points)
+    outward = (wanted * normal).sum(1).clamp(min=0)
+    way = wanted - torch.where(reaching, outward, 0.0)[:, None] * normal
+    way = torch.where(at_upper, way.clamp(max=0), way)
+    way = torch.where(at_lower, way.clamp(min=0), way)
+    if not limits.round:
+        return way
+    # Towards 0 is feasible for coordinates whose limits hold 0 between them.
+    inside = (limits.lower <= 0) & (limits.upper >= 0)
+    moving = torch.where(inside, points, 0.0)
+    square = (moving * moving).sum(1)
+    along = (way * points).sum(1)
+    size_of = length(way)
+    needed = along + size_of * radius
+    spare = square - up(_rows.norm(moving) * radius * 2)
+    tilt = torch.where(needed > 0, needed, 0.0) / spare * (1 + 1e-6) + 1e-12 * size_of
+    tilted = way - tilt[:, None] * moving
+    # The limits once more: q_i may pass 0, where -p_i leads outwards.
+    tilted = torch.where(at_upper, tilted.clamp(max=0), tilted)
+    tilted = torch.where(at_lower, tilted.clamp(min=0), tilted)
+    toward = Enclosure.exact(tilted).dot(points).upper
+    worst = up(toward + up(length(tilted) * radius))
+    good = (worst < 0) & (spare > 0)
+    tilted = torch.where(good[:, None], tilted, torch.nan)
+    return torch.where(reaching[:, None], tilted, way)
+
+
+def _measured(
+    form: LocalForm, points: Tensor, radius: Tensor, way: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(≤ the best rise of F along the way within R and C, ≤ F(p))."""
+    limits = form.limits
+    zero = torch.zeros_like(radius)
+    start = form.around(points, zero)
+    here = start.value
+    best = torch.full_like(radius, torch.nan)
+    room = torch.where(
+        way > 0,
+        (limits.upper - points) / way,
+        torch.where(way < 0, (limits.lower - points) / way, torch.inf),
+    ).amin(1)
+    longest = torch.minimum(radius, room.clamp(min=0)) * (1 - 1e-9)
+    for share in _SHARES:
+        end = points + (share * longest)[:, None] * way
+        inside = ((end <= limits.upper) & (end >= limits.lower)).all(1)
+        inside &= length(end) <= limits.radius
+        inside &= length(end - points) <= radius
+        there = form.around(end, zero)
+        rise = down(there.value.lower - here.upper)
+        sound = inside & (rise > 0) & start.holds & there.holds
+        best = torch.where(sound, torch.fmax(best, rise), best)
+    return best, here.lower
