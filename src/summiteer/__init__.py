@@ -47,6 +47,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.optimality import local_optimality as local_optimality
     from summiteer.optimality import polish as polish
     from summiteer.optimality import upper_bound as upper_bound
+    from summiteer.optimality.mixed_integer import GlobalMaximum as GlobalMaximum
+    from summiteer.optimality.mixed_integer import global_maximum as global_maximum
     from summiteer.outcome import Outcome as Outcome
     from summiteer.problem import Evaluation as Evaluation
     from summiteer.problem import Problem as Problem
@@ -79,6 +81,7 @@ _HOME = {
     "objectives": "CrossEntropy Logistic Margin Quadratic",
     "optimality": "Bracket Certificate Evidence Verdict local_optimality polish "
     "upper_bound",
+    "optimality.mixed_integer": "GlobalMaximum global_maximum",
     "outcome": "Outcome",
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",

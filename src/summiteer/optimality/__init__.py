@@ -11,7 +11,9 @@ Who reads from top to bottom meets nothing that was not said before:
 - propositions: maximum (3, 4, 6), no_maximum (7), rate (2);
 - provers, `prove(problem, points, within, budget) -> Claims`: smooth (with refutation),
   numerical (with decision); a new one is a file, and a line in `certificate.PROVERS`;
-- what is called: certificate (with regularity), bracket, summit.
+- what is called: certificate (with regularity), bracket, summit;
+- ground truth for small networks, never a proof: mixed_integer (with big_m), which is
+  not imported here: scipy.optimize takes half a second.
 """
 
 from summiteer.optimality.bracket import Bracket as Bracket
