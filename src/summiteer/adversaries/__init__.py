@@ -2,6 +2,7 @@
 
 from summiteer.adversaries._adversary import Adversary as Adversary
 from summiteer.adversaries._adversary import Step as Step
+from summiteer.adversaries.dc_ascent import DCAscent as DCAscent
 from summiteer.adversaries.direction import Direction as Direction
 from summiteer.adversaries.direction import Normalised as Normalised
 from summiteer.adversaries.direction import RawGradient as RawGradient

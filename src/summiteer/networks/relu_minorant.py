@@ -109,6 +109,7 @@ class Peak:
         lower: F at `points`, `[rows]`.
         gap: `[rows]` upper - lower ≥ 0, as a sum of terms ≥ 0 and so without the
             rounding of the difference. It is large where the search failed.
+        evaluations: `[rows]` int64, pairs of products with W and Wᵀ spent.
     """
 
     points: Tensor
@@ -117,6 +118,7 @@ class Peak:
     upper: Tensor
     lower: Tensor
     gap: Tensor
+    evaluations: Tensor
 
 
 def maximise(
@@ -140,8 +142,8 @@ def maximise(
             kept = multipliers[:, dual.neurons]
             forces = dual.top * kept.clamp(0.0, 1.0)
             centre = region.linear_maximiser(dual.direction(forces))
-        state = _proximal_steps(minorant, dual, forces, centre)
-    return state
+        peak = _proximal_steps(minorant, dual, forces, centre)
+    return replace(peak, evaluations=dual.tally)
 
 
 # ---------------------------------------------------------------------- the dual
@@ -160,6 +162,8 @@ class _Dual:
     top: Tensor
     linear: Tensor
     region: Region
+    row: Tensor  # number of each row in the tally
+    tally: Tensor  # products with W and Wᵀ so far, counted in place
 
     @classmethod
     def of(cls, minorant: ReluMinorant, region: Region) -> "_Dual":
@@ -175,7 +179,12 @@ class _Dual:
             top=top[:, neurons],
             linear=minorant.linear,
             region=region,
+            row=torch.arange(len(top), device=top.device),
+            tally=torch.zeros(len(top), dtype=torch.int64, device=top.device),
         )
+
+    def count(self, pairs: int) -> None:
+        self.tally.index_add_(0, self.row, torch.full_like(self.row, pairs))
 
     def direction(self, forces: Tensor) -> Tensor:
         return torch.addmm(self.linear, forces, self.unit, alpha=-1)
@@ -191,6 +200,7 @@ class _Dual:
             top=self.top[index],
             linear=self.linear[index],
             region=self.region.take(index),
+            row=self.row[index],
         )
 
 
@@ -206,6 +216,7 @@ class _Iterate:
 
 
 def _iterate(dual: _Dual, forces: Tensor, centre: Tensor, weight: Tensor) -> _Iterate:
+    dual.count(1)
     direction = dual.direction(forces)
     pull = torch.addcmul(centre, direction, weight[:, None].reciprocal())
     points = dual.region.project(pull)
@@ -276,6 +287,7 @@ def _peak(
     minorant: ReluMinorant, region: Region, dual: _Dual, forces: Tensor, points: Tensor
 ) -> Peak:
     """The bounds at θ and at the better of `points` and the support point of v."""
+    dual.count(2)
     multipliers = (minorant.height > 0).to(forces)
     share = torch.where(dual.top > 0, forces / dual.top, multipliers[:, dual.neurons])
     multipliers[:, dual.neurons] = share.clamp(0.0, 1.0)
@@ -299,6 +311,7 @@ def _peak(
         upper=upper,
         lower=minorant.value(points),
         gap=torch.where(chosen, theirs, ours),
+        evaluations=torch.zeros_like(dual.row),
     )
 
 

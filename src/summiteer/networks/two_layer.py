@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from summiteer.draws import Draws
 from summiteer.errors import UserError
-from summiteer.networks.activations import Activation
+from summiteer.networks.activations import Activation, LeakyRelu
 from summiteer.networks.activations import activation as find_activation
 
 _MODULES: dict[type[nn.Module], str] = {
@@ -19,6 +19,7 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.GELU: "gelu",
     nn.SiLU: "silu",
     nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
 }
 #: torch's default threshold, where its Softplus is within 2.1e-9 of ours.
 _SOFTPLUS_THRESHOLD = 20
@@ -193,7 +194,10 @@ class TwoLayerNetwork(nn.Module):
         weight, bias = last.weight, last.bias
         if len(weight) == 1:
             weight, bias = weight[0], None if bias is None else bias[0]
-        return cls(first.weight, weight, first.bias, bias, activation=name)
+        sigma = find_activation(name)
+        if isinstance(middle, nn.LeakyReLU):
+            sigma = LeakyRelu(middle.negative_slope)
+        return cls(first.weight, weight, first.bias, bias, activation=sigma)
 
     @property
     def outputs(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Sine, square and rectifier: activations whose derivatives need no special care."""
+"""Sine and square: activations whose derivatives need no special care."""
 
 import math
 from dataclasses import dataclass
@@ -82,45 +82,3 @@ class Quadratic(Activation):
     def _rounding(self, order: int, t: Tensor) -> Tensor:
         # All exact but the value, which is one rounded product.
         return 2 * self.value(t) if order == 0 else torch.zeros_like(t)
-
-
-@dataclass(frozen=True)
-class Relu(Activation):
-    """σ(t) = max(t, 0), with the convention σ'(0) = 0.
-
-    The bounds of σ' count both one-sided slopes at the kink. There σ'' is +∞ (the kink
-    is convex) and σ''' may be anything.
-    """
-
-    name: ClassVar[str] = "relu"
-    smooth: ClassVar[bool] = False
-    homogeneous_degree: ClassVar[int | None] = 1
-
-    def value(self, t: Tensor) -> Tensor:
-        """σ(t) = max(t, 0)."""
-        return torch.relu(t)
-
-    def first(self, t: Tensor) -> Tensor:
-        """σ'(t) = 1 where t > 0, else 0."""
-        # Three times faster than casting t > 0, and as exact.
-        return torch.sign(torch.relu(t))
-
-    def second(self, t: Tensor) -> Tensor:
-        """σ''(t) = 0, the kink left out."""
-        return torch.zeros_like(t)
-
-    def third(self, t: Tensor) -> Tensor:
-        """σ'''(t) = 0, the kink left out."""
-        return torch.zeros_like(t)
-
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
-        return torch.zeros_like(t)
-
-    def _extremes(
-        self, order: int, lower: Tensor, upper: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if order == 1:
-            return (lower > 0).double(), (upper >= 0).double()
-        zero = torch.zeros_like(lower)
-        high = zero.masked_fill((lower <= 0) & (upper >= 0), math.inf)
-        return (-high if order == 3 else zero), high

@@ -2,11 +2,12 @@
 
 from summiteer.errors import UserError
 from summiteer.networks.activations.base import Activation
-from summiteer.networks.activations.elementary import Quadratic, Relu, Sin
+from summiteer.networks.activations.elementary import Quadratic, Sin
 from summiteer.networks.activations.gaussian import Erf, Gelu
+from summiteer.networks.activations.kinked import Abs, LeakyRelu, Relu
 from summiteer.networks.activations.logistic import Sigmoid, Silu, Softplus, Tanh
 
-#: Every activation of the package, by its name.
+#: Every activation of the package, by its name; leaky_relu with torch's slope 0.01.
 ACTIVATIONS: dict[str, Activation] = {
     known.name: known
     for known in (
@@ -19,6 +20,8 @@ ACTIVATIONS: dict[str, Activation] = {
         Sin(),
         Quadratic(),
         Relu(),
+        LeakyRelu(),
+        Abs(),
     )
 }
 
