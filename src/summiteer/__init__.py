@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.adversaries import Adversary as Adversary
     from summiteer.adversaries import BacktrackingStep as BacktrackingStep
     from summiteer.adversaries import ConstantStep as ConstantStep
+    from summiteer.adversaries import DCAscent as DCAscent
     from summiteer.adversaries import DecayingStep as DecayingStep
     from summiteer.adversaries import LipschitzStep as LipschitzStep
     from summiteer.adversaries import Normalised as Normalised
@@ -71,8 +72,8 @@ _HOME = {
     "_ascend": "Misclassified ascend",
     "_attack": "Attack attack",
     "_constants": "Constants constants",
-    "adversaries": "Adversary BacktrackingStep ConstantStep DecayingStep LipschitzStep "
-    "Normalised ProjectedAscent RawGradient Sign",
+    "adversaries": "Adversary BacktrackingStep ConstantStep DCAscent DecayingStep "
+    "LipschitzStep Normalised ProjectedAscent RawGradient Sign",
     "ascent": "Ascent",
     "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
