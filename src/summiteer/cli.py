@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -73,19 +73,21 @@ def attack(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="file.py:factory or package.module:factory"
+            metavar="MODEL",
+            help="file.py:factory, package.module:factory or x.onnx",
         ),
     ],
     data: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="DATA",
-            help="x.npz or x.safetensors with `inputs` and `targets`; or digits, "
-            "diabetes, breast-cancer",
+            help="x.npz or x.safetensors with `inputs` and `targets`; a folder of "
+            "MNIST's idx files (folder:train for its train split); or digits, "
+            "diabetes, breast-cancer; none with --property",
         ),
-    ],
+    ] = None,
     radius: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--radius",
             "--eps",
@@ -93,8 +95,16 @@ def attack(
             metavar="R",
             help="of the ball, in input units; 8/255 is understood",
         ),
-    ],
-    norm: Annotated[str, typer.Option(help="l2 or linf")] = "l2",
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="l2 (usual) or linf")] = None,
+    claim: Annotated[
+        str | None,
+        typer.Option(
+            "--property",
+            metavar="FILE",
+            help="x.vnnlib[.gz]: look for a violation in its box, instead of DATA",
+        ),
+    ] = None,
     box: Annotated[
         str | None,
         typer.Option(help="LO,HI in input units, or none; 0,1 if the data lie there"),
@@ -147,80 +157,180 @@ def attack(
     ] = None,
 ) -> None:
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
-    norm = norm.lower()
-    required = [_requirement(text) for text in require or []]
-    _check_choice("--norm", norm, _NORMS)
     _check_choice("--until", until, (None, "misclassified"))
-    _check_positive("--radius", radius)
     _check_share("--within", within)
     _check_seed(seed)
+    own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
+    own |= {"--objective": objective, "--limit": limit, "--tolerance": tolerance}
+    _check_source(claim, own)
     from summiteer import _attack, attack_summary
-    from summiteer import data as files
     from summiteer._ascend import Misclassified
+    from summiteer.report.requirements import requirement
 
+    required = [requirement(text) for text in require or []]
     _check_choice("--effort", effort, tuple(attack_summary.EFFORTS))
-    region, loss = _region(norm, radius), _objective(objective)
-    network, dataset = files.load_model(model, weights), files.load_data(data)
-    inputs, targets, ids, notes = _examples(network, dataset, limit, skip_bad)
-    limits = _box(box, inputs)
-    if box is None:
-        notes.append(_box_note(limits, inputs))
     usual = attack_summary.EFFORTS[effort]
-    settings = attack_summary.Settings(
-        region=region,
-        box=limits,
-        objective=loss,
-        effort=attack_summary.Effort(
-            _at_least("--restarts", restarts, 0, usual.restarts),
-            _at_least("--steps", steps, 0, usual.max_steps),
-            usual.more_steps,
-        ),
-        seed=seed,
-        until=None if until is None else Misclassified(),
-        within=within,
-        right_within=tolerance,
-    )
-    with collected_warnings() as messages:
-        problem = _attack.problem_of(network, inputs, targets, settings, ids)
-        problem.examine()
-    if tolerance is not None and type(problem.objective).__name__ != "Quadratic":
+
+    def settings_of(**parts: Any) -> Any:
+        return attack_summary.Settings(
+            effort=attack_summary.Effort(
+                _at_least("--restarts", restarts, 0, usual.restarts),
+                _at_least("--steps", steps, 0, usual.max_steps),
+                usual.more_steps,
+            ),
+            seed=seed,
+            until=None if until is None else Misclassified(),
+            within=within,
+            right_within=tolerance,
+            **parts,
+        )
+
+    if claim is None:
+        source = _from_data(model, weights, own, skip_bad, settings_of)
+    else:
+        source = _from_property(model, weights, claim, settings_of)
+    if tolerance is not None and type(source.problem.objective).__name__ != "Quadratic":
         raise UserError("--tolerance: only for regression (objective quadratic).")
-    size = _attack.block_size_of(problem, settings, block_size)
-    for note in notes:
+    size = _attack.block_size_of(source.problem, source.settings, block_size)
+    for note in source.notes:
         _say(note, as_json)
-    names = {"model": model, "data": data}
-    result = _run(problem, settings, size, names, messages, out, as_json)
+    result = _run(source, size, out, as_json)
     _enforce(required, result)
 
 
-def _run(
-    problem: Any,
-    settings: Any,
-    size: int,
-    names: dict[str, str],
-    messages: list[str],
-    out: Path | None,
-    as_json: bool,
-) -> dict[str, Any]:
+class _Source(NamedTuple):
+    """What is attacked, and how the user named it."""
+
+    problem: Any
+    settings: Any
+    messages: list[str]
+    notes: list[str]
+    names: dict[str, str]
+    #: result.json's content and the store -> what is added for a property.
+    judge: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
+
+
+def _check_source(claim: str | None, own: dict[str, Any]) -> None:
+    """DATA with its options, or --property, which has its own region."""
+    if claim is None:
+        for name, metavar in (("DATA", "DATA"), ("--radius", "--radius R")):
+            if own[name] is None:
+                raise typer.BadParameter(
+                    f"give {metavar}, or --property FILE.", param_hint=name
+                )
+        _check_positive("--radius", own["--radius"])
+        own["--norm"] = (own["--norm"] or _NORMS[0]).lower()
+        _check_choice("--norm", own["--norm"], _NORMS)
+        return
+    given = [name for name, value in own.items() if value is not None]
+    if given:
+        raise UserError(
+            f"--property: says itself what {given[0]} would say; give one of the two."
+        )
+
+
+def _load_model(model: str, weights: str | None) -> tuple[Any, tuple[int, ...] | None]:
+    """The model, and the shape of its inputs where its file says so."""
+    from summiteer import data as files
+
+    if model.endswith(".onnx") and weights is None:
+        read = files.load_onnx(model)
+        return read.module, read.input_shape
+    return files.load_model(model, weights), None
+
+
+def _from_data(
+    model: str,
+    weights: str | None,
+    own: dict[str, Any],
+    skip_bad: bool,
+    settings_of: Callable[..., Any],
+) -> _Source:
+    """The problem of DATA in a ball."""
+    import torch
+
+    from summiteer import _attack
+    from summiteer import data as files
+    from summiteer.problem import model_dtype
+
+    region = _region(own["--norm"], own["--radius"])
+    loss = _objective(own["--objective"])
+    network, shape = _load_model(model, weights)
+    dataset = files.load_data(own["DATA"])
+    dtype = model_dtype(network) or torch.float32
+    inputs, targets, ids, notes = files.examples(
+        dataset, dtype, own["--limit"], skip_bad, shape
+    )
+    limits = files.box_of(own["--box"], inputs)
+    if own["--box"] is None:
+        notes.append(files.box_note(limits, inputs))
+    settings = settings_of(region=region, box=limits, objective=loss)
+    with collected_warnings() as messages:
+        problem = _attack.problem_of(network, inputs, targets, settings, ids)
+        problem.examine()
+    names = {"model": model, "data": own["DATA"]}
+    return _Source(problem, settings, messages, notes, names)
+
+
+def _from_property(
+    model: str, weights: str | None, claim: str, settings_of: Callable[..., Any]
+) -> _Source:
+    """The problem of violating a property."""
+    from summiteer import _attack, runs
+    from summiteer.data import load_property
+
+    read = load_property(claim)
+    network, shape = _load_model(model, weights)
+    with collected_warnings() as messages:
+        problem = _attack.property_problem(network, read, shape)
+        problem.examine()
+    settings = settings_of(region=problem.region, objective=problem.objective)
+    names = {"model": model, **runs.property_names(read)}
+
+    def judge(result: dict[str, Any], store: Any) -> dict[str, Any]:
+        return runs.judge_property(result, network, read, problem, store)
+
+    return _Source(problem, settings, messages, [], names, judge)
+
+
+def _run(source: _Source, size: int, out: Path | None, as_json: bool) -> dict[str, Any]:
     """Attack in a directory of its own, print what was found, return result.json."""
     from summiteer import runs
     from summiteer.cells import digest
+    from summiteer.report.property_text import property_text
     from summiteer.report.terminal import print_attack
     from summiteer.store import Store
 
-    spec = runs.specification(problem, settings, size, names)
+    problem, settings = source.problem, source.settings
+    spec = runs.specification(problem, settings, size, source.names)
     directory = out or Path("runs") / f"attack-{digest(spec)}"
     with (
         Store.open(directory, spec) as store,
         _resumption(store, as_json),
         _progress("attacking", as_json) as report,
     ):
-        result = runs.run_attack(problem, settings, store, size, report, messages)
+        result = runs.run_attack(
+            problem, settings, store, size, report, source.messages
+        )
+        if source.judge:
+            result = source.judge(result, store)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print_attack(result, str(directory))
+        if source.judge:
+            print(property_text(result, str(directory)))
     return result
+
+
+def _enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
+    """Exit with 3 if a share is below what is required."""
+    from summiteer.report.requirements import shares_below
+
+    below = shares_below(required, result)
+    if below:
+        print("below --require: " + "; ".join(below), file=sys.stderr)
+        sys.exit(_BELOW)
 
 
 @app.command()
@@ -277,106 +387,6 @@ def _objective(name: str | None) -> Any:
     }
     _check_choice("--objective", name, (None, *kinds))
     return None if name is None else kinds[name]()
-
-
-def _examples(
-    network: Any, dataset: Any, limit: int | None, skip_bad: bool
-) -> tuple[Any, Any, Any, list[str]]:
-    """Inputs in the model's dtype, targets, ids and notes about what was left out."""
-    import torch
-
-    from summiteer.problem import bad_examples, model_dtype
-
-    inputs, targets = dataset.inputs, dataset.targets
-    if inputs.ndim < 2 or targets.ndim < 1:
-        raise UserError(
-            "DATA: expected inputs [n, *input] and targets [n, ...], got "
-            f"{list(inputs.shape)} and {list(targets.shape)} in {dataset.name}."
-        )
-    if inputs.is_complex():
-        raise UserError(f"DATA: expected real inputs, got {inputs.dtype}.")
-    if len(inputs) != len(targets):
-        raise UserError(
-            f"DATA: {len(inputs)} inputs but {len(targets)} targets in {dataset.name}."
-        )
-    ids = torch.arange(len(inputs))
-    if limit is not None:
-        inputs, targets, ids = (
-            part[: _at_least("--limit", limit, 1)] for part in (inputs, targets, ids)
-        )
-    dtype = model_dtype(network) or torch.float32
-    inputs = inputs.to(dtype)
-    if targets.is_floating_point():
-        targets = targets.to(dtype)
-    notes = []
-    bad = bad_examples(inputs)
-    if bad and skip_bad:
-        keep = torch.tensor([i for i in range(len(inputs)) if i not in set(bad)])
-        inputs, targets, ids = inputs[keep], targets[keep], ids[keep]
-        notes.append(f"skipped {len(bad)} examples with NaN or Inf: {bad}")
-    return inputs, targets, ids, notes
-
-
-def _box(text: str | None, inputs: Any) -> tuple[float, float] | None:
-    if text is None:
-        inside = bool(((inputs >= 0) & (inputs <= 1)).all())
-        return (0.0, 1.0) if inside else None
-    if text.strip().lower() == "none":
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
-    return low, high
-
-
-def _box_note(limits: tuple[float, float] | None, inputs: Any) -> str:
-    if limits:
-        return "box 0,1 (the data lie there)"
-    low, high = float(inputs.min()), float(inputs.max())
-    note = f"box none (the data span {low:g} … {high:g}); --box LO,HI keeps them inside"
-    if low >= 0 and 2 < high <= 255:
-        note += "\nthese look like pixels 0..255: is --radius in the same units?"
-    return note
-
-
-def _requirement(text: str) -> tuple[str, float]:
-    key, equals, share = text.partition("=")
-    try:
-        value = float(share)
-    except ValueError:
-        value = -1.0
-    name = key.removeprefix("survivors.")
-    known = (
-        "stationary",
-        "maximum",
-        "proved",
-        "proved_global",
-        "numerical",
-        "undecided",
-    )
-    if not equals or name not in known or not 0 <= value <= 1:
-        raise UserError(
-            f"--require: expected KEY=SHARE with KEY one of {', '.join(known)} (or "
-            f"survivors.KEY) and SHARE from 0 to 1, got {text!r}."
-        )
-    return key, value
-
-
-def _enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
-    """Exit with 3 if a share is below what is required."""
-    below = []
-    for key, least in required:
-        home, name = result["shares"], key
-        if key.startswith("survivors."):
-            home, name = result["survivors"]["shares"] or {}, key.split(".", 1)[1]
-        share = home.get(name)
-        if share is None or share < least:
-            shown = "undefined" if share is None else f"{share:.4g}"
-            below.append(f"{key} is {shown}, required {least:g}")
-    if below:
-        print("below --require: " + "; ".join(below), file=sys.stderr)
-        sys.exit(_BELOW)
 
 
 def _check_choice(

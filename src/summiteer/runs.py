@@ -1,6 +1,7 @@
 """An attack as a run in a directory: one cell per block, resumed where it stopped."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from summiteer._attack import attack_block, blocks_of, gather
+from summiteer._attack import attack_block, blocks_of, gather, property_margins
+from summiteer._typing import Model
 from summiteer._version import __version__
 from summiteer.attack_summary import (
     EVIDENCE_NAMES,
@@ -19,6 +21,7 @@ from summiteer.attack_summary import (
     summarise,
 )
 from summiteer.cells import Cell, digest_arrays
+from summiteer.data import Property
 from summiteer.engine import map_cells
 from summiteer.errors import collected_warnings
 from summiteer.problem import Problem
@@ -132,6 +135,70 @@ def _result(
     )
     store.write_json("result.json", result)
     return result
+
+
+def property_names(claim: Property) -> dict[str, str]:
+    """The property's file and a digest of what it says, for the specification.
+
+    Args:
+        claim: the property.
+    """
+    said = {
+        "lower": claim.lower,
+        "upper": claim.upper,
+        "outputs": torch.tensor([claim.outputs, claim.label, *claim.rivals]),
+    }
+    return {"property": claim.name, "property_digest": digest_arrays(said)}
+
+
+def judge_property(
+    result: dict[str, Any],
+    model: Model,
+    claim: Property,
+    problem: Problem,
+    store: Store,
+) -> dict[str, Any]:
+    """Return result.json's content with what the attack says about the property.
+
+    The strongest point is evaluated afresh in float64, and `robust_accuracy` is 0
+    exactly where the property is violated there. The input is then written to
+    counterexample.txt, in the form of the VNN competitions.
+
+    Args:
+        result: content of result.json.
+        model: the caller's.
+        claim: the property.
+        problem: of the attack, see `property_problem`.
+        store: of the run, finished.
+    """
+    (cell,) = store.finished()
+    point = problem.inputs.double() + store.arrays(cell)["perturbations"]
+    found = property_margins(model, claim, point)
+    files = list(result["files"])
+    if found.violated:
+        files.append("counterexample.txt")
+        values = enumerate(point.flatten().tolist())
+        lines = [f"(X_{index} {value!r})" for index, value in values]
+        store.write_text("counterexample.txt", "(" + "\n ".join(lines) + ")\n")
+    judged = {
+        **result,
+        "robust_accuracy": 0.0 if found.violated else 1.0,
+        "property": {
+            "name": claim.name,
+            "violated": found.violated,
+            "label": claim.label,
+            "rival": found.rival,
+            "margin": _finite(found.margin),
+            "margin_in_model_dtype": _finite(found.own),
+        },
+        "files": files,
+    }
+    store.write_json("result.json", judged)
+    return judged
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def specification(

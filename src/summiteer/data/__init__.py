@@ -1,5 +1,8 @@
 """What users bring: data, models and properties, read without running their code."""
 
+from summiteer.data._examples import box_note as box_note
+from summiteer.data._examples import box_of as box_of
+from summiteer.data._examples import examples as examples
 from summiteer.data.dataset import BUNDLED as BUNDLED
 from summiteer.data.dataset import Dataset as Dataset
 from summiteer.data.dataset import load_data as load_data
