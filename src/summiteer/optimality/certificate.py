@@ -58,6 +58,9 @@ class Certificate:
         upper_bound: proved upper bound of the objective over the region (Props. 3, 8).
         guaranteed_gain: proved gain along `direction` within the search distance, from
             the given point or the sphere point next to it (Prop. 7).
+        measured_gain: measured, not proved: of negative NUMERICAL verdicts, the most
+            that the objective was seen to rise from `certified_point` p (from Π(p)) to
+            the feasible points Π(p + t·`direction`), t at most the search distance.
         tangential: γ, an upper bound of the tangential gradient of F where the proof
             was found.
         multiplier: μ there.
@@ -69,7 +72,9 @@ class Certificate:
         distance_estimate: measured, not proved: way that ascent made plus Newton step.
         gain: measured: what plain float64 ascent from the point added to the objective.
         indices: "global", "unique", "a_priori" (§6), measured; NaN for other models.
-        direction: `[batch, *input]` the way uphill of negative proofs, NaN elsewhere.
+        direction: `[batch, *input]` the way uphill of negative verdicts, a unit vector;
+            NaN elsewhere. Proved ones gain `guaranteed_gain` along it, NUMERICAL ones
+            `measured_gain`.
         unproved: tuple, why there is no proof, or "".
         certified_point: `[batch, *input]` the polished point that was examined.
         subject: tuple of SHA-256 of model, input, target, region and point.
@@ -91,6 +96,7 @@ class Certificate:
     distance_estimate: Tensor
     gain: Tensor
     guaranteed_gain: Tensor
+    measured_gain: Tensor
     tangential: Tensor
     multiplier: Tensor
     curvature: Tensor

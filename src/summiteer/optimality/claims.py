@@ -23,6 +23,7 @@ NUMBERS = (
     "distance_estimate",
     "gain",
     "guaranteed_gain",
+    "measured_gain",
     "tangential",
     "multiplier",
     "curvature",
@@ -44,7 +45,7 @@ class Claims:
         proposition: per example, "Prop. 6" or "".
         numbers: name from `NUMBERS` -> `[batch]`.
         certified_point: `[batch, *input]` the point that the verdict was found at.
-        direction: `[batch, *input]` the way uphill of negative proofs, NaN elsewhere.
+        direction: `[batch, *input]` the way uphill of negative verdicts, NaN elsewhere.
     """
 
     verdict: Sequence[Verdict]

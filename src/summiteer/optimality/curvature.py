@@ -17,6 +17,8 @@ from summiteer.regions import Face
 
 #: Hessian products per row; the residual bound says what they were worth.
 _PRODUCTS = 32
+#: The same where those left it open whether the multiplier is larger.
+MORE_PRODUCTS = 128
 #: Floats of a batch of dense matrices held at once.
 _DENSE_FLOATS = 2**24
 #: A Lanczos vector shorter than this, relative to the operator, has closed the space.
@@ -34,8 +36,8 @@ class Curvature:
             Lanczos value is never above the true λ_max.
         newton: `[rows, *input]` (μI - H)⁻¹Pg, the way to the critical point of the
             quadratic model; not finite where that is singular; None if not computed.
-        way: `[rows, *input]` a unit vector whose Rayleigh quotient is `top`; None if
-            not computed.
+        way: `[rows, *input]` a unit vector of the tangent space whose Rayleigh quotient
+            is `top`; zero where there is none; None if not computed.
     """
 
     top: Tensor
@@ -43,6 +45,22 @@ class Curvature:
     error: Tensor
     newton: Tensor | None
     way: Tensor | None = None
+
+    def put(self, index: Tensor, other: "Curvature") -> "Curvature":
+        """These with the rows `index` from `other`, whose `newton` is not known."""
+        assert self.way is not None
+        assert other.way is not None
+        ways = other.way.reshape(-1, *self.way.shape[1:])
+        newton = self.newton
+        if newton is not None:
+            newton = newton.index_fill(0, index, torch.nan)
+        return Curvature(
+            self.top.index_copy(0, index, other.top),
+            self.bottom.index_copy(0, index, other.bottom),
+            self.error.index_copy(0, index, other.error),
+            newton,
+            self.way.index_copy(0, index, ways),
+        )
 
 
 def dense_curvature(
@@ -63,14 +81,15 @@ def dense_curvature(
         _spectrum(hessians(rows), rows, face, gradients)
         for rows in torch.split(torch.arange(len(gradients)), size)
     ]
-    top, bottom, newton = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Curvature(top, bottom, torch.zeros_like(top), newton)
+    columns = zip(*parts, strict=True)
+    top, bottom, newton, way = (torch.cat(column) for column in columns)
+    return Curvature(top, bottom, torch.zeros_like(top), newton, way)
 
 
 def _spectrum(
     hessians: Tensor, rows: Tensor, face: Face, gradients: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(top, bottom, newton) of a few rows."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(top, bottom, newton, way) of a few rows."""
     normal = face.normal[rows]
     projector = torch.diag_embed(face.free[rows].double())
     projector = projector - normal[:, :, None] * normal[:, None, :]
@@ -90,6 +109,8 @@ def _spectrum(
         torch.where(tangent, values, -torch.inf).amax(1),
         torch.where(tangent, values, torch.inf).amin(1),
         torch.einsum("rij,rj->ri", vectors, step),
+        # The largest of all is on the tangent space if anything is.
+        vectors[:, :, -1] * tangent[:, -1:],
     )
 
 
@@ -144,13 +165,19 @@ def lanczos_curvature(
         basis[:, step + 1] = _rows.unit(image) * (beta > 0)[:, None]
     count = len(alphas)
     matrix = torch.diag_embed(torch.stack(alphas, 1))
+    # A closed space must not add its padding to the spectrum, nor to `way`: it is put
+    # below the whole spectrum, yet of its order.
+    floor = 2 * torch.stack([a.abs() for a in alphas] + betas).amax(0)
+    floor = torch.where(floor > 0, -3 * floor, -1.0)
+    padding = torch.zeros(rows, 1, dtype=torch.int64, device=like.device)
     for k, beta in enumerate(betas[: count - 1]):
         matrix[:, k, k + 1] = beta
         matrix[:, k + 1, k] = beta
-        # A closed space must not add its padding zero to the spectrum.
         shut = beta == 0
-        matrix[:, k + 1, k + 1] = torch.where(shut, matrix[:, k, k], alphas[k + 1])
+        matrix[:, k + 1, k + 1] = torch.where(shut, floor, alphas[k + 1])
+        padding += shut[:, None]
     values, vectors = torch.linalg.eigh(matrix)
+    top, bottom = values[:, -1], values.gather(1, padding)[:, 0]
     error = betas[-1] * vectors[:, -1, -1].abs()
     way = torch.einsum("rkd,rk->rd", basis[:, :count], vectors[:, :, -1])
     if count > 1:
@@ -158,11 +185,11 @@ def lanczos_curvature(
         # (Kuczyński and Woźniakowski 1992, `kuczynski1992estimating`).
         size = like[0].numel() * (count - 1.0) ** 4
         missed = 0.103 * (math.log(size) / (count - 1)) ** 2
-        spread = missed * (values[:, -1] - values[:, 0])
+        spread = missed * (top - bottom)
         error = torch.where(betas[-1] > 0, torch.maximum(error, spread), error)
     return Curvature(
-        torch.where(alive, values[:, -1], -torch.inf),
-        torch.where(alive, values[:, 0], torch.inf),
+        torch.where(alive, top, -torch.inf),
+        torch.where(alive, bottom, torch.inf),
         error,
         None,
         way.reshape(shape),

@@ -14,12 +14,15 @@ class Measured:
 
     Attributes:
         dimension: of the face's tangent space.
-        pressure: smallest outward multiplier of an active constraint (`Face`).
+        pressure: smallest outward multiplier of an active constraint (`Face`), those
+            that vanish not counted.
+        one_sided: number of constraints whose multiplier vanishes.
         multiplier: μ of the ball, 0 where it is not active.
         steepness: ‖∇F‖.
-        top: λ_max on the tangent space; NaN where there is no second derivative.
+        top: largest vᵀ∇²Fv met on the critical cone (the tangent space where no
+            multiplier vanishes); NaN where there is no second derivative.
         bottom: λ_min.
-        error: some eigenvalue lies this near to `top`.
+        error: how far the largest may lie above `top`.
         distance: from the given point to the nearest critical point by Newton's model.
         exact: `distance` is that of a dense model, no bound.
         left: ascent left the neighbourhood; all else was measured at the given point.
@@ -33,6 +36,7 @@ class Measured:
 
     dimension: Tensor
     pressure: Tensor
+    one_sided: Tensor
     multiplier: Tensor
     steepness: Tensor
     top: Tensor
@@ -82,18 +86,21 @@ def decide(measured: Measured, reach: Tensor) -> tuple[list[Verdict], list[str]]
     reasons = ["the curvature equals the multiplier within its error"] * len(reach)
     for mask, verdict, reason in reversed(_cases(measured, reach)):
         for row in mask.nonzero().flatten().tolist():
-            verdicts[row], reasons[row] = verdict, reason
+            verdicts[row] = verdict
+            reasons[row] = reason.format(count=int(measured.one_sided[row]))
     return verdicts, reasons
 
 
 def _cases(m: Measured, reach: Tensor) -> list[tuple[Tensor, Verdict, str]]:
     """(rows, verdict, reason): the first that holds is the answer."""
     far = m.distance > reach
-    gap, sure = m.multiplier - m.top, m.error + m.doubt * m.bend
+    gap, noise = m.multiplier - m.top, m.doubt * m.bend
+    sure = m.error + noise
     held = (m.pressure > m.doubt * m.steepness) | m.pressure.isinf()
     pushed = m.pressure < -m.doubt * m.steepness
     inwards = pushed & (m.pressure < -2 * reach * m.bend)
-    hill, valley = (gap > sure) & held & ~far, (gap < -sure) & held & ~far
+    # `top` is reached by a vector that was met: whatever else there is, it leads up.
+    hill, valley = (gap > sure) & held & ~far, (gap < -noise) & held & ~far
     nothing, vertex = m.vanishing, m.dimension == 0
     away, maximum, saddle = (
         Verdict.NOT_STATIONARY,
@@ -116,12 +123,18 @@ def _cases(m: Measured, reach: Tensor) -> list[tuple[Tensor, Verdict, str]]:
         (m.top.isnan(), unknown, "the model has no second derivative by autograd"),
         (hill, maximum, _HILL),
         (valley, saddle, "the objective curves upwards along the region"),
+        ((m.one_sided > 0) & (m.bend > 0) & ~far, unknown, ONE_SIDED),
         (far & m.stalled, unknown, _KINK),
         (far & (gap.abs() > sure), unknown, _CREEPING),
         (m.bend == 0, unknown, _LINEAR),
     ]
 
 
+#: Of rows on whose critical cone nothing was decided; `count` is `one_sided`.
+ONE_SIDED = (
+    "the multipliers of {count} constraints vanish, and the curvature on the cone that "
+    "they leave open decides nothing"
+)
 _HILL = "the curvature is below the multiplier on the whole tangent space"
 _CONTRADICTION = "ascent leaves the neighbourhood, but the quadratic model peaks in it"
 _NO_PLATEAU = (

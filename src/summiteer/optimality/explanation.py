@@ -8,8 +8,15 @@ from torch import Tensor
 from summiteer.optimality.claims import NUMBERS
 from summiteer.optimality.verdict import Evidence, Verdict
 
-#: Numbers that the inequality shows; the others are listed after it.
-_SHOWN = ("tangential", "multiplier", "curvature", "margin", "least_multiplier")
+#: Numbers that sentences show; the others are listed after them.
+_SHOWN = (
+    "tangential",
+    "multiplier",
+    "curvature",
+    "margin",
+    "least_multiplier",
+    "measured_gain",
+)
 
 
 class Explained(Protocol):
@@ -44,6 +51,10 @@ class Explained(Protocol):
         """SHA-256."""
 
     @property
+    def measured_gain(self) -> Tensor:
+        """Of negative NUMERICAL verdicts, else NaN."""
+
+    @property
     def indices(self) -> Mapping[str, Tensor]:
         """The regularity indices."""
 
@@ -63,8 +74,8 @@ def explanation(certificate: Explained, example: int) -> str:
     ]
     if evidence is Evidence.PROVED:
         lines += _inequality(certificate, example)
-    elif certificate.unproved[example]:
-        lines.append(f"  not proved: {certificate.unproved[example]}")
+    else:
+        lines += _measurement(certificate, example)
     for name in NUMBERS:
         value = float(getattr(certificate, name)[example])
         if value == value and name not in _SHOWN:
@@ -76,6 +87,20 @@ def explanation(certificate: Explained, example: int) -> str:
     if evidence is Evidence.PROVED:
         lines.append(f"  of subject {certificate.subject[example][:16]} (SHA-256)")
     return "\n".join(lines)
+
+
+def _measurement(certificate: Explained, example: int) -> list[str]:
+    """Where it is seen to go uphill, and why there is no proof."""
+    lines = []
+    gain = float(certificate.measured_gain[example])
+    if gain == gain:
+        lines.append(
+            f"  measured: the objective rises by {gain:.6g} along `direction` within "
+            "the search distance"
+        )
+    if certificate.unproved[example]:
+        lines.append(f"  not proved: {certificate.unproved[example]}")
+    return lines
 
 
 def _inequality(certificate: Explained, example: int) -> list[str]:

@@ -4,7 +4,7 @@ Each point is climbed from in float64. If plain ascent leaves its neighbourhood 
 NOT_STATIONARY; else first and second order at the point reached decide.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,15 +15,23 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
 from summiteer.draws import PLATEAU, Draws
-from summiteer.networks import TwoLayerNetwork, recognise
-from summiteer.objectives import ScalarLoss
 from summiteer.optimality.claims import Claims
+from summiteer.optimality.critical_cone import (
+    CriticalCone,
+    cone_curvature,
+    critical_cone,
+)
 from summiteer.optimality.curvature import (
+    MORE_PRODUCTS,
     Curvature,
     dense_curvature,
     lanczos_curvature,
 )
-from summiteer.optimality.decision import Measured, decide
+from summiteer.optimality.decision import ONE_SIDED, Measured, bend_of, decide
+from summiteer.optimality.derivatives import derivatives
+from summiteer.optimality.escape import escape
+from summiteer.optimality.face_newton import face_newton
+from summiteer.optimality.verdict import Verdict
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem, Rows
 from summiteer.regions import Face
@@ -35,12 +43,12 @@ from summiteer.starts import GivenStart
 _ROUNDS = (4, 60, 200)
 #: Residual, in units of `within`, below which second order says more than more steps.
 _CREEPING = 1e-2
-#: Largest dimension of a dense spectrum: 10 ms a row; above it 32 Hessian products.
-_DENSE_DIMENSION = 256
 #: Points around a plateau or a maximum at which the objective is compared.
 _AROUND = 8
 #: Distances, in search distances, at which they lie: kinks show at every scale.
 _DISTANCES = (1.0, 1e-2)
+#: Rows of which the long Lanczos bases are held at once.
+_AT_ONCE = 64
 #: A search distance of fewer than ten units of rounding of x + δ resolves nothing.
 _RESOLVED = 0.1
 
@@ -53,7 +61,7 @@ class _Examined:
     tangential: Tensor
     steepness: Tensor
     curvature: Curvature | None
-    sign: Tensor | None
+    cone: CriticalCone | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +89,17 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     with undisturbed(problem.model):
         precision = problem.precision()
         climb = _climb(problem, points, within, tolerances.stationary(precision))
+        climb = replace(climb, reached=_settled(rows, points, climb.reached, reach))
         left = _rows.norm(climb.reached - points) > reach
         at = _rows.choose(left, points, climb.reached)
-        examined = _examine(rows, at, reach)
+        doubt = tolerances.curvature_ratio(precision)
+        examined = _examine(rows, at, reach, doubt)
         measured = replace(
             _measure(points, at, examined),
             left=left,
             stalled=climb.stalled,
             inside=rows.region.contains(points, slack=within),
-            doubt=tolerances.curvature_ratio(precision),
+            doubt=doubt,
         )
         measured = replace(
             measured,
@@ -97,7 +107,11 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
             rises=_rises(rows, at, reach, examined.face, torch.finfo(precision).eps),
             coarse=_unit(rows) > _RESOLVED * reach,
         )
-    verdict, reason = decide(measured, reach)
+        verdict, reason = decide(measured, reach)
+        unit = torch.finfo(precision).eps
+        ways = _ways(rows, at, climb.reached, reach, examined, verdict)
+        direction, gain = escape(rows, at, ways, reach, unit)
+        _doubt_one_sided(measured, gain, verdict, reason)
     if precision != torch.float64:
         inner = str(precision).removeprefix("torch.")
         reason = [f"{text}; the model computes in {inner} inside" for text in reason]
@@ -107,13 +121,58 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         "curvature_ratio": torch.where(ratio.isfinite(), ratio, torch.nan),
         "distance_estimate": measured.distance,
         "gain": climb.gain,
+        "measured_gain": gain,
     }
     return Claims.undecided(len(points)).state(
         verdict=verdict,
         reason=reason,
         numbers=numbers,
         certified_point=at,
+        direction=direction,
     )
+
+
+def _ways(
+    rows: Rows,
+    at: Tensor,
+    reached: Tensor,
+    reach: Tensor,
+    examined: _Examined,
+    verdict: Sequence[Verdict],
+) -> list[Tensor]:
+    """Unit vectors along which a point that is no maximum may be left; 0 elsewhere.
+
+    From saddles ± the direction of the largest curvature; from points that are not
+    stationary the way that ascent took, and the projected gradient.
+    """
+
+    def only(wanted: Verdict, ways: Tensor) -> Tensor:
+        mask = torch.tensor([v is wanted for v in verdict], device=at.device)
+        return torch.where(_rows.expand(mask, ways), ways, 0.0)
+
+    slope = _rows.unit(rows.evaluate(at).gradient)
+    pushed = rows.region.project(at + _rows.expand(reach, slope) * slope) - at
+    away = only(Verdict.NOT_STATIONARY, _rows.unit(reached - at))
+    steepest = only(Verdict.NOT_STATIONARY, _rows.unit(pushed))
+    ways = [away, steepest]
+    if examined.curvature is not None and examined.curvature.way is not None:
+        way = only(Verdict.SADDLE, examined.curvature.way.reshape(at.shape))
+        for turned in (way, -way):
+            if examined.cone is not None:
+                admitted = _rows.expand(examined.cone.admits(turned), turned)
+                turned = torch.where(admitted, turned, 0.0)
+            ways.append(turned)
+    return ways
+
+
+def _doubt_one_sided(
+    measured: Measured, gain: Tensor, verdict: list[Verdict], reason: list[str]
+) -> None:
+    """Withdraw saddles that a vanishing multiplier may hold: nothing was gained."""
+    for row in ((measured.one_sided > 0) & gain.isnan()).nonzero().flatten().tolist():
+        if verdict[row] is Verdict.SADDLE:
+            verdict[row] = Verdict.UNDECIDED
+            reason[row] = ONE_SIDED.format(count=int(measured.one_sided[row]))
 
 
 def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) -> _Climb:
@@ -149,102 +208,102 @@ def _climb(problem: Problem, points: Tensor, within: float, tolerance: float) ->
     return _Climb(reached, loss - before, stalled)
 
 
-def _examine(rows: Rows, points: Tensor, reach: Tensor) -> _Examined:
-    """First and second order of F = s·f for two-layer networks (Prop. 1), else of ℓ."""
-    network, loss = recognise(rows.model).scalar, rows.objective
-    if network is not None and isinstance(loss, ScalarLoss):
-        return _examine_two_layer(network, loss, rows, points, reach)
-    gradient = rows.evaluate(points).gradient
-    face = rows.region.face(points, gradient)
+def _settled(rows: Rows, points: Tensor, reached: Tensor, reach: Tensor) -> Tensor:
+    """Newton's method from where ascent ended near by; elsewhere that itself."""
+    index = (_rows.norm(reached - points) <= reach).nonzero().flatten()
+    if not len(index):
+        return reached
+    try:
+        nearer = face_newton(rows.take(index), reached[index], reach[index])
+    except RuntimeError as error:
+        if not _no_second_derivative(error):
+            raise
+        return reached
+    return reached.index_copy(0, index, nearer)
+
+
+def _no_second_derivative(error: RuntimeError) -> bool:
+    """What autograd says of operations that have none."""
+    return "derivative" in str(error) or "differentia" in str(error)
+
+
+def _examine(rows: Rows, points: Tensor, reach: Tensor, doubt: float) -> _Examined:
+    """First and second order, on the critical cone where multipliers vanish."""
     curvature: Curvature | None = None
     try:
-        curvature = lanczos_curvature(_hessian_product(rows, points), face, points)
+        first = derivatives(rows, points, reach)
+        face = rows.region.face(points, first.gradient)
+        if first.hessians is not None:
+            curvature = dense_curvature(first.hessians, face, first.gradient)
+        else:
+            curvature = lanczos_curvature(first.product, face, points)
+            curvature = _sharpened(curvature, rows, points, reach, face)
+        gradient = first.gradient
     except RuntimeError as error:
-        # What autograd says of operations that have no second derivative.
-        if "derivative" not in str(error) and "differentia" not in str(error):
+        if not _no_second_derivative(error):
             raise
-    return _Examined(
-        face, _rows.norm(face.project(gradient)), _rows.norm(gradient), curvature, None
+        gradient = rows.evaluate(points).gradient
+        face = rows.region.face(points, gradient)
+    steepness = _rows.norm(gradient)
+    plain = _Examined(
+        face, _rows.norm(face.project(gradient)), steepness, curvature, None
     )
+    if curvature is None:
+        return plain
+    # Where the gradient is all rounding, what curvature makes of it over the region is
+    # the size that tells whether a multiplier vanishes; held coordinates have theirs.
+    held = _rows.norm(first.product(_rows.unit((~face.free).to(points))))
+    bend = bend_of(curvature.top, curvature.bottom, face.multiplier) + held
+    zero = doubt * (steepness + bend * rows_of(rows.region.size, points))
+    cone = critical_cone(rows.region, points, gradient, face, zero)
+    weak = (cone.count > 0) & (face.pressure >= -zero)
+    return _widened(plain, rows, points, reach, gradient, cone, weak)
 
 
-@torch.no_grad()
-def _examine_two_layer(
-    network: TwoLayerNetwork,
-    loss: ScalarLoss,
+def _sharpened(
+    curvature: Curvature, rows: Rows, points: Tensor, reach: Tensor, face: Face
+) -> Curvature:
+    """More products where the multiplier lies within the error of the first ones."""
+    gap = face.multiplier - curvature.top
+    index = ((gap >= 0) & (gap <= curvature.error)).nonzero().flatten()
+    for some in torch.split(index, _AT_ONCE) if len(index) else ():
+        product = derivatives(rows.take(some), points[some], reach[some]).product
+        part = _rows.take(face, some)
+        found = lanczos_curvature(product, part, points[some], MORE_PRODUCTS)
+        curvature = curvature.put(some, found)
+    return curvature
+
+
+def _widened(
+    plain: _Examined,
     rows: Rows,
     points: Tensor,
     reach: Tensor,
+    gradient: Tensor,
+    cone: CriticalCone,
+    weak: Tensor,
 ) -> _Examined:
-    moved = rows.inputs + points
-    output, slope = network(moved), network.gradient(moved)
-    sign = loss.slope_sign(output, rows.targets)
-    # Prop. 1 needs one sign on the whole neighbourhood; where it may change, near the
-    # loss's minimum u = 0, ℓ itself is examined: ∇²ℓ = φ'∇²f + φ''∇f∇fᵀ.
-    room = reach * _rows.norm(slope)
-    signs = [loss.slope_sign(output + way, rows.targets) for way in (-room, room)]
-    first, second = _derivatives(rows, output)
-    changing = signs[0] != signs[1]
-    weight = torch.where(changing, first, sign)[:, None]
-    outer = torch.where(changing, second, 0.0)[:, None] * slope
-    gradient = weight * slope
-    face = rows.region.face(points, gradient)
+    """The same with the cone's curvature in the rows that are `weak`."""
+    index, curvature = weak.nonzero().flatten(), plain.curvature
+    if not len(index) or curvature is None:
+        return plain
+    some, at, near = rows.take(index), points[index], reach[index]
 
-    def hessians(index: Tensor) -> Tensor:
-        bend = weight[index, :, None] * network.hessian(moved[index])
-        return bend + outer[index, :, None] * slope[index, None, :]
+    def products(which: Tensor) -> Callable[[Tensor], Tensor]:
+        return derivatives(some.take(which), at[which], near[which]).product
 
-    def product(vectors: Tensor) -> Tensor:
-        bent = weight * network.hessian_product(moved, vectors)
-        return bent + outer * _rows.dot(slope, vectors)[:, None]
-
-    if slope.shape[1] <= _DENSE_DIMENSION:
-        curvature = dense_curvature(hessians, face, gradient)
-    else:
-        curvature = lanczos_curvature(product, face, points)
-    return _Examined(
-        face, _rows.norm(face.project(gradient)), _rows.norm(gradient), curvature, sign
+    part = cone.take(index)
+    found = cone_curvature(products, part, at)
+    nothing = torch.zeros_like(points)
+    kept = CriticalCone(
+        _rows.choose(weak, cone.face, plain.face),
+        _rows.choose(weak, cone.side, nothing),
+        _rows.choose(weak, cone.radial, nothing),
     )
-
-
-@torch.enable_grad()
-def _derivatives(rows: Rows, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """φ' and φ'' of the loss at one output per row."""
-    value = outputs.detach().requires_grad_()
-    loss = rows.objective(value, rows.targets)
-    (first,) = torch.autograd.grad(loss.sum(), value, create_graph=True)
-    if not first.requires_grad:
-        return first, torch.zeros_like(first)
-    (second,) = torch.autograd.grad(first.sum(), value)
-    return first.detach(), second
-
-
-def _hessian_product(rows: Rows, points: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return v ↦ ∇²ℓ·v by two backward passes; 0 where ∇ℓ is constant."""
-    moved = (rows.inputs + points).detach().requires_grad_()
-    loss = rows.objective(rows.model(moved), rows.targets)
-    gradient = None
-    if loss.requires_grad:
-        (gradient,) = torch.autograd.grad(
-            loss.sum(), moved, create_graph=True, allow_unused=True
-        )
-    if gradient is not None and not gradient.requires_grad:
-        # Either f is linear, or autograd has lost the way without a word.
-        aside = tolerances.BOUNDARY * rows_of(rows.region.size, points)
-        again = rows.evaluate(points + _rows.expand(aside, points)).gradient
-        if not torch.equal(again, gradient):
-            raise RuntimeError("the gradient is not differentiable")
-
-    def product(vectors: Tensor) -> Tensor:
-        if gradient is None or not gradient.requires_grad:
-            return torch.zeros_like(vectors)
-        along = (gradient * vectors).sum()
-        (image,) = torch.autograd.grad(
-            along, moved, retain_graph=True, allow_unused=True
-        )
-        return torch.zeros_like(vectors) if image is None else image
-
-    return product
+    wide = curvature.put(index, found)
+    tangential = _rows.norm(part.face.project(gradient[index]))
+    tangential = plain.tangential.index_copy(0, index, tangential)
+    return _Examined(kept.face, tangential, plain.steepness, wide, kept)
 
 
 def _measure(points: Tensor, at: Tensor, examined: _Examined) -> Measured:
@@ -254,25 +313,31 @@ def _measure(points: Tensor, at: Tensor, examined: _Examined) -> Measured:
     moved = _rows.norm(at - points)
     if curvature is None:
         curvature = Curvature(nothing, nothing, nothing, None)
-    if curvature.newton is None:
-        # γ/(μ - λ_max) bounds the Newton step of maxima; of saddles it is no bound, but
-        # there a direction of ascent is what counts.
-        gap = face.multiplier - curvature.top - curvature.error
-        distance = moved + _rows.ratio(examined.tangential, gap.abs())
-    else:
+    cone = examined.cone
+    one_sided = torch.zeros_like(face.dimension) if cone is None else cone.count
+    # γ/(μ - λ_max) bounds the Newton step of maxima; of saddles it is no bound, but
+    # there a direction of ascent is what counts.
+    gap = face.multiplier - curvature.top
+    error = torch.where(curvature.error.isfinite(), curvature.error, 0.0)
+    distance = moved + _rows.ratio(examined.tangential, (gap - error).abs())
+    exact = torch.zeros_like(moved, dtype=torch.bool)
+    if curvature.newton is not None:
         step = curvature.newton.reshape(at.shape)
-        distance = _rows.norm(at + step - points).nan_to_num(torch.inf)
+        modelled = _rows.norm(at + step - points).nan_to_num(torch.inf)
+        exact = one_sided == 0
+        distance = torch.where(exact, modelled, distance)
     no = torch.zeros_like(moved, dtype=torch.bool)
     return Measured(
         dimension=face.dimension,
         pressure=face.pressure,
+        one_sided=one_sided,
         multiplier=face.multiplier,
         steepness=examined.steepness,
         top=curvature.top,
         bottom=curvature.bottom,
         error=curvature.error,
         distance=torch.where(face.dimension == 0, moved, distance),
-        exact=~no if curvature.newton is not None else no,
+        exact=exact,
         left=no,
         stalled=no,
         inside=~no,
