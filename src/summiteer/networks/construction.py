@@ -104,6 +104,16 @@ class Construction:
     steps: list[Step] = field(default_factory=list)
     name: str = ""
 
+    def input(self) -> Value:
+        """The network's input.
+
+        Raises:
+            Unknown: it has no numbers, or its shape is no shape.
+        """
+        if min((whole(size, "a size") for size in self.shape), default=1) < 1:
+            raise Unknown(f"rows of the shape {list(self.shape)}")
+        return Value(0, self.shape)
+
     def append(
         self, operation: Operation, sources: tuple[int, ...], shape: Shape
     ) -> int:

@@ -10,7 +10,7 @@ import dis
 import math
 import operator
 from abc import ABCMeta
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Generic
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from summiteer.networks.construction import Unknown
-from summiteer.networks.layers import FUNCTIONS, METHODS
+from summiteer.networks.layers import FUNCTIONS, LAYERS, METHODS
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -66,27 +66,27 @@ _FAMILIES = ("LOAD_FAST", "STORE_FAST", "DELETE_FAST", "LOAD_CONST", "JUMP", "PO
 _PLAIN = (int, float, str, bool, type(None), torch.Size, torch.dtype, torch.device)
 
 
-def refuse_other_code(
-    model: nn.Module, leaves: Collection[type], known: tuple[type, ...]
-) -> None:
-    """Refuse a module whose code might not do what its trace says.
+def refuse_other_code(modules: list[nn.Module], known: tuple[type, ...]) -> None:
+    """Refuse modules whose code might not do what its trace says.
 
     Args:
-        model: whose containers' forward methods are read.
-        leaves: layers that are not traced.
+        modules: all of a model; the forward methods of those that are no layers of
+            torch are read.
         known: torch's own containers.
 
     Raises:
         Unknown: with the class or function and what is wrong with it.
     """
-    reading = _Reading(model)
-    for module in model.modules():
-        if type(module) not in (*leaves, *known):
-            _refuse_other_class(type(module), leaves, known)
-            reading.classes |= set(_own_classes(type(module), known))
-    for module in model.modules():
-        if type(module) not in (*leaves, *known):
-            reading.value(type(module).forward, f"{type(module).__name__}.forward")
+    reading = _Reading(modules)
+    others = {type(module) for module in modules} - {*LAYERS, *known}
+    for owner in others:
+        _refuse_other_class(owner, known)
+        reading.classes |= set(_own_classes(owner, known))
+    for owner in others:
+        reading.value(owner.forward, f"{owner.__name__}.forward")
+    if reading.assigns and reading.mutable:
+        # x = self.list; x += [1] changes the model.
+        raise Unknown(f"{reading.assigns} assigns in place, and {reading.mutable}")
 
 
 def _own_classes(owner: type, known: tuple[type, ...]) -> Iterator[type]:
@@ -95,31 +95,31 @@ def _own_classes(owner: type, known: tuple[type, ...]) -> Iterator[type]:
             yield base
 
 
-def _refuse_other_class(
-    owner: type, leaves: Collection[type], known: tuple[type, ...]
-) -> None:
+def _refuse_other_class(owner: type, known: tuple[type, ...]) -> None:
     name = owner.__name__
     if type(owner) not in (type, ABCMeta):
         raise Unknown(f"{name} has a metaclass")
-    torchs = {vars_name for base in (nn.Module, *known) for vars_name in dir(base)}
+    torchs = {name for base in owner.__mro__ if base in known for name in dir(base)}
+    torchs |= set(dir(nn.Module))
     for base in _own_classes(owner, known):
-        if base in leaves:
+        if base in LAYERS:
             raise Unknown(f"{name} is a sub-class of {base.__name__}")
         for attribute in vars(base):
             special = attribute.startswith("__") and attribute.endswith("__")
-            inherited = attribute in torchs and hasattr(owner.__mro__[-2], attribute)
-            if attribute not in _OWN and (special or inherited):
+            if attribute not in _OWN and (special or attribute in torchs):
                 raise Unknown(f"{name} has its own {attribute}")
 
 
 class _Reading:
     """Reads code, and what its names mean, once each."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, modules: list[nn.Module]) -> None:
+        #: The function that has x += y, and the attribute that it might change.
+        self.assigns = self.mutable = ""
         self.seen: set[int] = set()
         self.classes: set[type] = set()
         self.held: dict[str, list[Any]] = {}
-        for module in model.modules():
+        for module in modules:
             for name, value in vars(module).items():
                 self.held.setdefault(name, []).append(value)
             tensors = (module._parameters, module._buffers, module._modules)
@@ -186,6 +186,8 @@ class _Reading:
             raise Unknown(f"{where} uses {kind}: state, errors or text")
         if kind == "BINARY_OP" and instruction.argrepr.startswith("%"):
             raise Unknown(f"{where} uses %")
+        if kind == "BINARY_OP" and instruction.argrepr.endswith("="):
+            self.assigns = where
         if kind == "IS_OP" and not (before and before.argrepr == "None"):
             raise Unknown(f"{where} compares by `is`")
         if kind == "STORE_DEREF" and name in code.co_freevars:
@@ -215,6 +217,8 @@ class _Reading:
             raise Unknown(f"{where} uses the attribute {name}")
         for value in (*found, *(held or [])):
             self.value(value, name)
+            if type(value) in (list, dict) or isinstance(value, Tensor):
+                self.mutable = f"{where} uses the attribute {name}"
 
 
 _GENERATOR = 0x20 | 0x80 | 0x100 | 0x200

@@ -8,14 +8,13 @@ package was loaded with.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from summiteer._typing import Model
 from summiteer.errors import UserError
-from summiteer.networks.activations import ACTIVATIONS, Activation
-from summiteer.networks.affine import Dense, Reshape
-from summiteer.networks.piecewise_linear import PiecewiseLinear, Rectifier, Shape, Step
+from summiteer.networks.activations import ACTIVATIONS, Abs, Activation, LeakyRelu, Relu
+from summiteer.networks.construction import Construction, Unknown
+from summiteer.networks.piecewise_linear import PiecewiseLinear, Shape
 from summiteer.networks.tracing import traced
 from summiteer.networks.two_layer import TwoLayerNetwork, attached
 from summiteer.networks.untouched import changed, codes, copied_otherwise, global_hooks
@@ -101,30 +100,23 @@ def as_piecewise_linear(model: Model, shape: Shape) -> PiecewiseLinear | Opaque:
 def _two_layer_steps(
     network: TwoLayerNetwork, shape: Shape
 ) -> PiecewiseLinear | Opaque:
-    slope = _SLOPES.get(network.activation.name)
+    sigma = network.activation
+    slope = sigma.negative_slope if isinstance(sigma, LeakyRelu) else None
+    slope = _SLOPES.get(type(sigma)) if slope is None else slope
     if slope is None:
-        return Opaque(f"{network.activation.name} is not piecewise linear here")
-    hidden, output = (
-        w.detach().to("cpu", torch.float64, copy=True)
-        for w in (network.hidden_weights, network.output_weights)
-    )
-    bias, shift = (
-        w.detach().to("cpu", torch.float64, copy=True)
-        for w in (network.hidden_bias, network.output_bias)
-    )
-    if shape != (hidden.shape[1],):
-        return Opaque(f"a row {list(shape)} for {hidden.shape[1]} inputs")
-    width, outputs = (len(hidden),), (network.outputs or 1,)
-    steps = [
-        Step(Dense(hidden, bias), (0,), width, "hidden"),
-        Step(Rectifier(slope), (1,), width, "activation"),
-        Step(
-            Dense(output.reshape(-1, *width), shift.reshape(-1)), (2,), outputs, "out"
-        ),
-    ]
-    if network.outputs is None:
-        steps.append(Step(Reshape(outputs, ()), (3,), (), "out"))
-    return PiecewiseLinear(tuple(steps), shape)
+        return Opaque(f"{sigma.name} is not max(t, slope·t)")
+    build = Construction(shape)
+    output, shift = network.output_weights.detach(), network.output_bias.detach()
+    try:
+        value = build.input()
+        value = build.dense(value, network.hidden_weights, network.hidden_bias)
+        value = build.rectifier(value, slope)
+        if network.outputs is not None:
+            return build.finish(build.dense(value, output, shift))
+        value = build.dense(value, output[None], shift[None])
+        return build.finish(build.reshape(value, ()))
+    except Unknown as error:
+        return Opaque(str(error))
 
 
 def as_two_layer(model: Model) -> TwoLayer | Opaque:
@@ -188,7 +180,9 @@ def _altered(network: TwoLayerNetwork) -> str:
         return reason
     if list(network.children()):
         return "the network has sub-modules"
-    if network.activation not in ACTIVATIONS.values():
+    sigma = network.activation
+    own_kind = type(sigma) in {type(known) for known in ACTIVATIONS.values()}
+    if not own_kind or any(hasattr(Activation, name) for name in vars(sigma)):
         return "the activation is not one of the package's own"
     weights = (
         network.hidden_weights,
@@ -202,8 +196,8 @@ def _altered(network: TwoLayerNetwork) -> str:
     return changed(_CODE)
 
 
-#: Activations that are max(t, slope·t), by name.
-_SLOPES = {"relu": 0.0, "abs": -1.0}
+#: Activations that are max(t, slope·t), besides LeakyRelu with its own slope.
+_SLOPES: dict[type[Activation], float] = {Relu: 0.0, Abs: -1.0}
 _CODE = codes(
     (
         nn.Module,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.modules import activation, batchnorm, conv, dropout, linear, pooling
 
 from summiteer.networks.affine import Reshape, Shape
 from summiteer.networks.construction import Construction, Unknown, Value
@@ -32,6 +33,7 @@ from summiteer.networks.untouched import (
     codes,
     copied_otherwise,
     global_hooks,
+    inside,
 )
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -43,6 +45,8 @@ _CODE = codes(
         if base is not object
     }
 )
+#: The files of torch whose layers call functions of `torch.nn.functional`.
+_FILES = (activation, batchnorm, conv, dropout, linear, pooling)
 #: Of the comparison with the module: rounding is far below, another function above.
 _TOLERANCE = 1e-8
 _ROWS = 3
@@ -55,19 +59,23 @@ def traced(model: nn.Module, shape: Shape) -> PiecewiseLinear | str:
         model: of known layers; its forward is called, and nothing in it changes.
         shape: of a row of its input.
     """
+    modules = inside(model)
     try:
-        _examine(model)
-        refuse_other_code(model, set(LAYERS), _CONTAINERS)
-        with _evaluating(model):
+        _examine(modules)
+        refuse_other_code([module for _, module in modules], _CONTAINERS)
+        with _evaluating(modules):
             graph, holder = _graph(model)
             network = _Reader(graph, holder, shape).read()
             _compare(model, network)
     except Unknown as error:
         return str(error)
+    except Exception as error:
+        # Modules may be stranger than any list of checks: then nothing is known.
+        return f"{type(error).__name__} while it was read: {_first_line(error)}"
     return network
 
 
-def _examine(model: nn.Module) -> None:
+def _examine(modules: list[tuple[str, nn.Module]]) -> None:
     """Refuse whatever could make a module compute something else than its class."""
     reason = global_hooks() or changed(_CODE)
     if reason:
@@ -75,29 +83,36 @@ def _examine(model: nn.Module) -> None:
     for name, kept in FUNCTIONAL.items():
         if getattr(functional, name, None) is not kept:
             raise Unknown(f"torch.nn.functional.{name} was replaced")
-    for name, module in model.named_modules():
+    for file in _FILES:
+        if vars(file).get("F") is not functional:
+            raise Unknown(f"{file.__name__}.F was replaced")
+    for name, module in modules:
         where = f"{name or 'the model'} ({type(module).__name__})"
         own = attached(module)
         reason = f"has {own}" if own else copied_otherwise(module)
         if reason:
             raise Unknown(f"{where}: {reason}")
-        if type(module) in LAYERS and list(module.children()):
+        if type(module) in LAYERS and module._modules:
             raise Unknown(f"{where}: it has sub-modules")
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(modules: list[tuple[str, nn.Module]]) -> Iterator[None]:
     """Eval mode without the user's own `eval`, no warnings, no gradients."""
-    training = [module for module in model.modules() if module.training]
+    training = [(module, vars(module)["training"]) for _, module in modules]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            for module in training:
+            for module, _ in training:
                 vars(module)["training"] = False
             yield
         finally:
-            for module in training:
-                vars(module)["training"] = True
+            for module, flag in training:
+                vars(module)["training"] = flag
 
 
 class _Proxy(fx.Proxy):
@@ -120,6 +135,9 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
+    #: Buffers too are stand-ins: nothing is computed, or changed, while tracing.
+    proxy_buffer_attributes = True
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYERS
 
@@ -135,10 +153,8 @@ def _graph(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
     try:
         graph = _Tracer().trace(holder)
     except Exception as error:
-        text = str(error).split("\n")[0]
-        raise Unknown(
-            f"torch.fx cannot trace it ({type(error).__name__}: {text})"
-        ) from error
+        why = f"{type(error).__name__}: {_first_line(error)}"
+        raise Unknown(f"torch.fx cannot trace it ({why})") from error
     return graph, holder
 
 
@@ -179,7 +195,7 @@ class _Reader:
         if node.op == "placeholder":
             if self.place[node] or args:
                 raise Unknown("a second input")
-            return Value(0, self.build.shape)
+            return self.build.input()
         if node.op == "output":
             return args[0]
         if node.op == "get_attr":
@@ -216,9 +232,9 @@ class _Reader:
 
     def _pool(self, node: fx.Node, handler: Any, args: Any, kwargs: Any) -> Value:
         """Max ∘ rectifier = rectifier ∘ max: no ties of dead units (§9)."""
-        source = args[0]
+        source = args[0] if args else None
         first = self._rectifier(source, node) if isinstance(source, Value) else None
-        if first is None:
+        if first is None or not isinstance(source, Value):
             pooled: Value = handler(self.build, *args, **kwargs)
             return pooled
         step = self.build.steps[first.number - 1]

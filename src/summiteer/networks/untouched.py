@@ -75,3 +75,24 @@ def copied_otherwise(module: nn.Module) -> str:
             if name.startswith("__"):
                 return f"{type(owner).__name__} has its own {name}"
     return ""
+
+
+def inside(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every module in `model` with its path, whatever its class says about that.
+
+    Args:
+        model: comes first, with the path ''.
+    """
+    found: dict[int, tuple[str, nn.Module]] = {}
+    pending = [("", model)]
+    while pending:
+        path, module = pending.pop(0)
+        if id(module) not in found:
+            found[id(module)] = (path, module)
+            children = vars(module).get("_modules", {})
+            pending += [
+                (f"{path}.{name}".lstrip("."), child)
+                for name, child in children.items()
+                if child is not None
+            ]
+    return list(found.values())
