@@ -247,12 +247,14 @@ class Margins:
         own: the largest Y_j - Y_label in the model's own dtype at the nearest of its
             numbers inside the box; None where it has no other dtype or no such number.
         inside: whether the input lies inside the declared box.
+        outputs: Y_0, Y_1, … in float64.
     """
 
     rival: int
     margin: float
     own: float | None
     inside: bool
+    outputs: tuple[float, ...]
 
     @property
     def violated(self) -> bool:
@@ -270,19 +272,26 @@ def property_margins(model: Model, claim: Property, point: Tensor) -> Margins:
     """
     rivals = list(claim.rivals)
 
-    def margins(network: Model, values: Tensor) -> Tensor:
+    def outputs_of(network: Model, values: Tensor) -> Tensor:
         with undisturbed(network), torch.no_grad():
-            outputs = network(values)[0].double()
-        return outputs[rivals] - outputs[claim.label]
+            return network(values)[0].double()
 
-    exact = margins(_double_copy(model), point)
-    best = int(exact.argmax())
+    outputs = outputs_of(_double_copy(model), point)
+    margins = outputs[rivals] - outputs[claim.label]
+    best = int(margins.argmax())
     own, dtype = None, model_dtype(model)
     if dtype is not None and dtype != torch.float64:
         nearest = _nearest(claim, point, dtype)
-        own = None if nearest is None else float(margins(model, nearest).max())
-    inside = bool(claim.contains(point))
-    return Margins(rivals[best], float(exact[best]), own, inside)
+        if nearest is not None:
+            theirs = outputs_of(model, nearest)
+            own = float((theirs[rivals] - theirs[claim.label]).max())
+    return Margins(
+        rival=rivals[best],
+        margin=float(margins[best]),
+        own=own,
+        inside=bool(claim.contains(point)),
+        outputs=tuple(outputs.tolist()),
+    )
 
 
 def _nearest(claim: Property, point: Tensor, dtype: torch.dtype) -> Tensor | None:

@@ -177,8 +177,12 @@ def judge_property(
     files = list(result["files"])
     if found.violated:
         files.append("counterexample.txt")
-        values = enumerate(point.flatten().tolist())
-        lines = [f"(X_{index} {value!r})" for index, value in values]
+        values = {"X": point.flatten().tolist(), "Y": found.outputs}
+        lines = [
+            f"({kind}_{index} {value!r})"
+            for kind, numbers in values.items()
+            for index, value in enumerate(numbers)
+        ]
         store.write_text("counterexample.txt", "(" + "\n ".join(lines) + ")\n")
     judged = {
         **result,
