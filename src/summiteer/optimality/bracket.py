@@ -25,7 +25,7 @@ from summiteer.optimality.branching import branch, stacked
 from summiteer.optimality.ceiling import Ceiling, climb, whole
 from summiteer.optimality.chords import chords
 from summiteer.optimality.points import check_budget, checked
-from summiteer.optimality.premises import OTHER_MODEL, premises
+from summiteer.optimality.premises import OTHER_MODEL, on_cpu, premises
 from summiteer.optimality.relu_form import Kinked
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.scalar_form import (
@@ -156,7 +156,7 @@ def proved_robust(problem: Problem) -> Tensor | None:
     known = premises(problem, kinked=True)
     if isinstance(known, str) or not classifies(problem.targets):
         return None
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), on_cpu():
         surfaces = _margins(problem)
         if surfaces is None:
             return None
@@ -251,7 +251,7 @@ def _bracket(problem: Problem, points: Tensor | None, budget: int) -> Bracket:
     known = premises(problem, kinked=True)
     count = len(problem)
     if not isinstance(known, str):
-        with torch.no_grad(), torch.device("cpu"):
+        with torch.no_grad(), on_cpu():
             start = problem.feasible.project(torch.zeros_like(problem.inputs))
             if points is not None:
                 points = problem.feasible.project(points)

@@ -25,6 +25,7 @@ from summiteer.optimality.stand import Limits
 
 #: Neurons left open at most: 2^t completions.
 _OPEN = 10
+AWAY = "the maximum of its units' pattern lies further away"
 #: How often the set of open neurons may grow.
 _TURNS = 4
 
@@ -61,9 +62,11 @@ def complete(
         limits: C.
         held: of the pattern at the points.
     """
+    touching = held.touching(kinked)
     fits = (held.lean.inner.middle > 0) == (held.lean.shares > 0)
-    loose = kinked.convex & (held.touching(kinked) | ~fits)
-    known = ~held.spread.isnan()
+    loose = kinked.convex & touching
+    # Beyond its kinks the pattern is another one: this point is no end of DC ascent.
+    known = ~held.spread.isnan() & (fits | loose | ~kinked.convex).all(1)
     tied = known & loose.any(1)
     done = Completed(
         torch.where(known & ~tied, held.spread, torch.nan),
@@ -71,7 +74,7 @@ def complete(
         tied,
         torch.full_like(held.spread, torch.nan),
         torch.zeros_like(tied),
-        [""] * len(kinked),
+        ["" if fine else AWAY for fine in known.tolist()],
     )
     for row in tied.nonzero().flatten().tolist():
         index = torch.tensor([row])
@@ -180,5 +183,6 @@ class _Row:
         heavy = kinked.coefficients(lean.shares)
         value = heavy.dot(lean.inner) + kinked.shift
         top = up(value.upper + up(lean.leftover * held.spread))
+        every = torch.ones(len(patterns), dtype=torch.bool)
         # NaN is larger than any number to amax.
-        return radius.amax(), top.amax(), strict(kinked, limits, held).all()
+        return radius.amax(), top.amax(), strict(kinked, limits, held, every).all()

@@ -232,7 +232,7 @@ def _stiffness(middle: Tensor, radius: Tensor) -> Tensor:
     return torch.where(stiff > 0, stiff, 0.0)
 
 
-def strict(kinked: Kinked, limits: Limits, held: Hold) -> Tensor:
+def strict(kinked: Kinked, limits: Limits, held: Hold, asked: Tensor) -> Tensor:
     """Whether F_π has one maximiser only, where `spread` is known `[rows]`.
 
     On a sphere that is so unless some dual solution has v = 0 in the coordinates that
@@ -242,9 +242,10 @@ def strict(kinked: Kinked, limits: Limits, held: Hold) -> Tensor:
         kinked: F.
         limits: C.
         held: of F_π.
+        asked: `[rows]` bool, the rows to look at.
     """
     touching = held.touching(kinked) & kinked.concave
-    known = ~held.spread.isnan()
+    known = asked & ~held.spread.isnan()
     result = torch.zeros(len(kinked), dtype=torch.bool)
     for row in known.nonzero().flatten().tolist():
         # Where no kink touches, λ is that of the side.

@@ -1,5 +1,7 @@
 """What proofs ask of a problem before they begin."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from summiteer.optimality.rounding import arithmetic_fault
@@ -9,6 +11,13 @@ from summiteer.problem import Problem
 
 #: Why nothing is said where a model's value misses that of its form.
 OTHER_MODEL = "the model does not compute what its weights say"
+
+
+def on_cpu() -> AbstractContextManager[object]:
+    """New tensors on the CPU; the mode that sees to it costs as much as the work."""
+    if torch.get_default_device().type == "cpu":
+        return nullcontext()
+    return torch.device("cpu")
 
 
 def premises(problem: Problem, kinked: bool = False) -> Limits | str:

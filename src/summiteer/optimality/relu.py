@@ -22,9 +22,9 @@ from summiteer.networks import TwoLayerNetwork
 from summiteer.networks.relu_minorant import maximise
 from summiteer.optimality.chords import Chords, chords
 from summiteer.optimality.claims import Claims
-from summiteer.optimality.completions import Completed, complete
-from summiteer.optimality.hold import Hold, hold, strict
-from summiteer.optimality.premises import OTHER_MODEL, premises
+from summiteer.optimality.completions import AWAY, Completed, complete
+from summiteer.optimality.hold import Hold, hold, lean, strict
+from summiteer.optimality.premises import OTHER_MODEL, on_cpu, premises
 from summiteer.optimality.relu_form import Kinked, region_of
 from summiteer.optimality.rounding import Enclosure, down, length, up
 from summiteer.optimality.scalar_form import (
@@ -63,7 +63,7 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     network = known_network(problem, kinked=True)
     if isinstance(network, str) or network.activation.smooth:
         return Claims.undecided(len(points))
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), on_cpu():
         form = scalar_form(problem, points, kinked=True)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
@@ -151,7 +151,7 @@ class _Prover:
 
     def _chords(self, last: _Summits) -> Chords:
         """Where F may be as high as at the end of DC ascent, a point of C."""
-        outer = hold(self.kinked, self.limits, last.points, last.shares).lean.stand
+        outer = lean(self.kinked, self.limits, last.points, last.shares).stand
         there = self.form.surface.at(outer.points, outer.slack).value.lower
         floor = torch.where(outer.room >= 0, there, -torch.inf)
         inside = self.hold.lean.stand.room >= 0
@@ -166,14 +166,13 @@ class _Prover:
         sound = self.same & ~done.radius.isnan() & (distance <= self.reach)
         sound &= self.lead > done.radius
         below, rivals = self._rivals()
-        whole = sound & below
-        whole &= ~(self.chords.unstable(self.kinked) & ~done.open).any(1)
-        single = self._strict(done) & sound
+        whole = sound & below & self._concave(done)
+        single = self._strict(done, sound)
         radius, unique = self._radii(done, sound, single)
         radius = torch.where(whole, self.diameter, radius)
         given = self.form.surface.at(self.points).value.lower
         ceiling = self.form.link.ceiling(torch.maximum(self.chords.top, rivals))
-        lean = self.hold.lean
+        leant = self.hold.lean
 
         def where(mask: Tensor, values: Tensor) -> Tensor:
             return torch.where(mask, values, torch.nan)
@@ -184,8 +183,8 @@ class _Prover:
             "loss_gap_bound": where(sound, self.form.link.rise(given, top)),
             "best_radius": where(sound, radius),
             "uniqueness_radius": unique,
-            "multiplier": where(lean.stand.curved, lean.multiplier),
-            "tangential": lean.leftover,
+            "multiplier": where(leant.stand.curved, leant.multiplier),
+            "tangential": leant.leftover,
         }
         verdicts = [
             Verdict.GLOBAL_MAXIMUM
@@ -206,7 +205,7 @@ class _Prover:
             self._reasons(done, sound, whole, distance),
             ["Prop. 9" if good else "" for good in proved],
             numbers,
-            certified_point=lean.stand.points,
+            certified_point=leant.stand.points,
         )
 
     def _rivals(self) -> tuple[Tensor, Tensor]:
@@ -219,10 +218,16 @@ class _Prover:
             highest = torch.maximum(highest, top)
         return below, highest
 
-    def _strict(self, done: Completed) -> Tensor:
+    def _concave(self, done: Completed) -> Tensor:
+        """Whether F is the F_π proved here, wherever it is as high as anywhere."""
+        on, off = self.chords.lower >= 0, self.chords.upper <= 0
+        kept = torch.where(self.hold.lean.shares > 0, on, off)
+        return (kept | done.open | ~self.kinked.convex).all(1)
+
+    def _strict(self, done: Completed, sound: Tensor) -> Tensor:
         """Whether the local maximiser is isolated."""
-        alone = strict(self.kinked, self.limits, self.hold)
-        return torch.where(done.tied, done.strict, alone)
+        alone = strict(self.kinked, self.limits, self.hold, sound & ~done.tied)
+        return alone | (sound & done.strict)
 
     def _radii(
         self, done: Completed, sound: Tensor, single: Tensor
@@ -259,7 +264,7 @@ class _Prover:
             elif done.reason[row]:
                 reasons.append(done.reason[row])
             elif not distance[row] <= self.reach[row]:
-                reasons.append("the maximum of its units' pattern lies further away")
+                reasons.append(AWAY)
             else:
                 reasons.append("another output, or the other sign, is as high near it")
         return reasons
