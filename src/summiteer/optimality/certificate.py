@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from summiteer import tolerances
 from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
-from summiteer.networks import recognise
-from summiteer.optimality import numerical, smooth
+from summiteer.networks import TwoLayer, recognise
+from summiteer.optimality import numerical, piecewise, relu, smooth
 from summiteer.optimality.claims import NUMBERS, Claims
 from summiteer.optimality.explanation import explanation
 from summiteer.optimality.points import check_budget, checked
@@ -24,10 +25,14 @@ from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
+Prover: TypeAlias = Callable[[Problem, Tensor, float, int], Claims]
+
 #: `prove(problem, points, within, budget) -> Claims`, strongest first. Adding a prover
 #: is one file and one line here.
-PROVERS: tuple[Callable[[Problem, Tensor, float, int], Claims], ...] = (
+PROVERS: tuple[Prover, ...] = (
     smooth.prove,
+    relu.prove,
+    piecewise.prove,
     numerical.prove,
 )
 
@@ -221,23 +226,30 @@ def local_optimality(
         exact = problem.in_double()
         given = points.double()
         claims, unproved = Claims.undecided(len(points)), [""] * len(points)
+        speaker, reason = _speaker(problem)
         for prove in PROVERS:
             index = claims.open
             if not len(index):
                 break
             some = exact if len(index) == len(points) else exact.take(index)
             claims = claims.filled(index, prove(some, given[index], within, budget))
-            if prove is not PROVERS[-1]:
-                # What the caller's own model is, not its float64 copy.
-                model = recognise(problem.model)
+            if prove is speaker:
                 for row in claims.open.tolist():
-                    unproved[row] = getattr(model, "reason", claims.reason[row])
+                    unproved[row] = reason or claims.reason[row]
         rows = exact.rows()
         reference, _ = residual_reference(rows)
         residual = rows.residual(given, rows.evaluate(given), reference)
         claims = claims.state(numbers={"residual": residual})
         regularity = measure_of(exact, claims)
     return _certificate(problem, points, within, claims, tuple(unproved), regularity)
+
+
+def _speaker(problem: Problem) -> tuple[Prover, str]:
+    """(The prover made for the caller's own model, why there is none or "")."""
+    model = recognise(problem.model, tuple(problem.inputs.shape[1:]))
+    if isinstance(model, TwoLayer):
+        return (smooth if model.network.activation.smooth else relu).prove, ""
+    return piecewise.prove, getattr(model, "reason", "")
 
 
 def _certificate(

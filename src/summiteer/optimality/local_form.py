@@ -13,10 +13,11 @@ from summiteer.optimality.pieces import (
     Backward,
     around,
     backward,
+    forward,
     reached,
 )
 from summiteer.optimality.readout import Readout
-from summiteer.optimality.rounding import Enclosure, down, up
+from summiteer.optimality.rounding import Enclosure, up
 from summiteer.optimality.stand import Limits
 
 
@@ -136,6 +137,18 @@ class Patch:
         back = backward(network, {network.last: form}, slopes)
         return replace(back, gradient=_flat(back.gradient))
 
+    def rise(self, direction: Tensor) -> Tensor:
+        """≤ vᵀg for every Clarke gradient g of F on N `[rows]`.
+
+        Args:
+            direction: v `[rows, d]`.
+        """
+        shaped = Enclosure.exact(direction.reshape(self.form.inputs.shape))
+        along = _flat(forward(self.form.network, shaped, self.slopes))
+        # A product of enclosures: sums of weights and derivatives of the outputs.
+        steep = along.dot(self.form.readout.cotangent(self.everywhere))
+        return torch.fmax(steep.lower, self.whole.gradient.dot(direction).lower)
+
     @cached_property
     def whole(self) -> Backward:
         """∂F on N: every Clarke gradient, with all slopes that open kinks may have."""
@@ -188,6 +201,3 @@ class Pulled:
     def take(self, index: Tensor) -> "Pulled":
         """The rows `index`."""
         return _rows.take(self, index)
-
-
-__all__ = ["LocalForm", "Patch", "Pulled", "down"]

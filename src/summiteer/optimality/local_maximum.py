@@ -13,7 +13,7 @@ F(q) ≤ F(p) + Γ + ‖r‖D - ½μD², D = ‖q - p‖: the maximum of F over 
 coordinates are held, F(q) ≤ F(p) + Γ - Σ λ_i|q_i - p_i|.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,16 +54,49 @@ class Summit:
         """These where proved, else the other ones."""
         return _rows.choose(self.proved, self, other)
 
+    def where(self, sound: Tensor) -> "Summit":
+        """These where `sound` `[rows]`; nothing proved elsewhere."""
+        nan = torch.where(sound, 0.0, torch.nan)
+        return replace(
+            self,
+            proved=self.proved & sound,
+            strict=self.strict & sound,
+            distance=self.distance + nan,
+            gain=self.gain + nan,
+            radius=self.radius + nan,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """What curvature takes from multipliers on a neighbourhood.
+
+    Attributes:
+        ball: from μ `[rows]`.
+        held: from those of held coordinates `[rows, d]`.
+        drift: ≥ |dμ/dδ| `[rows]`.
+    """
+
+    ball: Tensor
+    held: Tensor
+    drift: Tensor
+
+
+def _leftover(first: FirstOrder, need: Tensor) -> Tensor:
+    """`FirstOrder.leftover` where held coordinates need a multiplier ≥ `need`."""
+    short = up(need - first.pressure).clamp(min=0)
+    violated = torch.where(first.stand.side == 0, 0.0, short)
+    return up(first.tangential + length(violated))
+
 
 def summit(
     patch: Patch,
     stand: Stand,
     gradient: Enclosure,
     gap: Tensor,
-    bend: Tensor | None = None,
-    drift: Tensor | None = None,
+    bend: "Bend | None" = None,
 ) -> Summit:
-    """Whether F ≤ F(p) + Γ + ḡᵀ(q - p) (+ ½·bend·D²) proves a maximum near p.
+    """Whether F ≤ F(p) + Γ + ḡᵀ(q - p) (plus curvature) proves a maximum near p.
 
     Where F is piecewise affine and every gradient on N has gᵀp_I > 0, the maximiser is
     strict: if two lay on one affine piece, so would their midpoint, which is inside the
@@ -74,15 +107,14 @@ def summit(
         stand: the real points p.
         gradient: of ḡ `[rows, d]`.
         gap: Γ `[rows]`.
-        bend: ≥ 0, what curvature takes from μ where the ball is active; 0 if None.
-        drift: ≥ |dμ/dδ| where F is curved.
+        bend: what curvature takes from the multipliers where the ball is active.
     """
     first = FirstOrder(Pulled(gradient), stand)
     room = down(patch.radius - stand.slack)
     curved = stand.curved & (stand.room >= 0)
     nothing = torch.zeros_like(room)
-    multiplier = down(first.multiplier - (nothing if bend is None else bend))
-    left = first.leftover
+    multiplier = down(first.multiplier - (nothing if bend is None else bend.ball))
+    left = first.leftover if bend is None else _leftover(first, bend.held)
     hop = up(up(2 * multiplier * gap).sqrt(), 2)
     round_distance = up(up(2 * left + hop) / multiplier)
     round_gain = up(gap + up(left * (left / multiplier) / 2, 3))
@@ -99,14 +131,14 @@ def summit(
     sound = sound & patch.holds & torch.isfinite(distance)
     # Nothing of p may stick out of C, and p must be where N was made.
     everything = (alive | (stand.side == 0) & ~stand.free).all(1)
-    if drift is None:
+    if bend is None:
         hull = FirstOrder(Pulled(patch.whole.gradient), stand)
         limits = patch.form.limits
         clear = (not limits.boxed) | (stand.room > patch.radius)
         uphill = (hull.outward.lower > 0) & clear & (not limits.sphere)
         firm = (patch.tied == 0) | uphill
     else:
-        firm = (patch.tied == 0) & (multiplier > up(distance * drift))
+        firm = (patch.tied == 0) & (multiplier > up(distance * bend.drift))
     strict = sound & torch.where(curved, firm, (gap == 0) & everything)
     return Summit(
         sound,
@@ -127,33 +159,53 @@ def certified(patch: Patch, stand: Stand) -> Summit:
         stand: the real points p.
     """
     nothing = torch.zeros_like(patch.radius)
-    found = summit(patch, stand, patch.whole.gradient, nothing)
-    readout = patch.form.readout
-    if isinstance(readout, Difference) or not bool(stand.curved.any()):
+    return raised(patch, stand, patch.slopes, nothing, patch.tied == 0)
+
+
+def raised(
+    patch: Patch,
+    stand: Stand,
+    slopes: dict[int, Enclosure],
+    gap: Tensor,
+    smooth: Tensor,
+) -> Summit:
+    """Maxima of what is above F on N: the network with these slopes.
+
+    Args:
+        patch: N, of a radius that includes the stand's slack.
+        stand: the real points p.
+        slopes: of all kinks: all that they may have, or chosen ones.
+        gap: Γ `[rows]`.
+        smooth: whether the network with the slopes is one affine map `[rows]`.
+    """
+    found = summit(patch, stand, patch.pulled(slopes).gradient, gap)
+    if isinstance(patch.form.readout, Difference) or not bool(stand.curved.any()):
         return found
     # Curved on the ball: Taylor at p, where the gradients of all of N are too coarse.
     there = patch.form.around(stand.points, stand.slack)
-    gradient = patch.pulled(patch.slopes, there.everywhere).gradient
-    bend, drift = softmax_bend(patch, stand, gradient)
-    smooth = patch.tied == 0
-    curved = summit(patch, stand, gradient, nothing, bend, drift)
+    gradient = patch.pulled(slopes, there.everywhere).gradient
+    bend = softmax_bend(patch, stand, gradient, slopes)
+    curved = summit(patch, stand, gradient, gap, bend)
     return _rows.choose(stand.curved & smooth, curved, found)
 
 
 def softmax_bend(
-    patch: Patch, stand: Stand, gradient: Enclosure
-) -> tuple[Tensor, Tensor]:
-    """What the cross-entropy's curvature takes from μ on N (Prop. 11), and |dμ/dδ|.
+    patch: Patch, stand: Stand, gradient: Enclosure, slopes: dict[int, Enclosure]
+) -> "Bend":
+    """What the cross-entropy's curvature takes from the multipliers on N (Prop. 11).
 
     vᵀφ''v = min_c Σ s_i(v_i - c)² for the softmax s, so with s ≤ s⁺ on N, any c and
-    B = diag(√s⁺)(J - 1ŝᵀJ): ∇²F ≼ BᵀB on N. On a whole ball, with q - p = -an + τ,
-    a ≥ D²/2ε: λ = ‖Bτ‖²/‖τ‖² counts on the tangent space only, for
-    ½‖B(q - p)‖² ≤ ½λD² + a(R‖B_t‖‖Bn‖ + ½R‖Bn‖²).
+    B = diag(√s⁺)(J - 1ŝᵀJ): ∇²F ≼ BᵀB on N. With d = q - p, d_I = -an + τ in the free
+    coordinates, S = -pᵀd ≥ D²/2 and |a| ≤ (S + Σ_A|p_id_i|)/e,
+    ½‖Bd‖² ≤ ½‖B_t‖²D² + κY, κ = R(‖B_t‖ + ½‖Bn‖ + ½‖B_A‖), B_t = B on the tangent
+    space, Y = ‖Bn‖S/e + Σ_A(‖Bn‖|p_i|/e + ‖B_i‖)|d_i|: the rest takes κ‖Bn‖/e from μ
+    and κ(‖Bn‖|p_i|/e + ‖B_i‖) from the multiplier of a held coordinate.
 
     Args:
         patch: N.
         stand: p.
         gradient: at p.
+        slopes: of all kinks.
     """
     readout = patch.form.readout
     assert isinstance(readout, Entropy)
@@ -162,7 +214,7 @@ def softmax_bend(
     share = torch.softmax(patch.outputs.middle, 1)
     eye = torch.eye(readout.classes, dtype=torch.float64)
     rows = [
-        patch.pull(Enclosure.exact(unit.expand(len(share), -1)), patch.slopes).gradient
+        patch.pull(Enclosure.exact(unit.expand(len(share), -1)), slopes).gradient
         for unit in eye
     ]
     middle = torch.stack([row.middle for row in rows], 1)
@@ -178,16 +230,27 @@ def softmax_bend(
     steep = FirstOrder(Pulled(gradient), stand).steepness.upper
     e = stand.radius.lower
     drift = up(up(whole * whole + up(steep / e)) / e)
-    if patch.form.limits.boxed:
-        return up(whole * whole), drift
-    normal = stand.normal
+    normal, free = stand.normal, stand.free[:, None]
     lifted = Enclosure(normal.middle[:, None], normal.radius[:, None])
     along = heavy.dot(lifted)
     column = Enclosure(along.middle[:, :, None], along.radius[:, :, None])
-    tangent = _spectral_of(heavy - column * lifted)
+    across = heavy - column * lifted
+    tangent = _spectral_of(Enclosure(across.middle * free, across.radius * free))
+    held = Enclosure(heavy.middle * ~free, heavy.radius * ~free)
+    each = length(held.magnitude.mT)
     push = along.norm().upper
-    extra = up(tangent * push + push * push / 2, 4)
-    return up(tangent * tangent + up(patch.radius / e * extra, 3), 2), drift
+    rest = up(push + _spectral_of(held), 2)
+    near = up(patch.radius * up(tangent + rest / 2, 3), 2)
+    pull = up(push / e, 2)
+    need = up(near[:, None] * up(pull[:, None] * stand.points.abs() + each, 3), 2)
+    # Only where q_i - p_i and p_i have opposite signs.
+    inwards = (stand.side * stand.points >= 0).all(1)
+    bend = up(tangent * tangent + up(near * pull, 2), 2)
+    return Bend(
+        torch.where(inwards, bend, up(whole * whole)),
+        torch.where(inwards[:, None], need, 0.0),
+        drift,
+    )
 
 
 def _spectral_of(matrices: Enclosure) -> Tensor:

@@ -316,6 +316,47 @@ def _pulled(operation: Affine, own: Enclosure) -> Enclosure:
     return Enclosure(middle, radius)
 
 
+def forward(
+    network: PiecewiseLinear, direction: Enclosure, slopes: dict[int, Enclosure]
+) -> Enclosure:
+    """The outputs' derivative along a direction, with these slopes `[rows, *shape]`.
+
+    Where slopes are known only to lie between two, a kink whose height hardly changes
+    along the direction costs nothing here; in a gradient it costs its whole weight.
+
+    Args:
+        network: in float64.
+        direction: v `[rows, *input]`.
+        slopes: number of the step -> share of the right side `[rows, *shape]`.
+    """
+    values = [direction]
+    for number, step in enumerate(network.steps):
+        sources = [values[i] for i in step.sources]
+        operation = step.operation
+        if isinstance(operation, Addition):
+            made = sources[0] + sources[1]
+        elif isinstance(operation, Rectifier):
+            made = sources[0] * slopes[number]
+        elif isinstance(operation, Maximum):
+            made = sources[0] + (sources[1] - sources[0]) * slopes[number]
+        else:
+            made = _linear(operation, sources[0])
+        values.append(made)
+    return values[-1]
+
+
+def _linear(operation: Affine, value: Enclosure) -> Enclosure:
+    """Av, without b: apply(v) - apply(0), so b counts in the rounding."""
+    terms = operation.terms
+    nothing = torch.zeros_like(value.middle[:1])
+    middle = operation.apply(value.middle) - operation.apply(nothing)
+    size = operation.magnify(value.middle.abs())
+    # Each apply errs by γ of its size, the difference by u of its own.
+    error = operation.spread(value.radius) + 2 * gamma(terms + 6) * size
+    radius = torch.where(middle.isfinite(), up(error, terms + 6), torch.inf)
+    return Enclosure(middle, radius)
+
+
 def reached(
     network: PiecewiseLinear, kinks: dict[int, Kink], used: Tensor
 ) -> tuple[Tensor, dict[int, Tensor]]:

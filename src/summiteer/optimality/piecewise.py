@@ -11,11 +11,11 @@ from torch import Tensor
 
 from summiteer.networks import PiecewiseLinear, as_piecewise_linear
 from summiteer.optimality.claims import Claims
-from summiteer.optimality.relaxation import relaxed_summit
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.local_maximum import Summit, certified
 from summiteer.optimality.premises import OTHER_MODEL
 from summiteer.optimality.readout import readout
+from summiteer.optimality.relaxation import MOST_TIES, relaxed_summit
 from summiteer.optimality.rounding import (
     Enclosure,
     arithmetic_fault,
@@ -32,7 +32,9 @@ from summiteer.problem import Problem
 #: maximiser nearly always, and few kinks.
 _RADII = (1e-6, 1e-3, 0.5)
 #: Steps from the maximiser of one affine piece to that of the next.
-_SNAPS = 8
+_SNAPS = 100
+#: A snap shorter than this, in search distances, is none.
+_STILL = 1e-11
 #: A limit holds a coordinate that is nearer than this, in search distances.
 _SNAP = 1e-3
 _ALONE = "every gradient near presses against the region's boundary"
@@ -119,16 +121,11 @@ class _Prover:
         self.direction = torch.full_like(points, torch.nan)
 
     def claims(self, shape: torch.Size) -> Claims:
-        """Maxima first, then ways uphill."""
-        index = self.open.nonzero().flatten()
-        if len(index):
-            self._maxima(index)
-        index = self.open.nonzero().flatten()
-        if len(index):
-            self._kinked(index)
-        index = self.open.nonzero().flatten()
-        if len(index):
-            self._uphill(index)
+        """Maxima of one piece first, then ways uphill, then maxima on kinks."""
+        for look in (self._maxima, self._uphill, self._kinked):
+            index = self.open.nonzero().flatten()
+            if len(index):
+                look(index)
         evidence = [
             Evidence.NUMERICAL if v is Verdict.UNDECIDED else Evidence.PROVED
             for v in self.verdict
@@ -185,31 +182,38 @@ class _Prover:
         zero = torch.zeros_like(reach)
         points = region.project(given.reshape(shape)).flatten(1)
         value = form.around(points, zero).value.middle
+        rows = torch.arange(len(index))
         for _ in range(_SNAPS):
-            slope = form.around(points, zero).whole.gradient.middle
-            end = region.linear_maximiser(slope.reshape(shape)).flatten(1)
-            there = form.around(end, zero).value.middle
-            near = (end - given).norm(dim=1) <= reach
-            better = near & (there >= value) & ((end - points).norm(dim=1) > 0)
-            if not bool(better.any()):
+            some = form.take(rows)
+            slope = some.around(points[rows], zero[rows]).whole.gradient.middle
+            slope = slope.reshape(len(rows), *shape[1:])
+            end = region.take(rows).linear_maximiser(slope).flatten(1)
+            there = some.around(end, zero[rows]).value.middle
+            near = (end - given[rows]).norm(dim=1) <= reach[rows]
+            hop = (end - points[rows]).norm(dim=1) > _STILL * reach[rows]
+            better = near & hop & (there >= value[rows])
+            rows = rows[better]
+            if not len(rows):
                 break
-            points = torch.where(better[:, None], end, points)
-            value = torch.where(better, there, value)
+            points[rows], value[rows] = end[better], there[better]
         return points
 
     def _kinked(self, index: Tensor) -> None:
         """Maxima on kinks."""
-        form = self.form.take(index)
-        standing, best, ties = relaxed_summit(
-            form,
-            self.problem.feasible.take(index),
-            self.points[index],
-            self.reach[index],
+        patch = self.form.take(index).around(self.points[index], self.reach[index])
+        few = (patch.tied > 0) & (patch.tied <= MOST_TIES)
+        index = index[few]
+        if not len(index):
+            return
+        points, limits = self.points[index], self.form.limits.take(index)
+        ball = points.norm(dim=1) >= limits.radius - self.reach[index]
+        standing, best, way = relaxed_summit(
+            self.form.take(index), points, self.reach[index], ball
         )
         self._record(index, standing, best, _KINKED)
-        for row, count in zip(index.tolist(), ties.tolist(), strict=True):
-            if self.open[row] and count:
-                self.reason[row] = f"{count} tied units here, and no test decides"
+        still = self.open[index]
+        if bool(still.any()):
+            self._uphill(index[still], way[still])
 
     def _record(self, index: Tensor, standing: Stand, best: Summit, text: str) -> None:
         """Write maxima within the search distance of the given points."""
@@ -256,11 +260,11 @@ class _Prover:
         radius = up(_RADII[0] * self.reach[index] + standing.slack)
         return form.around(standing.points, radius).alive.any(1)
 
-    def _uphill(self, index: Tensor) -> None:
+    def _uphill(self, index: Tensor, way: Tensor | None = None) -> None:
         """No maximum within the search distance."""
         form = self.form.take(index)
         patch = form.around(self.points[index], up(self.reach[index], 4))
-        found = uphill(patch)
+        found = uphill(patch, way)
         rows = index[found.proved]
         gain = self.form.readout.link.climb(found.low, found.gain)
         self._note("guaranteed_gain", rows, gain[found.proved])

@@ -1,20 +1,146 @@
-"""Stub."""
+"""Maxima on kinks: multipliers for the kinks, found in floats and proved (Prop. 9).
+
+On N every kink that matters and may be open must have a weight ≤ 0: then
+F ≤ F_σ, where it is replaced by the line between its two sides with slope σ. With the
+multipliers of the ridge's highest point F_σ presses against the region's boundary.
+"""
 
 import torch
-from summiteer.optimality.local_maximum import Summit, certified
-from summiteer.optimality.stand import stand, faces
+from torch import Tensor
+
+from summiteer.optimality.local_form import LocalForm, Patch
+from summiteer.optimality.local_maximum import Summit, raised
+from summiteer.optimality.ridge import (
+    Ridge,
+    along_ridges,
+    ridge_in_box,
+    ridge_on_ball,
+)
+from summiteer.optimality.rounding import Enclosure, up
+from summiteer.optimality.sharpness import sharp_summit
+from summiteer.optimality.stand import Stand, faces, stand
+from summiteer.optimality.ties import Ties, ties_of
+
+#: Kinks of one row that are taken on.
+MOST_TIES = 64
+#: Models of the function that are maximised one after the other.
+_MODELS = 12
+#: Radii of N that are tried, in search distances.
+_RADII = (1e-6, 1e-4, 1e-2)
 
 
-def relaxed_summit(form, region, points, reach):
-    zero = torch.zeros_like(reach)
-    patch = form.around(points, reach)
-    free, curved = faces(
-        form.limits,
-        points,
-        patch.whole.gradient.middle,
-        torch.zeros_like(points),
-        1e-3 * reach,
-    )
-    st = stand(form.limits, points, free, curved)
-    best = certified(form.around(st.points, reach * 1e-6 + st.slack), st)
-    return st, best, patch.tied
+def relaxed_summit(
+    form: LocalForm, points: Tensor, reach: Tensor, ball: Tensor
+) -> tuple[Stand, Summit, Tensor]:
+    """The highest point of the kinked function near the given points, and its proof.
+
+    Args:
+        form: of the rows.
+        points: given `[rows, d]`, with at most `MOST_TIES` ties within reach.
+        reach: the search distance `[rows]`.
+        ball: bool `[rows]`, whether the ball is active there.
+
+    Returns:
+        The point, what was proved, and the way `[rows, d]` that the kinks leave open.
+    """
+    standing, ties, found, target = _climbed(form, points, reach, ball)
+    best: Summit | None = None
+    for share in _RADII:
+        patch = form.around(
+            standing.points, up(share * reach + standing.slack), chosen=True
+        )
+        held = _proved(patch, standing, ties, found)
+        best = held if best is None else best.better(held)
+        if bool(best.proved.all()):
+            break
+    assert best is not None
+    return standing, best, along_ridges(ties, found, target - points)
+
+
+def _climbed(
+    form: LocalForm, given: Tensor, reach: Tensor, ball: Tensor
+) -> tuple[Stand, Ties, Ridge, Tensor]:
+    """Maximise one model after the other until the point stays."""
+    points, zero = given, torch.zeros_like(reach)
+    ties = ties_of(form.around(given, reach), form.around(given, zero))
+    ridge = Ridge(points, torch.zeros_like(ties.height), zero > 0)
+    for _ in range(_MODELS):
+        on_ball = ridge_on_ball(ties, form.limits, points)
+        ridge = on_ball
+        if not bool(ball.all()):
+            index = (~ball).nonzero().flatten()
+            boxed = ridge_in_box(
+                ties.take(index), form.limits.take(index), points[index], reach[index]
+            )
+            ridge = Ridge(
+                ridge.points.index_copy(0, index, boxed.points),
+                ridge.multipliers.index_copy(0, index, boxed.multipliers),
+                ridge.solved.index_copy(0, index, boxed.solved),
+            )
+        near = ((ridge.points - given).norm(dim=1) <= reach) & ridge.solved
+        hop = (ridge.points - points).norm(dim=1)
+        points = torch.where(near[:, None], ridge.points, points)
+        moving = near & (hop > 1e-14 * reach.clamp(min=1e-300))
+        # The same kinks, whose heights and normals are those of the new point.
+        again = ties_of(form.around(given, reach), form.around(points, zero))
+        ties = again
+        if not bool((moving & (hop > 1e-9 * reach)).any()):
+            break
+    slope = ties.slope(ridge.multipliers)
+    snap = 1e-6 * reach
+    free, curved = faces(form.limits, points, slope, torch.zeros_like(points), snap)
+    standing = stand(form.limits, points, free, curved & ball)
+    return standing, ties, ridge, ridge.points
+
+
+def _proved(patch: Patch, standing: Stand, ties: Ties, ridge: Ridge) -> Summit:
+    """The proof on one neighbourhood."""
+    slopes = _chosen(patch, ties, ridge)
+    there = patch.form.around(standing.points, standing.slack)
+    gap, blocked = _gap(patch, there, slopes)
+    always = torch.ones(len(gap), dtype=torch.bool)
+    found = raised(patch, standing, slopes, gap, always)
+    loose = (standing.free & patch.alive).any(1) & ~standing.curved
+    if bool((loose & ~blocked).any()):
+        index = (loose & ~blocked).nonzero().flatten()
+        sharp = sharp_summit(patch, standing, slopes, ties, ridge.multipliers, index)
+        found = found.better(sharp)
+    return found.where(~blocked & ridge.solved)
+
+
+def _chosen(patch: Patch, ties: Ties, ridge: Ridge) -> dict[int, Enclosure]:
+    """One slope for every kink: its side's, or what the multipliers say."""
+    slopes: dict[int, Enclosure] = {}
+    for number, kink in patch.around.kinks.items():
+        right = kink.right | (kink.open & (kink.centre.middle >= 0))
+        share = torch.where(right, 1.0, kink.slope).to(torch.float64)
+        flat = share.flatten(1)
+        rows, columns = (ties.step == number).nonzero(as_tuple=True)
+        spots = ties.place[rows, columns]
+        wanted = kink.slope + (1 - kink.slope) * ridge.multipliers[rows, columns]
+        still = kink.open.flatten(1)[rows, spots]
+        flat[rows[still], spots[still]] = wanted[still].clamp(kink.slope, 1.0)
+        slopes[number] = Enclosure.exact(flat.reshape(share.shape))
+    return slopes
+
+
+def _gap(
+    patch: Patch, there: Patch, slopes: dict[int, Enclosure]
+) -> tuple[Tensor, Tensor]:
+    """(Γ ≥ F_σ(p) - F(p), whether some kink that matters is no ridge) `[rows]`.
+
+    Kinks are replaced from the output to the input: each by |c_j|·|result - line| with
+    its true height at p, c_j any weight that the later ones' slopes allow.
+    """
+    total = torch.zeros_like(patch.radius)
+    blocked = torch.zeros_like(patch.radius, dtype=torch.bool)
+    for number, tie in patch.ties.items():
+        kink, share = there.around.kinks[number], slopes[number].middle
+        weight = patch.whole.weights[number]
+        blocked |= (tie & ~(weight.upper <= 0)).flatten(1).any(1)
+        above = (1 - share) * kink.height.upper.clamp(min=0)
+        below = (share - kink.slope) * (-kink.height.lower).clamp(min=0)
+        missed = up(weight.magnitude * up(above + below, 3))
+        missed = torch.where(tie, missed, 0.0).flatten(1)
+        total = up(total + up(missed.sum(1), missed.shape[1] + 1))
+    return total, blocked

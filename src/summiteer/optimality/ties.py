@@ -1,0 +1,160 @@
+"""A function near a point as its kinks see it: g₀ᵀd + Σ_j a_j·relu(h_j + w_jᵀd).
+
+Nothing here proves; it finds the points and the multipliers that proofs then speak of.
+The kinks are those that matter within a search distance of the point. Those with
+a_j < 0 are ridges: maxima may lie on them. Of those with a_j > 0 the side at the point
+is kept.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.networks.piecewise_linear import Maximum
+from summiteer.optimality.local_form import Patch
+from summiteer.optimality.pieces import backward
+from summiteer.optimality.rounding import Enclosure
+
+
+@dataclass(frozen=True, eq=False)
+class Ties:
+    """Ridges near the points, padded to the row with the most of them.
+
+    Attributes:
+        step: number of the step `[rows, ties]`, -1 where padded.
+        place: index in the step's flattened result.
+        height: h_j at the point.
+        normal: w_j `[rows, ties, d]`.
+        weight: a_j < 0, 0 where padded.
+        rest: g₀ `[rows, d]`: the gradient with every ridge off.
+    """
+
+    step: Tensor
+    place: Tensor
+    height: Tensor
+    normal: Tensor
+    weight: Tensor
+    rest: Tensor
+
+    def take(self, index: Tensor) -> "Ties":
+        """The rows `index`."""
+        return _rows.take(self, index)
+
+    @property
+    def real(self) -> Tensor:
+        """Where there is a ridge, not padding."""
+        return self.step >= 0
+
+    def slope(self, multipliers: Tensor) -> Tensor:
+        """g₀ + Σ λ_j a_j w_j `[rows, d]`."""
+        heavy = multipliers * self.weight
+        return self.rest + torch.bmm(heavy[:, None], self.normal)[:, 0]
+
+    def heights(self, step: Tensor) -> Tensor:
+        """h_j + w_jᵀd."""
+        return self.height + torch.bmm(self.normal, step[:, :, None])[:, :, 0]
+
+
+def ties_of(patch: Patch, here: Patch) -> Ties:
+    """The ridges within a patch.
+
+    Args:
+        patch: around the points, of the search distance.
+        here: of radius 0 at the same points.
+    """
+    sides = _sides(here)
+    pulled = here.pulled(sides, here.outputs)
+    step, place = _places(patch)
+    shape = step.shape
+    height = torch.zeros(shape, dtype=torch.float64)
+    weight, side = height.clone(), height.clone()
+    normal = height.new_zeros(*shape, patch.points.shape[1])
+    for number in patch.ties:
+        kink = here.around.kinks[number]
+        rows, columns = (step == number).nonzero(as_tuple=True)
+        spots = place[rows, columns]
+        height[rows, columns] = kink.centre.middle.flatten(1)[rows, spots]
+        c = pulled.weights[number].middle.flatten(1)[rows, spots]
+        weight[rows, columns] = c * (1 - kink.slope)
+        share = sides[number].middle.flatten(1)[rows, spots]
+        side[rows, columns] = (share - kink.slope) / (1 - kink.slope)
+        normal[rows, columns] = heights_gradient(
+            here, number, rows, spots, sides
+        ).middle
+    ridge = weight < 0
+    on = side * weight * ridge
+    rest = pulled.gradient.middle - torch.bmm(on[:, None], normal)[:, 0]
+    return Ties(
+        torch.where(ridge, step, -1),
+        place,
+        height,
+        normal * ridge[:, :, None],
+        torch.where(ridge, weight, 0.0),
+        rest,
+    )
+
+
+def _sides(here: Patch) -> dict[int, Enclosure]:
+    """The slopes of the side that each kink is on, right where it ties."""
+    sides = {}
+    for number, kink in here.around.kinks.items():
+        right = (kink.centre.middle >= 0) & ~kink.left
+        sides[number] = Enclosure.exact(
+            torch.where(right, 1.0, kink.slope).to(torch.float64)
+        )
+    return sides
+
+
+def _places(patch: Patch) -> tuple[Tensor, Tensor]:
+    """(step, place) of every tie, each row's own ones first."""
+    rows = len(patch.points)
+    found = [
+        (number, *tie.flatten(1).nonzero(as_tuple=True))
+        for number, tie in patch.ties.items()
+    ]
+    steps = torch.cat([torch.full_like(r, n) for n, r, _ in found])
+    owner = torch.cat([r for _, r, _ in found])
+    spots = torch.cat([p for _, _, p in found])
+    order = torch.argsort(owner, stable=True)
+    steps, owner, spots = steps[order], owner[order], spots[order]
+    each = torch.bincount(owner, minlength=rows)
+    first = each.cumsum(0) - each
+    column = torch.arange(len(owner)) - first[owner]
+    widest = int(each.max())
+    step = torch.full((rows, widest), -1)
+    place = torch.zeros((rows, widest), dtype=torch.int64)
+    step[owner, column] = steps
+    place[owner, column] = spots
+    return step, place
+
+
+def heights_gradient(
+    here: Patch,
+    number: int,
+    rows: Tensor,
+    spots: Tensor,
+    slopes: dict[int, Enclosure],
+) -> Enclosure:
+    """∇h_j of single kinks of one step with these slopes, enclosed `[kinks, d]`.
+
+    Args:
+        here: at the points.
+        number: of the step.
+        rows: whose kinks, `[kinks]`.
+        spots: their index in the step's flattened result.
+        slopes: of all kinks `[points, *shape]`.
+    """
+    network = here.form.network
+    step = network.steps[number]
+    shape = here.around.kinks[number].right.shape[1:]
+    unit = torch.zeros(len(rows), shape.numel(), dtype=torch.float64)
+    unit[torch.arange(len(rows)), spots] = 1.0
+    unit = unit.reshape(len(rows), *shape)
+    forms = {step.sources[-1]: Enclosure.exact(unit)}
+    if isinstance(step.operation, Maximum):
+        forms[step.sources[0]] = Enclosure.exact(-unit)
+    chosen = {n: slope[rows] for n, slope in slopes.items()}
+    back = backward(network, forms, chosen).gradient
+    return Enclosure(back.middle.flatten(1), back.radius.flatten(1))
