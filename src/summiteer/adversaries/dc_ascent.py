@@ -1,12 +1,13 @@
 """DC ascent: exact steps for two-layer networks whose activation has one kink."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from summiteer import _rows
 from summiteer.adversaries._adversary import Step
+from summiteer.adversaries.projected_ascent import default_adversary
 from summiteer.errors import UserError
 from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
 from summiteer.networks.activations import Abs, Activation, LeakyRelu, Relu
@@ -47,12 +48,16 @@ class _State:
     """What the last step used.
 
     Attributes:
-        head: as in `_Ascended`; a number that no head has before the first step.
+        left: `[rows]` projected gradient steps still to be made.
+        approach: the state of their step rule, a tensor `[rows]`.
+        head: as in `_Ascended`; a number that no head has before the first DC step.
         pattern: `[rows, m]` of the convex neurons.
         multipliers: λ of the last inner maximum `[rows, m]`.
         flip: `[rows]` bool, the next step takes the other side of ties.
     """
 
+    left: Tensor
+    approach: Tensor
     head: Tensor
     pattern: Tensor
     multipliers: Tensor
@@ -66,15 +71,33 @@ class DCAscent:
     For relu, leaky relu and |t| the ascended F is a difference of convex functions. The
     convex neurons (c_j > 0) are replaced by what they are on the present side of their
     kinks, π, which makes F_π ≤ F concave with equality at δ; its exact maximum over C
-    is at least as high. A run stops (STALLED, with an exact maximum of its own F_π)
+    is at least as high. A run stops (STALLED, at the exact maximum of its own F_π)
     when the pattern at the new point is the one just used, or F no longer rises.
 
-    Where convex neurons tie at such a point, the other side of all of them is tried
-    once. With several outputs F is the largest margin's z_k - z_y.
+    A DC step may cross the whole region and land at a lower maximum than small steps
+    lead to, so some steps of `default_adversary` come first. They choose the hill, DC
+    steps reach its top, kinks included. Where convex neurons tie at the end, the other
+    side of all of them is tried once. With several outputs F is the largest margin's
+    z_k - z_y.
 
     `gradient_evaluations` counts every pair of products with W and Wᵀ inside the inner
     maximisation as one: that is what they cost.
+
+    Args:
+        approach: projected gradient steps before the first DC step; a run for which
+            backtracking finds no step goes on at once.
+
+    Raises:
+        UserError: `approach` is not an integer ≥ 0.
     """
+
+    approach: int = 30
+
+    def __post_init__(self) -> None:
+        if type(self.approach) is not int or self.approach < 0:
+            raise UserError(
+                f"approach: expected an integer ≥ 0, got {self.approach!r}."
+            )
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> _State:
         """No pattern used yet.
@@ -83,49 +106,125 @@ class DCAscent:
             UserError: model, objective or region are none that this method knows.
         """
         network = _network(rows)
-        count = len(points)
-        nothing = points.new_zeros((count, len(network.hidden_weights)))
+        first_order = default_adversary(rows.region)
+        count = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        width = len(network.hidden_weights)
+        nothing = points.new_zeros((len(points), width), dtype=torch.float64)
         return _State(
-            head=torch.full((count,), -2, device=points.device),
+            left=count + self.approach,
+            approach=first_order.init(rows, points, evaluation),
+            head=count - 2,
             pattern=nothing.bool(),
-            multipliers=nothing.double(),
-            flip=torch.zeros(count, dtype=torch.bool, device=points.device),
+            multipliers=nothing,
+            flip=count.bool(),
         )
 
     def step(
         self, rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
     ) -> Step:
-        """Maximise the minorant at `points`; keep the old point where that is lower."""
-        network = _network(rows)
-        inputs = rows.inputs.double()
-        region = rows.region
-        if points.dtype != torch.float64:
-            region = region.bind(inputs)
-        now = _ascended(network, rows, inputs + points.double())
-        tied = _tied(network, now)
-        pattern = torch.where(
-            state.flip[:, None] & tied, ~state.pattern & (now.kink > 0), now.pattern
+        """One projected gradient step, or one DC step."""
+        count = len(points)
+        made = Step(
+            points,
+            state,
+            size=torch.zeros_like(evaluation.loss),
+            evaluation=_rows.copy(evaluation),
+            spent=torch.zeros_like(state.left),
+            stuck=torch.zeros(count, dtype=torch.bool, device=points.device),
         )
-        peak = _peak(network, now, inputs, pattern, region, state)
-        found = rows.region.project(peak.points.to(points))
-        gained = rows.evaluate(found)
-        rises = gained.loss > evaluation.loss
-        kept = gained.loss >= evaluation.loss
-        points = _rows.choose(kept, found, points)
-        gained = _rows.choose(kept, gained, evaluation)
-        after = _ascended(network, rows, inputs + points.double())
-        same = (after.pattern == pattern).all(1) & (after.head == now.head)
-        over = same | ~rises
-        other = over & ~state.flip & _tied(network, after).any(1)
-        used = torch.where((other & ~rises)[:, None], after.pattern, pattern)
-        return Step(
-            points=points,
-            state=_State(now.head, used, peak.multipliers, other),
-            size=torch.ones_like(gained.loss),
-            evaluation=gained,
-            spent=1 + peak.evaluations,
-            stuck=over & ~other,
-        )
+        made = replace(made, points=points.clone(), state=_rows.copy(state))
+        near = (state.left > 0).nonzero().flatten()
+        climbs = state.left == 0
+        if len(near):
+            part = _approach_step(*_part(near, rows, points, evaluation, state))
+            _put(made, near, part)
+            # The loop must not see a run that stands still for want of a DC step.
+            climbs[near] = made.stuck[near]
+        far = climbs.nonzero().flatten()
+        if len(far):
+            _put(made, far, _dc_step(*_part(far, rows, points, evaluation, state)))
+        return made
+
+
+def _part(
+    index: Tensor, rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
+) -> tuple[Rows, Tensor, Evaluation, _State]:
+    if len(index) == len(points):
+        return rows, points, evaluation, state
+    return (
+        rows.take(index),
+        points[index],
+        _rows.take(evaluation, index),
+        _rows.take(state, index),
+    )
+
+
+def _put(target: Step, index: Tensor, source: Step) -> None:
+    """Overwrite the rows `index` of our own buffers; evaluations spent add up."""
+    for name in ("points", "size", "stuck"):
+        getattr(target, name)[index] = getattr(source, name)
+    target.spent[index] += source.spent
+    for name in ("loss", "gradient", "wrong"):
+        getattr(target.evaluation, name)[index] = getattr(source.evaluation, name)
+    for name in vars(target.state):
+        getattr(target.state, name)[index] = getattr(source.state, name)
+
+
+def _approach_step(
+    rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
+) -> Step:
+    """One step of backtracking ascent."""
+    adversary = default_adversary(rows.region)
+    made = adversary.step(rows, points, evaluation, state.approach)
+    stuck = made.stuck
+    if stuck is None:
+        stuck = torch.zeros_like(state.flip)
+    return replace(
+        made,
+        state=replace(state, left=state.left - 1, approach=made.state),
+        stuck=stuck,
+    )
+
+
+def _dc_step(rows: Rows, points: Tensor, evaluation: Evaluation, state: _State) -> Step:
+    """Maximise the minorant at `points`; keep the old point where that is lower."""
+    network = _network(rows)
+    inputs = rows.inputs.double()
+    region = rows.region
+    if points.dtype != torch.float64:
+        region = region.bind(inputs)
+    now = _ascended(network, rows, inputs + points.double())
+    tied = _tied(now)
+    pattern = torch.where(
+        state.flip[:, None] & tied, ~state.pattern & (now.kink > 0), now.pattern
+    )
+    peak = _peak(network, now, inputs, pattern, region, state)
+    found = rows.region.project(peak.points.to(points))
+    gained = rows.evaluate(found)
+    rises = gained.loss > evaluation.loss
+    kept = gained.loss >= evaluation.loss
+    points = _rows.choose(kept, found, points)
+    gained = _rows.choose(kept, gained, evaluation)
+    after = _ascended(network, rows, inputs + points.double())
+    same = (after.pattern == pattern).all(1) & (after.head == now.head)
+    over = same | ~rises
+    other = over & ~state.flip & _tied(after).any(1)
+    used = torch.where((other & ~rises)[:, None], after.pattern, pattern)
+    return Step(
+        points=points,
+        state=replace(
+            state,
+            left=torch.zeros_like(state.left),
+            head=now.head,
+            pattern=used,
+            multipliers=peak.multipliers,
+            flip=other,
+        ),
+        size=torch.ones_like(gained.loss),
+        evaluation=gained,
+        spent=1 + peak.evaluations,
+        stuck=over & ~other,
+    )
 
 
 def _network(rows: Rows) -> TwoLayerNetwork:
@@ -177,7 +276,8 @@ def _ascended(network: TwoLayerNetwork, rows: Rows, inputs: Tensor) -> _Ascended
         for name in ("hidden_weights", "output_weights", "hidden_bias", "output_bias")
     )
     inner = torch.addmm(bias, inputs, hidden.T)
-    values = network.activation.value(inner) @ output.mT + shift
+    heads = output if network.outputs is None else output.T
+    values = network.activation.value(inner) @ heads + shift
     if network.outputs is None:
         assert isinstance(rows.objective, ScalarLoss)
         targets = (
@@ -197,7 +297,7 @@ def _ascended(network: TwoLayerNetwork, rows: Rows, inputs: Tensor) -> _Ascended
     return _Ascended(head, weights, (1 - left) * weights * moves, inner)
 
 
-def _tied(network: TwoLayerNetwork, form: _Ascended) -> Tensor:
+def _tied(form: _Ascended) -> Tensor:
     """Convex neurons whose kink lies at the point, up to rounding."""
     scale = form.inner.abs().amax(1, keepdim=True)
     return (form.kink > 0) & (form.inner.abs() <= _TIE * scale)
