@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from summiteer._caller import undisturbed
-from summiteer.networks import recognise
+from summiteer.networks import as_two_layer
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.objectives import (
     CrossEntropy,
@@ -194,7 +194,7 @@ def _ascended(problem: Problem, surface: Surface) -> Tensor:
 def _margins(problem: Problem) -> tuple[Surface, ...] | None:
     """The surfaces that are all negative exactly where an example is correct."""
     network = known_network(problem, kinked=True)
-    single = recognise(problem.model).scalar
+    single = as_two_layer(problem.model).scalar
     if isinstance(network, str):
         return None
     if single is None:

@@ -153,7 +153,6 @@ def _box_support(slope: Enclosure, limits: Limits) -> Tensor:
         for limit in (limits.lower, limits.upper)
     ]
     each = up(torch.stack(ends).amax(0))
-    total = Enclosure.exact(each).dot(torch.ones_like(each))
     total = Enclosure.exact(each).dot(torch.ones_like(each)).upper
     return torch.where(each.isfinite().all(1), total, torch.inf)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from summiteer.networks import TwoLayer, TwoLayerNetwork, recognise
+from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
 from summiteer.networks.activations import Softplus
 from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
 from summiteer.optimality.relu_form import slopes
@@ -129,7 +129,7 @@ def known_network(problem: Problem, kinked: bool = False) -> TwoLayerNetwork | s
         kinked: whether an activation may have a kink at 0 and be straight elsewhere;
             else it must be smooth.
     """
-    structure = recognise(problem.model)
+    structure = as_two_layer(problem.model)
     if not isinstance(structure, TwoLayer):
         return structure.reason
     activation = structure.network.activation
@@ -151,7 +151,7 @@ def scalar_form(
     network = known_network(problem, kinked)
     if isinstance(network, str):
         return network
-    scalar_network, objective = recognise(problem.model).scalar, problem.objective
+    scalar_network, objective = as_two_layer(problem.model).scalar, problem.objective
     with torch.no_grad():
         outputs = network(problem.inputs + points)
         if scalar_network is not None:
