@@ -67,6 +67,13 @@ class Summit:
         )
 
 
+def nothing_proved(rows: int) -> Summit:
+    """No word on any row."""
+    no = torch.zeros(rows, dtype=torch.bool)
+    nan = torch.full((rows,), torch.nan, dtype=torch.float64)
+    return Summit(no, no.clone(), *(nan.clone() for _ in range(5)))
+
+
 @dataclass(frozen=True, eq=False)
 class Bend:
     """What curvature takes from multipliers on a neighbourhood.

@@ -103,7 +103,8 @@ def _proved(patch: Patch, standing: Stand, ties: Ties, ridge: Ridge) -> Summit:
     loose = (standing.free & patch.alive).any(1) & ~standing.curved
     if bool((loose & ~blocked).any()):
         index = (loose & ~blocked).nonzero().flatten()
-        sharp = sharp_summit(patch, standing, slopes, ties, ridge.multipliers, index)
+        widest, _ = _gap(patch, there, None)
+        sharp = sharp_summit(patch, standing, slopes, ties, widest, index)
         found = found.better(sharp)
     return found.where(~blocked & ridge.solved)
 
@@ -125,21 +126,26 @@ def _chosen(patch: Patch, ties: Ties, ridge: Ridge) -> dict[int, Enclosure]:
 
 
 def _gap(
-    patch: Patch, there: Patch, slopes: dict[int, Enclosure]
+    patch: Patch, there: Patch, slopes: dict[int, Enclosure] | None
 ) -> tuple[Tensor, Tensor]:
     """(Γ ≥ F_σ(p) - F(p), whether some kink that matters is no ridge) `[rows]`.
 
     Kinks are replaced from the output to the input: each by |c_j|·|result - line| with
-    its true height at p, c_j any weight that the later ones' slopes allow.
+    its true height at p, c_j any weight that the later ones' slopes allow. Without
+    slopes, for all that they might be.
     """
     total = torch.zeros_like(patch.radius)
     blocked = torch.zeros_like(patch.radius, dtype=torch.bool)
     for number, tie in patch.ties.items():
-        kink, share = there.around.kinks[number], slopes[number].middle
+        kink = there.around.kinks[number]
         weight = patch.whole.weights[number]
         blocked |= (tie & ~(weight.upper <= 0)).flatten(1).any(1)
-        above = (1 - share) * kink.height.upper.clamp(min=0)
-        below = (share - kink.slope) * (-kink.height.lower).clamp(min=0)
+        above, below = kink.height.upper.clamp(min=0), -kink.height.lower.clamp(max=0)
+        if slopes is None:
+            above, below = (1 - kink.slope) * above, (1 - kink.slope) * below
+        else:
+            share = slopes[number].middle
+            above, below = (1 - share) * above, (share - kink.slope) * below
         missed = up(weight.magnitude * up(above + below, 3))
         missed = torch.where(tie, missed, 0.0).flatten(1)
         total = up(total + up(missed.sum(1), missed.shape[1] + 1))
