@@ -4,6 +4,7 @@ Whatever could make the module compute something else must be seen.
 """
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -322,3 +323,36 @@ def test_nothing_is_left_behind():
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), generator)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_affine_steps_know_their_transposes_and_sizes(layer):
+    network = steps_of(layer)
+    shapes = [network.shape, *(step.shape for step in network.steps)]
+    for step in network.steps:
+        if isinstance(step.operation, Rectifier | Maximum):
+            continue
+        check_affine(step.operation, shapes[step.sources[0]], step.shape)
+
+
+def test_elementwise_maps_know_their_transposes_and_sizes():
+    for step in steps_of(Calls(normalised)).steps:
+        check_affine(step.operation, IMAGE, step.shape)
+
+
+def check_affine(operation, source, shape):
+    """<y, Av> = <Aᵀy, v>; |A| is the matrix of the magnitudes of A."""
+    count, size = math.prod(source), math.prod(shape)
+    ones = torch.eye(count, dtype=torch.float64).reshape(count, *source)
+    zero = operation.apply(0 * ones[:1])
+    matrix = (operation.apply(ones) - zero).reshape(count, size)
+    duals = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
+    assert torch.allclose(operation.transpose(duals).reshape(size, count).T, matrix)
+    sizes = operation.spread(ones).reshape(count, size)
+    assert torch.allclose(sizes, matrix.abs(), atol=1e-14)
+    back = operation.spread_back(duals).reshape(size, count)
+    assert torch.allclose(back, sizes.T)
+    offset = operation.magnify(0 * ones[:1])
+    assert bool((offset >= zero.abs() - 1e-14).all())
+    assert torch.allclose(operation.magnify(ones), operation.spread(ones) + offset)
+    assert operation.terms >= int((matrix != 0).sum(0).max()) - (size == count)

@@ -21,22 +21,21 @@ from summiteer.networks.construction import (
     pair,
     whole,
 )
+from summiteer.networks.shapes import (
+    attribute,
+    computed,
+    dimension,
+    flatten,
+    item,
+    size,
+    squeeze,
+    unflatten,
+    unsqueeze,
+    view,
+)
 
 #: What a handler is given before torch's arguments.
 Handler = Callable[..., Any]
-
-
-class Batch:
-    """The number of rows, which a program leaves open."""
-
-
-BATCH = Batch()
-
-
-def _value(given: object) -> Value:
-    if not isinstance(given, Value):
-        raise Unknown(f"{type(given).__name__} in the place of a computed value")
-    return given
 
 
 def _no(flag: object, name: str) -> None:
@@ -46,7 +45,7 @@ def _no(flag: object, name: str) -> None:
 
 def linear(build: Construction, input: Any, weight: Any, bias: Any = None) -> Value:
     """F.linear."""
-    return build.dense(_value(input), weight, bias)
+    return build.dense(computed(input), weight, bias)
 
 
 def convolution(
@@ -60,13 +59,13 @@ def convolution(
     groups: Any = 1,
 ) -> Value:
     """F.conv2d."""
-    value = _value(input)
+    value = computed(input)
     return build.convolution(value, weight, bias, stride, padding, dilation, groups)
 
 
 def relu(build: Construction, input: Any, inplace: Any = False) -> Value:
     """F.relu; whether it may be in place is asked elsewhere."""
-    return build.rectifier(_value(input), 0.0)
+    return build.rectifier(computed(input), 0.0)
 
 
 def leaky_relu(
@@ -76,19 +75,19 @@ def leaky_relu(
     slope = number(negative_slope, "negative_slope")
     if not 0 <= slope < 1:
         raise Unknown(f"negative_slope is {slope}, expected 0 ≤ slope < 1")
-    return build.rectifier(_value(input), slope)
+    return build.rectifier(computed(input), slope)
 
 
 def absolute(build: Construction, input: Any) -> Value:
     """|v| = max(v, -v)."""
-    return build.rectifier(_value(input), -1.0)
+    return build.rectifier(computed(input), -1.0)
 
 
 def clamp(build: Construction, input: Any, min: Any = None, max: Any = None) -> Value:
     """torch.clamp from below at 0."""
     if max is not None or min is None or number(min, "min") != 0:
         raise Unknown("limits other than min=0")
-    return build.rectifier(_value(input), 0.0)
+    return build.rectifier(computed(input), 0.0)
 
 
 def max_pool(
@@ -107,7 +106,7 @@ def max_pool(
     kernel = pair(kernel_size, "kernel_size")
     steps = _stride(stride, kernel)
     around, apart = pair(padding, "padding"), pair(dilation, "dilation")
-    return build.max_pool(_value(input), kernel, steps, around, apart)
+    return build.max_pool(computed(input), kernel, steps, around, apart)
 
 
 def average_pool(
@@ -127,12 +126,12 @@ def average_pool(
         raise Unknown(f"divisor_override is {divisor_override!r}")
     if around != (0, 0) and count_include_pad is not True:
         raise Unknown(f"count_include_pad is {count_include_pad!r}")
-    return build.average_pool(_value(input), kernel, _stride(stride, kernel), around)
+    return build.average_pool(computed(input), kernel, _stride(stride, kernel), around)
 
 
 def adaptive_average_pool(build: Construction, input: Any, output_size: Any) -> Value:
     """F.adaptive_avg_pool2d whose windows do not overlap."""
-    value = _value(input)
+    value = computed(input)
     if len(value.shape) != 3:
         raise Unknown(f"an image is [channels, h, w], not {list(value.shape)}")
     height, width = value.shape[1:]
@@ -162,7 +161,7 @@ def batch_norm(
     _no(training, "training")
     if running_mean is None or running_var is None:
         raise Unknown("it has no running statistics, so rows depend on each other")
-    value = _value(input)
+    value = computed(input)
     return build.normalisation(value, running_mean, running_var, weight, bias, eps)
 
 
@@ -175,80 +174,19 @@ def dropout(
 ) -> Value:
     """F.dropout outside training."""
     _no(training, "training")
-    return _value(input)
+    return computed(input)
 
 
 def same(build: Construction, input: Any) -> Value:
     """The value itself: contiguous, nn.Identity."""
-    return _value(input)
-
-
-def flatten(
-    build: Construction, input: Any, start_dim: Any = 0, end_dim: Any = -1
-) -> Value:
-    """torch.flatten, but never of the rows."""
-    value = _value(input)
-    first, last = _dim(start_dim, value), _dim(end_dim, value)
-    if last < first:
-        raise Unknown(f"start_dim={start_dim}, end_dim={end_dim}")
-    size = 1
-    for one in value.shape[first - 1 : last]:
-        size *= one
-    shape = (*value.shape[: first - 1], size, *value.shape[last:])
-    return build.reshape(value, shape)
-
-
-def unflatten(build: Construction, input: Any, dim: Any, sizes: Any) -> Value:
-    """torch.unflatten, but never of the rows."""
-    value = _value(input)
-    place = _dim(dim, value) - 1
-    if not isinstance(sizes, tuple | list):
-        raise Unknown(f"sizes {sizes!r}")
-    inner = _sizes(list(sizes), value.shape[place])
-    shape = (*value.shape[:place], *inner, *value.shape[place + 1 :])
-    return build.reshape(value, shape)
-
-
-def view(build: Construction, input: Any, *shape: Any) -> Value:
-    """x.view(rows, …) and x.reshape(rows, …)."""
-    value = _value(input)
-    if len(shape) == 1 and isinstance(shape[0], tuple | list):
-        shape = tuple(shape[0])
-    total = 1
-    for one in value.shape:
-        total *= one
-    if shape and shape[0] is BATCH:
-        return build.reshape(value, _sizes(list(shape[1:]), total))
-    if shape and type(shape[0]) is int and shape[0] == -1 and -1 not in shape[1:]:
-        return build.reshape(value, _sizes(list(shape[1:]), total))
-    raise Unknown("a shape that does not keep the rows first")
-
-
-def squeeze(build: Construction, input: Any, dim: Any) -> Value:
-    """x.squeeze(dim), but never of the rows."""
-    value = _value(input)
-    place = _dim(dim, value) - 1
-    if value.shape[place] != 1:
-        return value
-    return build.reshape(value, (*value.shape[:place], *value.shape[place + 1 :]))
-
-
-def unsqueeze(build: Construction, input: Any, dim: Any) -> Value:
-    """x.unsqueeze(dim), but never before the rows."""
-    value = _value(input)
-    place = whole(dim, "dim")
-    place = place + len(value.shape) + 2 if place < 0 else place
-    if not 1 <= place <= len(value.shape) + 1:
-        raise Unknown(f"dim={dim} of a row {list(value.shape)}")
-    shape = (*value.shape[: place - 1], 1, *value.shape[place - 1 :])
-    return build.reshape(value, shape)
+    return computed(input)
 
 
 def mean(build: Construction, input: Any, dim: Any, keepdim: Any = False) -> Value:
     """The mean of an image's height and width."""
-    value = _value(input)
+    value = computed(input)
     dims = dim if isinstance(dim, tuple | list) else [dim]
-    places = sorted(_dim(one, value) for one in dims)
+    places = sorted(dimension(one, value) for one in dims)
     if len(value.shape) != 3 or places != [2, 3] or type(keepdim) is not bool:
         raise Unknown("a mean of other than height and width")
     image = value.shape[1:]
@@ -258,35 +196,7 @@ def mean(build: Construction, input: Any, dim: Any, keepdim: Any = False) -> Val
 
 def maximum(build: Construction, input: Any, other: Any) -> Value:
     """torch.maximum of two values."""
-    return build.maximum(_value(input), _value(other))
-
-
-def size(build: Construction, input: Any, dim: Any = None) -> Any:
-    """x.size()."""
-    sizes = (BATCH, *_value(input).shape)
-    if dim is None:
-        return sizes
-    place = whole(dim, "dim")
-    if not -len(sizes) <= place < len(sizes):
-        raise Unknown(f"dim={dim}")
-    return sizes[place]
-
-
-def attribute(build: Construction, input: Any, name: Any) -> Any:
-    """x.shape."""
-    if name != "shape":
-        raise Unknown(f"the attribute {name}")
-    return size(build, input)
-
-
-def item(build: Construction, owner: Any, index: Any) -> Any:
-    """An entry or a slice of a shape."""
-    if type(owner) is not tuple or not isinstance(index, int | slice):
-        raise Unknown("an indexed value")
-    try:
-        return owner[index]
-    except (IndexError, TypeError) as error:
-        raise Unknown(str(error)) from error
+    return build.maximum(computed(input), computed(other))
 
 
 def add(build: Construction, input: Any, other: Any, *, alpha: Any = 1) -> Any:
@@ -308,7 +218,7 @@ def subtract(build: Construction, input: Any, other: Any, *, alpha: Any = 1) -> 
     if isinstance(other, Value):
         minus = build.elementwise(other, factor=-1.0)
         return add(build, input, minus)
-    return build.elementwise(_value(input), offset=_negative(other))
+    return build.elementwise(computed(input), offset=_negative(other))
 
 
 def multiply(build: Construction, input: Any, other: Any) -> Any:
@@ -325,7 +235,7 @@ def divide(
     """x/constant."""
     if rounding_mode is not None or isinstance(other, Value):
         raise Unknown("a division that is not by a constant")
-    return build.elementwise(_value(input), divisor=other)
+    return build.elementwise(computed(input), divisor=other)
 
 
 def divide_whole(build: Construction, input: Any, other: Any) -> int:
@@ -338,7 +248,7 @@ def divide_whole(build: Construction, input: Any, other: Any) -> int:
 
 def negate(build: Construction, input: Any) -> Value:
     """The value with the other sign."""
-    return build.elementwise(_value(input), factor=-1.0)
+    return build.elementwise(computed(input), factor=-1.0)
 
 
 def _whole(*given: object) -> bool:
@@ -360,35 +270,11 @@ def _split(one: Any, other: Any) -> tuple[Value, Any]:
     """The value and the constant."""
     if isinstance(one, Value) and isinstance(other, Value):
         raise Unknown("a product of two values")
-    return (one, other) if isinstance(one, Value) else (_value(other), one)
+    return (one, other) if isinstance(one, Value) else (computed(other), one)
 
 
 def _stride(stride: object, kernel: Pair) -> Pair:
     return kernel if stride is None or stride == [] else pair(stride, "stride")
-
-
-def _dim(dim: object, value: Value) -> int:
-    """A dimension of the batch as 1, 2, …; not 0, the rows."""
-    place = whole(dim, "dim")
-    place = place + len(value.shape) + 1 if place < 0 else place
-    if not 1 <= place <= len(value.shape):
-        raise Unknown(f"dimension {dim} of rows {list(value.shape)}")
-    return place
-
-
-def _sizes(sizes: list[object], total: int) -> tuple[int, ...]:
-    """Sizes with at most one -1, which is what the others leave of the total."""
-    known, open_places = 1, []
-    for place, one in enumerate(sizes):
-        if whole(one, "a size") == -1:
-            open_places.append(place)
-        else:
-            known *= whole(one, "a size")
-    if len(open_places) > 1 or known < 1 or (open_places and total % known):
-        raise Unknown(f"sizes {sizes} of {total} numbers")
-    for place in open_places:
-        sizes[place] = total // known
-    return tuple(whole(one, "a size") for one in sizes)
 
 
 def _conv_layer(build: Construction, value: Any, layer: Any) -> Value:
@@ -415,15 +301,15 @@ def _average_pool_layer(build: Construction, value: Any, layer: Any) -> Value:
 
 def _batch_norm_layer(build: Construction, value: Any, layer: Any) -> Value:
     expected = (3,) if type(layer) is nn.BatchNorm2d else (1, 2)
-    if len(_value(value).shape) not in expected:
-        raise Unknown(f"a row {list(_value(value).shape)}")
+    if len(computed(value).shape) not in expected:
+        raise Unknown(f"a row {list(computed(value).shape)}")
     names = ("running_mean", "running_var", "weight", "bias", "eps")
     given = {name: getattr(layer, name) for name in names}
     return batch_norm(build, value, **given)
 
 
 def _same_layer(build: Construction, value: Any, layer: Any) -> Value:
-    return _value(value)
+    return computed(value)
 
 
 #: Layers by their exact type: handler(construction, value, layer).
