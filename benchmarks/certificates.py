@@ -1,6 +1,7 @@
 """How many end points of ascent are proved, by which rung, and what a proof costs.
 
 Run `python -m benchmarks.certificates` on a quiet machine, with OMP_NUM_THREADS=1.
+`--part smooth`, `relu` or `deep` measures only that.
 Random two-layer networks of the paper's kind (w ~ N(0, 1), a = ±1/√m), inputs of norm c
 in random directions, targets ±1, radii from 0.1 to 0.5 of the inputs' norm, spread over
 the examples of each setting. Only end points that the engine calls STATIONARY count.
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 import summiteer as sm
+from benchmarks import mnist_networks, relu_networks
 from benchmarks.engine import machine
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks-certificates.md"
@@ -268,21 +270,56 @@ def page(rows: list[Row], shares: list[str], speeds: list[str], gaps: list[str])
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates")
-    parser.add_argument("--quick", action="store_true", help="d ≤ 64 only")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
-    options = parser.parse_args()
+def smooth(quick: bool) -> str:
+    """Measure, print, and return the first part of the page."""
     print(HEAD, flush=True)
     rows = []
-    for setting in settings(options.quick):
+    for setting in settings(quick):
         rows.append(measure(*setting, sm.Quadratic()))
         print(line(rows[-1]), flush=True)
     shares = prototype((0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0))
     speeds, gaps = rates(), brackets()
     print("\n".join([*shares, *speeds, *gaps]))
+    return page(rows, shares, speeds, gaps)
+
+
+#: In the order of the page, whose first part has no heading of its own.
+PARTS = {
+    "smooth": smooth,
+    "relu": relu_networks.section,
+    "deep": mnist_networks.section,
+}
+TITLES = {"relu": relu_networks.TITLE, "deep": mnist_networks.TITLE}
+
+
+def put(old: str, new: dict[str, str]) -> str:
+    """Return the page `old` with the parts that were measured again in place.
+
+    Args:
+        old: the page as it is.
+        new: part -> its text.
+    """
+    first, *rest = old.split("\n## ")
+    kept = {"smooth": first.rstrip() + "\n"}
+    for text in rest:
+        for part, title in TITLES.items():
+            if text.startswith(title):
+                kept[part] = f"## {text.rstrip()}\n"
+    kept |= {part: text for part, text in new.items() if text}
+    return "\n".join(kept[part] for part in PARTS if part in kept)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates")
+    parser.add_argument("--quick", action="store_true", help="small and few cases only")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="only this; repeatable"
+    )
+    options = parser.parse_args()
+    found = {part: PARTS[part](options.quick) for part in options.part or PARTS}
     if options.write:
-        PAGE.write_text(page(rows, shares, speeds, gaps), encoding="utf-8")
+        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 if __name__ == "__main__":
