@@ -15,7 +15,8 @@ from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.local_maximum import Summit, certified
 from summiteer.optimality.premises import OTHER_MODEL
 from summiteer.optimality.readout import readout
-from summiteer.optimality.relaxation import MOST_TIES, relaxed_summit
+from summiteer.optimality.relaxation import relaxed_summit
+from summiteer.optimality.ridge_ascent import MOST_TIES, ridge_ascent
 from summiteer.optimality.rounding import (
     Enclosure,
     arithmetic_fault,
@@ -37,6 +38,8 @@ _SNAPS = 100
 _STILL = 1e-11
 #: A limit holds a coordinate that is nearer than this, in search distances.
 _SNAP = 1e-3
+#: The first trust radius of a climb, in radii.
+_CLIMB = 1e-3
 _ALONE = "every gradient near presses against the region's boundary"
 _KINKED = "on each side of its kinks the objective falls, by multipliers for them"
 
@@ -67,6 +70,28 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         reach = down(within * problem.size.to(torch.float64), 2)
         flat = points.flatten(1)
         return _Prover(problem, local, flat, reach).claims(points.shape)
+
+
+def climbed(problem: Problem, points: Tensor) -> Tensor | None:
+    """Points climbed along their kinks, in floats; None if the network is not known.
+
+    Args:
+        problem: in float64.
+        points: `[batch, *input]` float64.
+    """
+    known = _premises(problem)
+    if isinstance(known, str):
+        return None
+    network, limits = known
+    with torch.no_grad(), torch.device("cpu"):
+        outputs = network.evaluate(problem.inputs + points).flatten(1)
+        form = readout(problem, outputs)
+        if isinstance(form, str):
+            return None
+        local = LocalForm(network, problem.inputs, form, limits)
+        reach = _CLIMB * problem.size.to(torch.float64)
+        flat = ridge_ascent(local, problem.feasible, points.flatten(1), reach)
+        return flat.reshape(points.shape)
 
 
 def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:

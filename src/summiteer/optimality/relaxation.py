@@ -10,19 +10,13 @@ from torch import Tensor
 
 from summiteer.optimality.local_form import LocalForm, Patch
 from summiteer.optimality.local_maximum import Summit, raised
-from summiteer.optimality.ridge import (
-    Ridge,
-    along_ridges,
-    ridge_in_box,
-    ridge_on_ball,
-)
+from summiteer.optimality.ridge import Ridge, along_ridges
+from summiteer.optimality.ridge_ascent import highest
 from summiteer.optimality.rounding import Enclosure, up
 from summiteer.optimality.sharpness import sharp_summit
 from summiteer.optimality.stand import Stand, faces, stand
 from summiteer.optimality.ties import Ties, ties_of
 
-#: Kinks of one row that are taken on.
-MOST_TIES = 64
 #: Models of the function that are maximised one after the other.
 _MODELS = 12
 #: Radii of N that are tried, in search distances.
@@ -62,28 +56,17 @@ def _climbed(
 ) -> tuple[Stand, Ties, Ridge, Tensor]:
     """Maximise one model after the other until the point stays."""
     points, zero = given, torch.zeros_like(reach)
-    ties = ties_of(form.around(given, reach), form.around(given, zero))
+    patch = form.around(given, reach)
+    ties = ties_of(patch, form.around(given, zero))
     ridge = Ridge(points, torch.zeros_like(ties.height), zero > 0)
     for _ in range(_MODELS):
-        on_ball = ridge_on_ball(ties, form.limits, points)
-        ridge = on_ball
-        if not bool(ball.all()):
-            index = (~ball).nonzero().flatten()
-            boxed = ridge_in_box(
-                ties.take(index), form.limits.take(index), points[index], reach[index]
-            )
-            ridge = Ridge(
-                ridge.points.index_copy(0, index, boxed.points),
-                ridge.multipliers.index_copy(0, index, boxed.multipliers),
-                ridge.solved.index_copy(0, index, boxed.solved),
-            )
+        ridge = highest(form, ties, points, reach, ball)
         near = ((ridge.points - given).norm(dim=1) <= reach) & ridge.solved
         hop = (ridge.points - points).norm(dim=1)
         points = torch.where(near[:, None], ridge.points, points)
         moving = near & (hop > 1e-14 * reach.clamp(min=1e-300))
         # The same kinks, whose heights and normals are those of the new point.
-        again = ties_of(form.around(given, reach), form.around(points, zero))
-        ties = again
+        ties = ties_of(patch, form.around(points, zero))
         if not bool((moving & (hop > 1e-9 * reach)).any()):
             break
     slope = ties.slope(ridge.multipliers)

@@ -7,6 +7,7 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer.adversaries import BacktrackingStep, Normalised, ProjectedAscent
 from summiteer.optimality.newton import newton
+from summiteer.optimality.piecewise import climbed
 from summiteer.optimality.points import checked
 from summiteer.optimality.scalar_form import scalar_form
 from summiteer.optimality.stand import limits_of
@@ -21,8 +22,9 @@ _STEPS = 500
 def polish(problem: Problem, points: Tensor) -> Tensor:
     """Climb from the points to the maxima next to them, in float64.
 
-    Projected ascent with backtracking, and for smooth two-layer networks Newton's
-    method on the Lagrangian after it (`newton.py`).
+    Projected ascent with backtracking; after it, for smooth two-layer networks Newton's
+    method on the Lagrangian (`newton.py`), for piecewise-linear ones ascent along their
+    kinks (`ridge_ascent.py`).
 
     Args:
         problem: what is maximised.
@@ -42,6 +44,9 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
         climber = ProjectedAscent(Normalised(), BacktrackingStep(first=_FIRST))
         start = GivenStart(points.double())
         reached = ascend(exact, climber, start, max_steps=_STEPS).final[0]
+        along = climbed(exact, reached)
+        if along is not None:
+            return along
         if reached.ndim != 2:
             return reached
         limits = limits_of(exact.feasible, reached)
