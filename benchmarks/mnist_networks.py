@@ -5,7 +5,8 @@ against PGD (L∞ 0.1), and the three networks of VNN-COMP 2021's mnistfc. The f
 images that the network classifies rightly, in the box [0, 1]; end points are
 `sm.ascend(problem).best` (steepest ascent with backtracking, 5 starts), float32.
 *Survivors* are the examples that no iterate changed the class of. Everything that is
-not PROVED is counted under the reason why there is no proof.
+not PROVED is counted under the reason why there is no proof. *Polished* end points
+are what `sm.polish` makes of them, in float64.
 
 The data and the three networks are looked for in $SUMMITEER_DATA (default
 ../shared/data); trained weights are kept under out/.
@@ -45,8 +46,8 @@ OBJECTIVES = (sm.Margin(), sm.CrossEntropy())
 HEAD = (
     "| network | region | objective | survive % | proved % | maxima | strict | global "
     "| flat | no maximum | measured % | undecided % | survivors: proved % | undecided "
-    "% | polished: proved % | s per example |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "% | polished: proved % | maxima % | s per example |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -79,9 +80,9 @@ class Recipe:
 
 RECIPES = (
     Recipe("mlp", 0.0, 20_000, 4),
-    Recipe("mlp", 0.1, 6_000, 4),
-    Recipe("conv", 0.0, 12_000, 3),
-    Recipe("conv", 0.1, 5_000, 4),
+    Recipe("mlp", 0.1, 20_000, 4),
+    Recipe("conv", 0.0, 30_000, 3),
+    Recipe("conv", 0.1, 10_000, 3),
 )
 
 
@@ -180,6 +181,7 @@ class Row:
     proved: list[bool]
     reasons: list[str]
     polished: list[bool]
+    polished_maxima: list[bool]
     seconds: float
 
     def share(self, wanted: list[bool], among: list[bool] | None = None) -> str:
@@ -237,7 +239,9 @@ def measure(
     began = time.perf_counter()
     verdicts, proved, reasons = certified(problem, ascent.best)
     seconds = (time.perf_counter() - began) / len(kept)
-    _, polished, _ = certified(problem, sm.polish(problem, ascent.best))
+    after, polished, _ = certified(problem, sm.polish(problem, ascent.best))
+    told = zip(after, polished, strict=True)
+    maxima = [known and verdict.is_maximum for verdict, known in told]
     return Row(
         name,
         f"{region.norm} {float(region.size):g}",
@@ -247,6 +251,7 @@ def measure(
         proved,
         reasons,
         polished,
+        maxima,
         seconds,
     )
 
@@ -272,6 +277,7 @@ def line(row: Row) -> str:
         row.share(proved, row.survives),
         row.share(open_, row.survives),
         row.share(row.polished),
+        row.share(row.polished_maxima),
         f"{row.seconds:.2f}",
     )
     return "| " + " | ".join(map(str, cells)) + " |"

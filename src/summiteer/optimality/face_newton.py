@@ -14,6 +14,8 @@ from summiteer.regions import Face
 _ROUNDS, _PRODUCTS = 4, 64
 #: Relative residual of the linear systems: each round gains as many digits.
 _FORCING = 1e-4
+#: Units of rounding, relative to its terms, of which a gradient may consist.
+_NOISE = 16.0
 #: Curvature along a direction, relative to the largest seen, that counts as none.
 _NO_CURVATURE = 1e-10  # rounding of float64 Hessian products of deep networks
 
@@ -41,18 +43,22 @@ def face_newton(rows: Rows, points: Tensor, reach: Tensor) -> Tensor:
         some, at = rows.take(index), reached[index]
         local = derivatives(some, at, reach[index])
         face = some.region.face(at, local.gradient)
-        step = _solved(local.product, face, local.gradient)
+        step, bend = _solved(local.product, face, local.gradient)
+        # Nothing but rounding of the gradient: no way to anywhere.
+        noise = _rows.norm(local.gradient) + bend * some.magnitude(at)
+        along = _rows.norm(face.project(local.gradient))
+        loud = along > _NOISE * unit * noise
         length = _rows.norm(step)
         share = torch.where(length > reach[index], reach[index] / length, 1.0)
         moved = some.region.project(at + _rows.expand(share, step) * step)
         before, after = some.evaluate(at), some.evaluate(moved)
-        noise = tolerances.SAME_LOSS * unit * before.loss.abs()
+        same = tolerances.SAME_LOSS * unit * before.loss.abs()
         scale = reference[index]
         old, new = (
             some.region.residual(p, e.gradient, scale)
             for p, e in ((at, before), (moved, after))
         )
-        better = (after.loss >= before.loss - noise) & (new < old)
+        better = (after.loss >= before.loss - same) & (new < old) & loud
         reached[index] = _rows.choose(better, moved, at)
         index = index[better & (new > unit)]
         if not len(index):
@@ -62,8 +68,8 @@ def face_newton(rows: Rows, points: Tensor, reach: Tensor) -> Tensor:
 
 def _solved(
     product: Callable[[Tensor], Tensor], face: Face, gradient: Tensor
-) -> Tensor:
-    """(μI - PHP)⁻¹Pg; as far as conjugate gradients get where that is not positive."""
+) -> tuple[Tensor, Tensor]:
+    """(μI - PHP)⁻¹Pg, as far as it is positive, and the largest curvature met."""
     rest = face.project(gradient)
     step, way = torch.zeros_like(rest), rest
     size = _rows.dot(rest, rest)
@@ -82,4 +88,4 @@ def _solved(
         size, alive = after, alive & (after > goal)
         if not bool(alive.any()):
             break
-    return step
+    return step, largest
