@@ -6,10 +6,14 @@ distance back to the given one. Where no maximum can be proved within the search
 distance, a way uphill from everywhere near is looked for.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from summiteer.networks import PiecewiseLinear, as_piecewise_linear
+from summiteer.networks.affine import Reshape
+from summiteer.networks.piecewise_linear import Step
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.local_maximum import Summit, certified
@@ -24,6 +28,7 @@ from summiteer.optimality.rounding import (
     up,
 )
 from summiteer.optimality.stand import Limits, Stand, faces, limits_of, stand
+from summiteer.optimality.ties import ridges_near
 from summiteer.optimality.uphill import uphill
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.precision import DoubleModel
@@ -108,6 +113,9 @@ def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:
     network = as_piecewise_linear(model, tuple(inputs.shape[1:]))
     if not isinstance(network, PiecewiseLinear):
         return network.reason
+    if network.steps[-1].shape == ():
+        column = Step(Reshape((), (1,)), (network.last,), (1,))
+        network = replace(network, steps=(*network.steps, column))
     with torch.no_grad():
         limits = limits_of(problem.feasible, inputs)
     kind = type(problem.feasible).__name__
@@ -170,7 +178,7 @@ class _Prover:
         problem, form = self.problem, self.form
         seen = form.around(self.points, torch.zeros_like(self.reach))
         moved = problem.inputs + self.points.reshape(problem.inputs.shape)
-        outputs = problem.model(moved).flatten(1)
+        outputs = problem.model(moved).reshape(len(moved), -1)
         room = up(4 * seen.outputs.radius + 1e-14 * (1 + outputs.abs()))
         return ((outputs - seen.outputs.middle).abs() <= room).all(1)
 
@@ -225,9 +233,10 @@ class _Prover:
 
     def _kinked(self, index: Tensor) -> None:
         """Maxima on kinks."""
-        patch = self.form.take(index).around(self.points[index], self.reach[index])
-        few = (patch.tied > 0) & (patch.tied <= MOST_TIES)
-        index = index[few]
+        form, given = self.form.take(index), self.points[index]
+        patch = form.around(given, self.reach[index])
+        count = ridges_near(patch, form.around(given, torch.zeros_like(patch.radius)))
+        index = index[(patch.tied > 0) & (count <= MOST_TIES)]
         if not len(index):
             return
         points, limits = self.points[index], self.form.limits.take(index)
@@ -250,11 +259,14 @@ class _Prover:
         if not len(rows):
             return
         link = self.form.readout.link
-        values = self.form.take(index).around(standing.points, standing.slack).value
-        rise = link.rise(values.lower, up(values.upper + best.gain))
+        form = self.form.take(index)
+        there = form.around(standing.points, standing.slack).value
+        given = form.around(self.points[index], torch.zeros_like(distance))
+        low = torch.where(given.holds, given.value.lower, torch.nan)
+        rise = link.rise(low, up(there.upper + best.gain))
         numbers = {
             "distance_bound": distance,
-            "loss_gap_bound": torch.where(best.gain == 0, 0.0, rise),
+            "loss_gap_bound": rise,
             "best_radius": torch.where(best.radius > moved, best.radius - moved, 0.0),
             "margin": best.margin,
             "tangential": best.tangential,

@@ -78,22 +78,37 @@ def _climbed(
 
 def _proved(patch: Patch, standing: Stand, ties: Ties, ridge: Ridge) -> Summit:
     """The proof on one neighbourhood."""
-    slopes = _chosen(patch, ties, ridge)
+    ridges = _ridges(patch)
+    slopes = _chosen(patch, ridges, ties, ridge)
     there = patch.form.around(standing.points, standing.slack)
-    gap, blocked = _gap(patch, there, slopes)
-    always = torch.ones(len(gap), dtype=torch.bool)
-    found = raised(patch, standing, slopes, gap, always)
+    gap = _gap(patch, there, ridges, slopes)
+    valley = [tie & ~ridges[number] for number, tie in patch.ties.items()]
+    mixed = torch.stack([each.flatten(1).any(1) for each in valley]).any(0)
+    found = raised(patch, standing, slopes, gap, ~mixed)
     loose = (standing.free & patch.alive).any(1) & ~standing.curved
-    if bool((loose & ~blocked).any()):
-        index = (loose & ~blocked).nonzero().flatten()
-        widest, _ = _gap(patch, there, None)
+    if bool((loose & ~mixed).any()):
+        index = (loose & ~mixed).nonzero().flatten()
+        widest = _gap(patch, there, ridges, None)
         sharp = sharp_summit(patch, standing, slopes, ties, widest, index)
         found = found.better(sharp)
-    return found.where(~blocked & ridge.solved)
+    return found.where(ridge.solved)
 
 
-def _chosen(patch: Patch, ties: Ties, ridge: Ridge) -> dict[int, Enclosure]:
-    """One slope for every kink: its side's, or what the multipliers say."""
+def _ridges(patch: Patch) -> dict[int, Tensor]:
+    """Ties whose weight is ≤ 0 on N, whatever the other slopes: bool per step."""
+    weights = patch.whole.weights
+    return {
+        number: tie & (weights[number].upper <= 0) for number, tie in patch.ties.items()
+    }
+
+
+def _chosen(
+    patch: Patch, ridges: dict[int, Tensor], ties: Ties, ridge: Ridge
+) -> dict[int, Enclosure]:
+    """One slope for every kink: its side's, or what the multipliers say.
+
+    Valleys, ties that are no ridges, keep all their slopes.
+    """
     slopes: dict[int, Enclosure] = {}
     for number, kink in patch.around.kinks.items():
         right = kink.right | (kink.open & (kink.centre.middle >= 0))
@@ -104,25 +119,33 @@ def _chosen(patch: Patch, ties: Ties, ridge: Ridge) -> dict[int, Enclosure]:
         wanted = kink.slope + (1 - kink.slope) * ridge.multipliers[rows, columns]
         still = kink.open.flatten(1)[rows, spots]
         flat[rows[still], spots[still]] = wanted[still].clamp(kink.slope, 1.0)
-        slopes[number] = Enclosure.exact(flat.reshape(share.shape))
+        chosen = Enclosure.exact(flat.reshape(share.shape))
+        slopes[number] = chosen
+        if number in ridges:
+            valley = patch.ties[number] & ~ridges[number]
+            every = kink.slopes
+            slopes[number] = Enclosure(
+                torch.where(valley, every.middle, chosen.middle),
+                torch.where(valley, every.radius, chosen.radius),
+            )
     return slopes
 
 
 def _gap(
-    patch: Patch, there: Patch, slopes: dict[int, Enclosure] | None
-) -> tuple[Tensor, Tensor]:
-    """(Γ ≥ F_σ(p) - F(p), whether some kink that matters is no ridge) `[rows]`.
+    patch: Patch,
+    there: Patch,
+    ridges: dict[int, Tensor],
+    slopes: dict[int, Enclosure] | None,
+) -> Tensor:
+    """Γ ≥ F_σ(p) - F(p) `[rows]`, over all slopes of the ridges if none are given.
 
-    Kinks are replaced from the output to the input: each by |c_j|·|result - line| with
-    its true height at p, c_j any weight that the later ones' slopes allow. Without
-    slopes, for all that they might be.
+    Ridges are replaced from the output to the input: each by |c_j|·|result - line| with
+    its true height at p, c_j any weight that the later ones' slopes allow.
     """
     total = torch.zeros_like(patch.radius)
-    blocked = torch.zeros_like(patch.radius, dtype=torch.bool)
-    for number, tie in patch.ties.items():
+    for number, tie in ridges.items():
         kink = there.around.kinks[number]
         weight = patch.whole.weights[number]
-        blocked |= (tie & ~(weight.upper <= 0)).flatten(1).any(1)
         above, below = kink.height.upper.clamp(min=0), -kink.height.lower.clamp(max=0)
         if slopes is None:
             above, below = (1 - kink.slope) * above, (1 - kink.slope) * below
@@ -132,4 +155,4 @@ def _gap(
         missed = up(weight.magnitude * up(above + below, 3))
         missed = torch.where(tie, missed, 0.0).flatten(1)
         total = up(total + up(missed.sum(1), missed.shape[1] + 1))
-    return total, blocked
+    return total

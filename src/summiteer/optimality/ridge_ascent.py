@@ -10,7 +10,7 @@ from torch import Tensor
 
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.ridge import Ridge, ridge_in_box, ridge_on_ball
-from summiteer.optimality.ties import Ties, ties_of
+from summiteer.optimality.ties import Ties, ridges_near, ties_of
 from summiteer.regions import Region
 
 #: Kinks of one row that are taken on.
@@ -69,7 +69,8 @@ def ridge_ascent(
     for _ in range(_STEPS):
         some, here = form.take(rows), result[rows]
         patch = some.around(here, trust[rows])
-        few = (patch.tied <= MOST_TIES) & patch.holds
+        count = ridges_near(patch, some.around(here, zero[rows]))
+        few = (count <= MOST_TIES) & patch.holds
         made = _step(some, region.take(rows), here, trust[rows], few, shape)
         there = some.around(made, zero[rows]).value.middle
         hop = (made - here).norm(dim=1)

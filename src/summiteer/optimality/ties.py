@@ -14,7 +14,7 @@ from torch import Tensor
 from summiteer import _rows
 from summiteer.networks.piecewise_linear import Maximum
 from summiteer.optimality.local_form import Patch
-from summiteer.optimality.pieces import backward
+from summiteer.optimality.pieces import Backward, backward
 from summiteer.optimality.rounding import Enclosure
 
 
@@ -66,10 +66,10 @@ def ties_of(patch: Patch, here: Patch) -> Ties:
     """
     sides = _sides(here)
     pulled = here.pulled(sides, here.outputs)
-    step, place = _places(patch)
+    step, place = _places(patch, pulled)
     shape = step.shape
     height = torch.zeros(shape, dtype=torch.float64)
-    weight, side = height.clone(), height.clone()
+    weight, on = height.clone(), height.clone()
     normal = height.new_zeros(*shape, patch.points.shape[1])
     for number in patch.ties:
         kink = here.around.kinks[number]
@@ -79,21 +79,12 @@ def ties_of(patch: Patch, here: Patch) -> Ties:
         c = pulled.weights[number].middle.flatten(1)[rows, spots]
         weight[rows, columns] = c * (1 - kink.slope)
         share = sides[number].middle.flatten(1)[rows, spots]
-        side[rows, columns] = (share - kink.slope) / (1 - kink.slope)
+        on[rows, columns] = c * (share - kink.slope)
         normal[rows, columns] = heights_gradient(
             here, number, rows, spots, sides
         ).middle
-    ridge = weight < 0
-    on = side * weight * ridge
     rest = pulled.gradient.middle - torch.bmm(on[:, None], normal)[:, 0]
-    return Ties(
-        torch.where(ridge, step, -1),
-        place,
-        height,
-        normal * ridge[:, :, None],
-        torch.where(ridge, weight, 0.0),
-        rest,
-    )
+    return Ties(step, place, height, normal, weight, rest)
 
 
 def _sides(here: Patch) -> dict[int, Enclosure]:
@@ -107,26 +98,34 @@ def _sides(here: Patch) -> dict[int, Enclosure]:
     return sides
 
 
-def _places(patch: Patch) -> tuple[Tensor, Tensor]:
-    """(step, place) of every tie, each row's own ones first."""
-    rows = len(patch.points)
-    found = [
-        (number, *tie.flatten(1).nonzero(as_tuple=True))
+def ridges_near(patch: Patch, here: Patch) -> Tensor:
+    """How many ridges `ties_of` will find `[rows]`."""
+    weights = here.pulled(_sides(here), here.outputs).weights
+    counts = [
+        (tie & (weights[number].middle < 0)).flatten(1).sum(1)
         for number, tie in patch.ties.items()
     ]
-    steps = torch.cat([torch.full_like(r, n) for n, r, _ in found])
-    owner = torch.cat([r for _, r, _ in found])
-    spots = torch.cat([p for _, _, p in found])
+    return torch.stack(counts).sum(0)
+
+
+def _places(patch: Patch, pulled: Backward) -> tuple[Tensor, Tensor]:
+    """(step, place) of every ridge, -1 and 0 where a row has no more."""
+    rows = len(patch.points)
+    steps, owners, places = [], [], []
+    for number, tie in patch.ties.items():
+        ridge = tie & (pulled.weights[number].middle < 0)
+        owner, place = ridge.flatten(1).nonzero(as_tuple=True)
+        steps.append(torch.full_like(owner, number))
+        owners.append(owner)
+        places.append(place)
+    step_of, owner, place_of = torch.cat(steps), torch.cat(owners), torch.cat(places)
     order = torch.argsort(owner, stable=True)
-    steps, owner, spots = steps[order], owner[order], spots[order]
+    step_of, owner, place_of = step_of[order], owner[order], place_of[order]
     each = torch.bincount(owner, minlength=rows)
-    first = each.cumsum(0) - each
-    column = torch.arange(len(owner)) - first[owner]
-    widest = int(each.max())
-    step = torch.full((rows, widest), -1)
-    place = torch.zeros((rows, widest), dtype=torch.int64)
-    step[owner, column] = steps
-    place[owner, column] = spots
+    column = torch.arange(len(owner)) - (each.cumsum(0) - each)[owner]
+    step = torch.full((rows, max(1, int(each.max()))), -1)
+    place = torch.zeros_like(step)
+    step[owner, column], place[owner, column] = step_of, place_of
     return step, place
 
 

@@ -16,6 +16,8 @@ from summiteer.optimality.local_form import LocalForm, Patch
 from summiteer.optimality.rounding import Enclosure, down, length, up
 from summiteer.optimality.stand import Limits
 
+#: Bisections of a multiplier.
+_HALVINGS = 50
 #: Shares of the feasible way at which the rise is measured.
 _SHARES = (1.0, 0.3, 0.1, 0.01)
 
@@ -42,12 +44,11 @@ def uphill(patch: Patch, direction: Tensor | None = None) -> Uphill:
 
     Args:
         patch: N around the given points, of the search distance.
-        direction: `[rows, d]`; the gradient's middle if None.
+        direction: `[rows, d]`; `steepest` if None.
     """
     limits, points = patch.form.limits, patch.points
-    gradient = patch.whole.gradient
-    wanted = gradient.middle if direction is None else direction
-    way = feasible(limits, points, patch.radius, _rows.unit(wanted), gradient.middle)
+    wanted = steepest(patch) if direction is None else direction
+    way = feasible(limits, points, patch.radius, _rows.unit(wanted))
     rise = patch.rise(way)
     usable = torch.isfinite(way).all(1) & (length(way) > 0)
     proved = (rise > 0) & usable & patch.holds
@@ -61,9 +62,45 @@ def uphill(patch: Patch, direction: Tensor | None = None) -> Uphill:
     )
 
 
-def feasible(
-    limits: Limits, points: Tensor, radius: Tensor, wanted: Tensor, gradient: Tensor
-) -> Tensor:
+def _blocked(limits: Limits, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates whose upper, lower limit some q within R of p may have reached."""
+    near = radius[:, None]
+    at_upper = limits.upper <= up(points + near)
+    at_lower = limits.lower >= down(points - near)
+    return at_upper, at_lower
+
+
+def steepest(patch: Patch) -> Tensor:
+    """The way with the best slope for the worst gradient of N, in floats.
+
+    The least element v of {g - μp - (what limits block)} over the enclosure of the
+    gradients and μ ≥ 0, by bisection for vᵀp = 0.
+    """
+    limits, points = patch.form.limits, patch.points
+    gradient = patch.whole.gradient
+    at_upper, at_lower = _blocked(limits, points, patch.radius)
+
+    def least(multiplier: Tensor) -> Tensor:
+        middle = gradient.middle - multiplier[:, None] * points
+        way = middle.sign() * (middle.abs() - gradient.radius).clamp(min=0)
+        way = torch.where(at_upper, way.clamp(max=0), way)
+        return torch.where(at_lower, way.clamp(min=0), way)
+
+    low = torch.zeros_like(patch.radius)
+    reaching = _rows.norm(points) + patch.radius >= limits.radius
+    size = _rows.norm(points).clamp(min=1e-300)
+    high = torch.where(reaching, 2 * _rows.norm(gradient.middle) / size, low)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        outwards = (least(middle) * points).sum(1) > 0
+        low, high = (
+            torch.where(outwards, middle, low),
+            torch.where(outwards, high, middle),
+        )
+    return least(high)
+
+
+def feasible(limits: Limits, points: Tensor, radius: Tensor, wanted: Tensor) -> Tensor:
     """A way near `wanted` along which every q ∈ C within R of p may go; else NaN.
 
     Towards a limit that some such q may have reached it does not lead. Where the sphere
@@ -75,11 +112,8 @@ def feasible(
         points: p `[rows, d]`.
         radius: R `[rows]`.
         wanted: `[rows, d]`, at most 1 long.
-        gradient: `[rows, d]`: for its part along p, which the sphere takes away.
     """
-    near = radius[:, None]
-    at_upper = limits.upper <= up(points + near)
-    at_lower = limits.lower >= down(points - near)
+    at_upper, at_lower = _blocked(limits, points, radius)
     size = _rows.norm(points)
     reaching = limits.radius <= up(up(size, points.shape[1] + 4) + radius)
     if limits.sphere:
