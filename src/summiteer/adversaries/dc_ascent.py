@@ -1,6 +1,6 @@
 """DC ascent: exact steps for two-layer networks whose activation has one kink."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -64,6 +64,18 @@ class _State:
     flip: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A `Step` all of whose fields are known."""
+
+    points: Tensor
+    state: _State
+    size: Tensor
+    evaluation: Evaluation
+    spent: Tensor
+    stuck: Tensor
+
+
 @dataclass(frozen=True)
 class DCAscent:
     """δ ← argmax over C of the concave minorant F_π (mathematics.md §8, Prop. 9).
@@ -123,16 +135,15 @@ class DCAscent:
         self, rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
     ) -> Step:
         """One projected gradient step, or one DC step."""
-        count = len(points)
-        made = Step(
+        unmade = _Made(
             points,
             state,
             size=torch.zeros_like(evaluation.loss),
-            evaluation=_rows.copy(evaluation),
+            evaluation=evaluation,
             spent=torch.zeros_like(state.left),
-            stuck=torch.zeros(count, dtype=torch.bool, device=points.device),
+            stuck=torch.zeros_like(state.flip),
         )
-        made = replace(made, points=points.clone(), state=_rows.copy(state))
+        made = _rows.copy(unmade)
         near = (state.left > 0).nonzero().flatten()
         climbs = state.left == 0
         if len(near):
@@ -143,7 +154,7 @@ class DCAscent:
         far = climbs.nonzero().flatten()
         if len(far):
             _put(made, far, _dc_step(*_part(far, rows, points, evaluation, state)))
-        return made
+        return Step(**vars(made))
 
 
 def _part(
@@ -159,34 +170,41 @@ def _part(
     )
 
 
-def _put(target: Step, index: Tensor, source: Step) -> None:
+def _put(target: _Made, index: Tensor, source: _Made) -> None:
     """Overwrite the rows `index` of our own buffers; evaluations spent add up."""
-    for name in ("points", "size", "stuck"):
-        getattr(target, name)[index] = getattr(source, name)
-    target.spent[index] += source.spent
-    for name in ("loss", "gradient", "wrong"):
-        getattr(target.evaluation, name)[index] = getattr(source.evaluation, name)
-    for name in vars(target.state):
-        getattr(target.state, name)[index] = getattr(source.state, name)
+    source = replace(source, spent=source.spent + target.spent[index])
+    for theirs, ours in (
+        (target, source),
+        (target.evaluation, source.evaluation),
+        (target.state, source.state),
+    ):
+        for each in fields(theirs):
+            buffer = getattr(theirs, each.name)
+            if isinstance(buffer, Tensor):
+                buffer[index] = getattr(ours, each.name)
 
 
 def _approach_step(
     rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
-) -> Step:
+) -> _Made:
     """One step of backtracking ascent."""
     adversary = default_adversary(rows.region)
     made = adversary.step(rows, points, evaluation, state.approach)
-    stuck = made.stuck
-    if stuck is None:
-        stuck = torch.zeros_like(state.flip)
-    return replace(
-        made,
-        state=replace(state, left=state.left - 1, approach=made.state),
-        stuck=stuck,
+    stuck = torch.zeros_like(state.flip) if made.stuck is None else made.stuck
+    assert made.evaluation is not None and made.spent is not None
+    return _Made(
+        made.points,
+        replace(state, left=state.left - 1, approach=made.state),
+        made.size,
+        made.evaluation,
+        made.spent,
+        stuck,
     )
 
 
-def _dc_step(rows: Rows, points: Tensor, evaluation: Evaluation, state: _State) -> Step:
+def _dc_step(
+    rows: Rows, points: Tensor, evaluation: Evaluation, state: _State
+) -> _Made:
     """Maximise the minorant at `points`; keep the old point where that is lower."""
     network = _network(rows)
     inputs = rows.inputs.double()
@@ -210,7 +228,7 @@ def _dc_step(rows: Rows, points: Tensor, evaluation: Evaluation, state: _State) 
     over = same | ~rises
     other = over & ~state.flip & _tied(after).any(1)
     used = torch.where((other & ~rises)[:, None], after.pattern, pattern)
-    return Step(
+    return _Made(
         points=points,
         state=replace(
             state,

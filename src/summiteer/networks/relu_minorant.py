@@ -45,9 +45,12 @@ from summiteer.regions.intervals import Intervals
 
 #: Proximal steps at most; eight are usual.
 _PROXIMAL = 30
-#: μ begins at the first, is divided by ten at each step, and ends at the second, in
-#: units of (size of v)/(size of C).
-_FIRST_WEIGHT, _USUAL_WEIGHT, _LAST_WEIGHT = 10.0, 1e-2, 1e-4
+#: μ in units of (size of v)/(size of C). It begins at the first, on boxes at the next,
+#: where v/μ would otherwise leave no coordinate between its limits; is divided by ten
+#: down to the third; and goes on to the last where the gap no longer halves.
+#: Searches that begin with a relative gap below `_CLOSE` begin at the third.
+_CLOSE = 1e-4
+_FIRST_WEIGHT, _FIRST_ON_BOXES, _USUAL_WEIGHT, _LAST_WEIGHT = 0.1, 10.0, 1e-2, 1e-4
 #: Newton steps per proximal step, and halvings of one of them.
 _NEWTON, _HALVINGS = 40, 12
 #: Numbers in one gathered block of rows of W: 128 MiB in float64.
@@ -240,15 +243,21 @@ def _proximal_steps(
     force = torch.where(force > 0, force, 1.0)
     noise = eps * (force * size + _dot(dual.top, dual.height.abs()))
     best = _peak(minorant, dual.region, dual, forces, centre)
-    left = torch.arange(len(centre), device=centre.device)
-    share = torch.full_like(size, _FIRST_WEIGHT)
-    idle = torch.zeros_like(left)
+    left = (best.gap > noise).nonzero().flatten()
+    bounded = isinstance(dual.region, Intervals | Intersection)
+    first = _FIRST_ON_BOXES if bounded else _FIRST_WEIGHT
+    share = torch.full_like(size, first)
+    share[best.gap <= _CLOSE * force * size] = _USUAL_WEIGHT
+    idle = torch.zeros_like(dual.row)
     for step in range(_PROXIMAL):
+        if not len(left):
+            break
         weight = share[left] * force[left] / size[left]
-        accuracy = (share[left].reciprocal(), 1e-2 * 0.01**step)
+        wanted = (0.01 * best.gap / (force * size)).clamp(max=1e-2 * 0.01**step)[left]
+        precision = (share[left].reciprocal(), wanted)
         now = dual.take(left)
         iterate = _newton_steps(
-            now, forces[left], centre[left], weight, accuracy, size[left]
+            now, forces[left], centre[left], weight, precision, size[left]
         )
         forces[left], centre[left] = iterate.forces, iterate.points
         some = minorant.take(left)
@@ -273,8 +282,6 @@ def _proximal_steps(
         change = left[~halved | (share[left] > 1.01 * _USUAL_WEIGHT)]
         share[change] = less[change].clamp(min=_LAST_WEIGHT)
         left = left[(best.gap[left] > noise[left]) & (idle[left] < 4)]
-        if not len(left):
-            break
     return best
 
 
@@ -350,16 +357,16 @@ def _newton_steps(
     forces: Tensor,
     centre: Tensor,
     weight: Tensor,
-    accuracy: Tensor,
+    precision: tuple[Tensor, Tensor],
     size: Tensor,
 ) -> _Iterate:
     """Minimise φ over 0 ≤ θ ≤ top until every activation is consistent with its θ."""
     done = _iterate(dual, forces, centre, weight)
     # Rounding of v/μ reaches the activations as far as Π_C lets it.
-    spread, wanted = accuracy
+    spread, wanted = precision
     stretch = _derivative(dual.region, done.pull, done.points)[1]
     rounding = 8 * torch.finfo(size.dtype).eps * (1 + stretch * spread)
-    accuracy = rounding.clamp(min=wanted) * size
+    accuracy = torch.maximum(rounding, wanted) * size
     left = torch.arange(len(forces), device=forces.device)
     now, stuck = _rows.take(done, left), torch.zeros_like(left, dtype=torch.bool)
     for _ in range(_NEWTON):
@@ -405,7 +412,7 @@ def _step(dual: _Dual, now: _Iterate, weight: Tensor, error: Tensor) -> Tensor:
     if not most:
         return step
     rows = max(1, _CHUNK // (most * max(most, now.points.shape[1])))
-    parts = torch.arange(len(step), device=step.device).split(rows)
+    parts = torch.split(torch.arange(len(step), device=step.device), rows)
     return torch.cat(
         [
             _newton(

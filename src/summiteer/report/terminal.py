@@ -1,6 +1,7 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any, Literal
 
 from rich.console import Console
@@ -189,6 +190,8 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         f"sign of u ({summary.control_pairs} compared): "
         + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
     )
+    for each in summary.relu:
+        console.say(fill(each.sentence, 78, subsequent_indent="  "))
     console.say(
         "max %: runs that end in a local maximum; prov %: proved to; best %: proved to"
         "\nend in the global one of ½u²; κ: curvature over multiplier; glob., uniq., "

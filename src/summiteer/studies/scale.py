@@ -2,13 +2,14 @@
 
 Two-layer networks at the paper's random initialisation, unit-norm digits times c,
 targets ±1 (label ≥ 5), quadratic loss, ε/‖x‖ fixed. `quadratic` (t²/2) is the
-homogeneous control: its indices and κ must not move with c at a fixed sign of u.
+homogeneous control: its indices and κ must not move with c at a fixed sign of u. The
+maxima of ReLU networks are another (`studies.kinks`).
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.starts import UniformStart
 from summiteer.store import Store
+from summiteer.studies import kinks
 
 ACTIVATIONS = ("softplus", "tanh", "quadratic")
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -98,6 +100,7 @@ class ScaleSummary:
         control_pairs: how many (network, image, sign) were seen at two scales or more.
         seconds: of computing, all cells.
         protocol: the study's settings.
+        relu: maxima of ReLU networks without and with biases, carried over c.
     """
 
     rows: tuple[Condition, ...]
@@ -105,6 +108,7 @@ class ScaleSummary:
     control_pairs: int
     seconds: float
     protocol: Mapping[str, Any]
+    relu: tuple[kinks.KinkControl, ...] = ()
 
     @property
     def flat(self) -> bool:
@@ -130,6 +134,11 @@ def specification(seed: int) -> dict[str, Any]:
         "restarts": RESTARTS,
         "ratio": RATIO,
         "max_steps": MAX_STEPS,
+        "relu": {
+            "bias_std": list(kinks.BIASES),
+            "networks": kinks.SEEDS,
+            "restarts": kinks.RESTARTS,
+        },
     }
 
 
@@ -143,29 +152,41 @@ def run(
         progress: told (done, total) after each cell.
     """
     spec: Any = store.spec
-    cells = [
+    curves = [
         Cell("scale", {"activation": activation, "scale": scale, "seed": seed})
         for activation in spec["activations"]
         for scale in spec["scales"]
         for seed in spec["seeds"]
     ]
+    cells = [*curves, *kinks.cells(spec)]
     finished = store.finished()
     todo = [cell for cell in cells if cell.name not in finished]
     number = {cell.name: index for index, cell in enumerate(cells)}
     done = len(cells) - len(todo)
-    for cell, (record, arrays) in map_cells(measure, todo):
+    for cell, (record, arrays) in map_cells(measured, todo):
         store.put(cell, number[cell.name], record, arrays)
         done += 1
         if progress:
             progress(done, len(cells))
     records = store.finished()
-    seconds, found = 0.0, {}
+    values: list[Any] = [records[cell.name].values for cell in cells]
+    seconds = sum(value["seconds"] for value in values)
+    found: dict[tuple[Any, Any, Any], Mapping[str, Tensor]] = {}
+    moved: dict[Any, list[Tensor]] = {}
     for cell in cells:
-        values: Any = records[cell.name].values
-        seconds += values["seconds"]
-        key = (cell.spec["activation"], cell.spec["scale"], cell.spec["seed"])
-        found[key] = store.arrays(cell.name)
-    return summarise(found, seconds, spec)
+        arrays = store.arrays(cell.name)
+        if cell.kind == "kinks":
+            moved.setdefault(cell.spec["bias_std"], []).append(arrays["moved"])
+        else:
+            key = (cell.spec["activation"], cell.spec["scale"], cell.spec["seed"])
+            found[key] = arrays
+    relu = tuple(kinks.summarise(bias, each) for bias, each in moved.items())
+    return replace(summarise(found, seconds, spec), relu=relu)
+
+
+def measured(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A cell of either kind, measured."""
+    return kinks.measure(cell) if cell.kind == "kinks" else measure(cell)
 
 
 def measure(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -381,6 +402,10 @@ def result(summary: ScaleSummary, run_id: str) -> dict[str, Any]:
             "drift": summary.control_drift,
             "pairs": summary.control_pairs,
             "flat": summary.flat,
+            "relu": [
+                {**asdict(each), "as_expected": each.as_expected}
+                for each in summary.relu
+            ],
         },
         "seconds": summary.seconds,
         "files": ["run.json", "store.sqlite", "report.html"],
