@@ -85,7 +85,7 @@ class _Summits:
     shares: Tensor
 
 
-def _ascend(
+def ascend_patterns(
     kinked: Kinked, limits: Limits, points: Tensor
 ) -> tuple[_Summits, _Summits]:
     """DC ascent from the points: (after one pattern, at the end)."""
@@ -134,7 +134,7 @@ class _Prover:
         self.form, self.limits, self.points, self.reach = form, limits, points, reach
         self.same, self.network = same, network
         self.kinked = Kinked.of(form.surface)
-        first, last = _ascend(self.kinked, limits, points)
+        first, last = ascend_patterns(self.kinked, limits, points)
         away = _rows.norm(last.points - points) > reach
         chosen = _rows.choose(away, first, last)
         self.hold: Hold = hold(self.kinked, limits, chosen.points, chosen.shares)
