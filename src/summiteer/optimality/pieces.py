@@ -128,7 +128,7 @@ class _Value:
 
     def limited(self) -> "_Value":
         """With the better of both bounds of the change as a whole."""
-        total = length(self.vary.flatten(1))
+        total = length(self.vary.reshape(len(self.vary), -1))
         return replace(self, euclid=torch.minimum(self.euclid, total))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from summiteer.networks import PiecewiseLinear, as_piecewise_linear
 from summiteer.networks.affine import Reshape
-from summiteer.networks.piecewise_linear import Step
+from summiteer.networks.piecewise_linear import Maximum, Rectifier, Step
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.local_maximum import Summit, certified
@@ -45,6 +45,7 @@ _STILL = 1e-11
 _SNAP = 1e-3
 #: The first trust radius of a climb, in radii.
 _CLIMB = 1e-3
+_KINKED_STEPS = (Rectifier, Maximum)
 _ALONE = "every gradient near presses against the region's boundary"
 _KINKED = "on each side of its kinks the objective falls, by multipliers for them"
 
@@ -113,6 +114,10 @@ def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:
     network = as_piecewise_linear(model, tuple(inputs.shape[1:]))
     if not isinstance(network, PiecewiseLinear):
         return network.reason
+    if any(
+        s.shape == () and isinstance(s.operation, _KINKED_STEPS) for s in network.steps
+    ):
+        return "a kink of a value without dimensions is not known"
     if network.steps[-1].shape == ():
         column = Step(Reshape((), (1,)), (network.last,), (1,))
         network = replace(network, steps=(*network.steps, column))
