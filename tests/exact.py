@@ -30,6 +30,11 @@ def exact(name: str, t, count: int = 4) -> list[arb]:
     if name == "relu":
         step = arb(int(t > 0))
         return [step * t, step, arb(0), arb(0)][:count]
+    if name in ("leaky_relu", "abs"):
+        left, at_zero = {"leaky_relu": (0.01, 0.01), "abs": (-1.0, 0.0)}[name]
+        slope = arb(1 if t > 0 else left)
+        first = arb(at_zero) if t == 0 else slope
+        return [slope * t, first, arb(0), arb(0)][:count]
     ctx.cap, before = count, ctx.cap
     series = DEFINITIONS[name](arb_series([t, 1], prec=count))
     ctx.cap = before
