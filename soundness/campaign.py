@@ -15,10 +15,16 @@ from soundness.checks import Bench, check
 from soundness.draw import Case
 from soundness.exact import exactly, factorisations
 from soundness.families import FAMILIES
+from soundness.kinked_checks import KinkedCase, check_kinked, searched, trial_of
+from soundness.kinked_families import KINKED
 from soundness.tally import Tally
+from summiteer.optimality import numerical
 
-#: The module; `newton` is a function in it.
+#: The modules; `newton` is a function in the first.
 _NEWTON = importlib.import_module("summiteer.optimality.newton")
+_CERTIFICATE = importlib.import_module("summiteer.optimality.certificate")
+#: What measures proves nothing, and takes most of the time where nothing is proved.
+_PROOFS = tuple(p for p in _CERTIFICATE.PROVERS if p is not numerical.prove)
 
 
 def run(
@@ -42,7 +48,7 @@ def run(
     """
     tally = Tally()
     end = time.monotonic() + seconds
-    names = list(families or FAMILIES)
+    names = list(families or [*FAMILIES, *KINKED])
     turn = 0 if only is None else only
     while time.monotonic() < end:
         for name in names:
@@ -67,6 +73,9 @@ def one(name: str, seed: int, turn: int, tally: Tally) -> None:
     tally.where = f"--family {name} --seed {seed} --round {turn}"
     rng = np.random.default_rng([seed, turn, *name.encode()])
     with np.errstate(all="ignore"):
+        if name in KINKED:
+            kinked(KINKED[name](rng), rng, tally)
+            return
         case = FAMILIES[name](rng)
         factorisations(rng, tally)
         answer = asked(case, rng, tally)
@@ -98,3 +107,20 @@ def asked(case: Case, rng: np.random.Generator, tally: Tally) -> sm.Certificate:
     if rng.random() < 0.2:
         bounded(case, certificate, rng, tally)
     return certificate
+
+
+def kinked(case: KinkedCase, rng: np.random.Generator, tally: Tally) -> None:
+    """The proofs of a network with kinks, after every check of them.
+
+    Args:
+        case: what to ask.
+        rng: random numbers of the checks.
+        tally: where to count.
+    """
+    points = torch.from_numpy(case.points).reshape(case.problem.inputs.shape)
+    with patch.object(_CERTIFICATE, "PROVERS", _PROOFS):
+        certificate = sm.local_optimality(case.problem, points, case.within)
+    trial = trial_of(case, certificate, rng, tally)
+    check_kinked(trial)
+    if rng.random() < 0.1:
+        searched(case, trial)

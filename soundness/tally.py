@@ -34,8 +34,9 @@ class Tally:
         kinds: by name.
         stories: of violations, at most a few of each kind.
         verdicts: how many examples were given which verdict.
-        unresolved: maxima that truth could not pin down.
+        unresolved: maxima that truth could not pin down, or without a radius.
         where: what is being checked now, for the stories.
+        rows: names of the rows being checked, for the stories; None if 0, 1, ….
     """
 
     kinds: dict[str, Kind] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Tally:
     verdicts: dict[str, int] = field(default_factory=dict)
     unresolved: int = 0
     where: str = ""
+    rows: Array | None = None
 
     def compare(
         self, kind: str, seen: Array, claimed: Array, doubt: Array | float = 0.0
@@ -81,7 +83,7 @@ class Tally:
             if sum(story.startswith(f"{kind}:") for story in self.stories) < 8:
                 column = int(np.argmax(np.where(wrong[row], seen[row], -np.inf)))
                 self.stories.append(
-                    f"{kind}: row {row}: {float(seen[row, column]):.17g} > "
+                    f"{kind}: row {self._row(row)}: {float(seen[row, column]):.17g} > "
                     f"{float(bound[row, 0]):.17g} in {self.where}"
                 )
 
@@ -102,7 +104,10 @@ class Tally:
         entry.violations += int(bad.sum())
         for row in np.flatnonzero(bad.any(1))[:2]:
             if sum(story.startswith(f"{kind}:") for story in self.stories) < 8:
-                self.stories.append(f"{kind}: row {row} in {self.where}")
+                self.stories.append(f"{kind}: row {self._row(row)} in {self.where}")
+
+    def _row(self, row: int) -> int:
+        return int(row if self.rows is None else self.rows[row])
 
     @property
     def violations(self) -> int:
@@ -134,5 +139,5 @@ class Tally:
         )
         verdicts = ", ".join(f"{k} {n}" for k, n in sorted(self.verdicts.items()))
         lines += [f"verdicts: {verdicts}"]
-        lines += [f"maxima that truth could not pin down: {self.unresolved}"]
+        lines += [f"maxima not pinned down, or without a radius: {self.unresolved}"]
         return "\n".join([*lines, *self.stories])
