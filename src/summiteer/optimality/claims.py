@@ -106,12 +106,17 @@ class Claims:
         return Claims(
             merged(self.verdict, other.verdict),
             merged(self.evidence, other.evidence),
-            merged(self.reason, other.reason),
+            # Who has nothing to say of a row leaves the reason that is there.
+            merged(self.reason, _spoken(other.reason, self.reason, rows)),
             merged(self.proposition, other.proposition),
             numbers,
             _filled(self, self.certified_point, index, other.certified_point),
             _filled(self, self.direction, index, other.direction),
         )
+
+
+def _spoken(theirs: Sequence[str], ours: Sequence[str], rows: list[int]) -> list[str]:
+    return [their or ours[row] for row, their in zip(rows, theirs, strict=True)]
 
 
 def _filled(
