@@ -424,3 +424,13 @@ def problem_of_module(model, x):
     return sm.Problem(
         model, x, -torch.ones(len(x), dtype=F64), sm.Margin(), sm.L2Ball(1)
     )
+
+
+def test_more_kinks_than_needed_hold_the_point_too():
+    # F = δ_1 - 2|δ_2|, whose two kinks share one line: their multipliers are many.
+    for most in (2.0, 2.5):
+        kinks = ([0.0, 1.0], 0.0, -most), ([0.0, -1.0], 0.0, -2.0)
+        net = linear([1.0, 0.0], *kinks)
+        problem = problem_of(net, sm.LinfBall(1.0))
+        claims = proved(problem, vector(1.0, 0.0)[None])
+        assert claims.verdict[0] is sm.Verdict.GLOBAL_MAXIMUM

@@ -22,7 +22,7 @@ and pᵀd ≤ -‖d‖²/2 where p is on the sphere),
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import lsq_linear
+from scipy.optimize import linprog, lsq_linear
 from torch import Tensor
 
 from summiteer.optimality.relu_form import Kinked, longest
@@ -34,6 +34,8 @@ from summiteer.optimality.stand import Limits, Stand, faces, stand
 _SNAP = 1e-9
 #: Multipliers this near to 0 or 1 are 0 or 1: polished ones are exact.
 _ROUND = 1e-14
+#: Singular values below this share of the largest are zero.
+_RANK = 1e-10
 #: Kinks up to which what they hold is looked at.
 _KINKS = 512
 
@@ -144,6 +146,19 @@ def hold(kinked: Kinked, limits: Limits, points: Tensor, shares: Tensor) -> Hold
         points: `[rows, d]` floats, the maximisers as found.
         shares: ρ `[rows, m]`, exactly 0 or 1 in convex neurons.
     """
+    held = _hold(kinked, limits, points, shares)
+    leant = held.lean
+    lost = held.spread.isnan() & ~leant.stand.curved & leant.stand.free.any(1)
+    changed = False
+    shares = leant.shares.clone()
+    for row in lost.nonzero().flatten().tolist():
+        better = _centred(kinked, leant, row, float(limits.reach[row]))
+        if better is not None:
+            changed, shares[row] = True, better
+    return _hold(kinked, limits, points, shares) if changed else held
+
+
+def _hold(kinked: Kinked, limits: Limits, points: Tensor, shares: Tensor) -> Hold:
     leant = lean(kinked, limits, points, shares)
     standing, waste = leant.stand, kinked.waste(leant.inner, leant.shares)
     inside = standing.room >= 0
@@ -154,6 +169,48 @@ def hold(kinked: Kinked, limits: Limits, points: Tensor, shares: Tensor) -> Hold
         spread[row], near[row] = _unrolled(kinked, leant, row, waste[row])
     rise = up(waste + up(leant.leftover * spread))
     return Hold(leant, spread, rise, near)
+
+
+def _centred(kinked: Kinked, held: Lean, row: int, size: float) -> Tensor | None:
+    """Multipliers with the same v in the free coordinates, far from 0 and 1, or None.
+
+    Where more kinks meet than are needed the multipliers are not unique, and a search
+    may end at 0 or 1, where a kink holds nothing. Floats, for trying again.
+
+    Args:
+        kinked: F.
+        held: at the points.
+        row: which.
+        size: of the region.
+    """
+    free, side = held.stand.free[row], held.stand.side[row]
+    close = held.inner.middle[row].abs() <= _SNAP * size * kinked.lengths
+    ties = (kinked.concave[row] & close).nonzero().flatten()
+    if not int(free.sum()) < len(ties) <= _KINKS:
+        return None
+    pulls = kinked.kink.middle[row, ties][:, None] * kinked.hidden[ties]
+    scale = pulls.abs().amax()
+    if not bool(scale > 0) or not bool(scale.isfinite()):
+        return None
+    pulls = pulls / scale
+    _, values, ways = torch.linalg.svd(pulls[:, free].T)
+    ways = ways[int((values > _RANK * values.amax()).sum()) :].T
+    if not ways.shape[1]:
+        return None
+    share, tight = held.shares[row, ties], side != 0
+    pressed = -side[tight][:, None] * (pulls[:, tight].T @ ways)
+    slope = side[tight] * held.slope.middle[row, tight] / scale
+    left = torch.cat([-ways, ways, pressed])
+    left = torch.cat([left, torch.ones_like(left[:, :1])], 1)
+    right = torch.cat([share, 1 - share, slope])
+    goal = left.new_zeros(left.shape[1])
+    goal[-1] = -1.0
+    found = linprog(goal.numpy(), left.numpy(), right.numpy(), bounds=(None, None))
+    if found.status != 0:
+        return None
+    result = held.shares[row].clone()
+    result[ties] = share + ways @ torch.as_tensor(found.x[:-1])
+    return result.clamp(0.0, 1.0)
 
 
 def _lagrangian(standing: Stand, slope: Enclosure) -> tuple[Enclosure, Tensor]:
