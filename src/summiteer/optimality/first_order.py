@@ -1,5 +1,6 @@
 """First order at a real point, enclosed: multiplier, tangential part, pressure (§3)."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,29 +12,19 @@ from summiteer.optimality.stand import Stand
 from summiteer.optimality.surface import Place, carried
 
 
-@dataclass(frozen=True, eq=False)
-class FirstOrder:
-    """What ∇F is at the points of a stand.
+class Multipliers(ABC):
+    """What a gradient at the points of a stand presses against.
 
     Attributes:
-        place: F there.
         stand: of the same rows.
     """
 
-    place: Place
     stand: Stand
 
-    def take(self, index: Tensor) -> "FirstOrder":
-        """The rows `index`."""
-        if len(index) == len(self.stand.points):
-            return self  # rows are asked for in order, each once
-        taken = FirstOrder(self.place.take(index), self.stand.take(index))
-        return carried(self, taken, index)
-
-    @cached_property
+    @property
+    @abstractmethod
     def gradient(self) -> Enclosure:
-        """The gradient g = ∇F(p) `[rows, d]`."""
-        return self.place.gradient
+        """The gradient g `[rows, d]`."""
 
     @cached_property
     def along(self) -> Enclosure:
@@ -119,17 +110,6 @@ class FirstOrder:
         violated = torch.where(self.stand.side == 0, 0.0, (-self.pressure).clamp(min=0))
         return up(self.tangential + length(violated))
 
-    @cached_property
-    def normal_bend(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(≥ |nᵀHn|, ≥ ‖PHn‖, ≥ max(nᵀHn, 0)) in the free coordinates `[rows]`."""
-        normal, free = self.stand.normal, self.stand.free
-        bent = self.place.bent(normal)
-        bent = Enclosure(bent.middle * free, bent.radius * free)
-        value = bent.dot(normal)
-        # No c makes ‖Hn - cn‖ smaller than ‖PHn‖.
-        across = (bent - normal * value.middle[:, None]).norm().upper
-        return value.magnitude, across, value.upper.clamp(min=0)
-
     def drift(self, steepest: Tensor) -> Tensor:
         """≥ |μ(q) - μ(p)|/‖q - p‖ on the sphere: L/e + ‖g‖/e² `[rows]`.
 
@@ -146,3 +126,56 @@ class FirstOrder:
         low = self.outward.lower
         e = torch.where(low > 0, radius.upper, radius.lower)
         return torch.where(self.stand.curved, down(down(low / e) / e), 0.0)
+
+
+class OfGradient(Multipliers):
+    """Those of a gradient that is given.
+
+    Args:
+        gradient: `[rows, d]`.
+        stand: of the same rows.
+    """
+
+    def __init__(self, gradient: Enclosure, stand: Stand) -> None:
+        self._gradient, self.stand = gradient, stand
+
+    @property
+    def gradient(self) -> Enclosure:
+        """The gradient g `[rows, d]`."""
+        return self._gradient
+
+
+@dataclass(frozen=True, eq=False)
+class FirstOrder(Multipliers):
+    """What ∇F is at the points of a stand.
+
+    Attributes:
+        place: F there.
+        stand: of the same rows.
+    """
+
+    place: Place
+    stand: Stand
+
+    def take(self, index: Tensor) -> "FirstOrder":
+        """The rows `index`."""
+        if len(index) == len(self.stand.points):
+            return self  # rows are asked for in order, each once
+        taken = FirstOrder(self.place.take(index), self.stand.take(index))
+        return carried(self, taken, index)
+
+    @cached_property
+    def gradient(self) -> Enclosure:
+        """The gradient g = ∇F(p) `[rows, d]`."""
+        return self.place.gradient
+
+    @cached_property
+    def normal_bend(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(≥ |nᵀHn|, ≥ ‖PHn‖, ≥ max(nᵀHn, 0)) in the free coordinates `[rows]`."""
+        normal, free = self.stand.normal, self.stand.free
+        bent = self.place.bent(normal)
+        bent = Enclosure(bent.middle * free, bent.radius * free)
+        value = bent.dot(normal)
+        # No c makes ‖Hn - cn‖ smaller than ‖PHn‖.
+        across = (bent - normal * value.middle[:, None]).norm().upper
+        return value.magnitude, across, value.upper.clamp(min=0)

@@ -6,7 +6,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from summiteer import _rows
 from summiteer.networks.piecewise_linear import PiecewiseLinear
 from summiteer.optimality.pieces import (
     Around,
@@ -186,18 +185,3 @@ class Patch:
 
 def _flat(value: Enclosure) -> Enclosure:
     return Enclosure(value.middle.flatten(1), value.radius.flatten(1))
-
-
-@dataclass(frozen=True, eq=False)
-class Pulled:
-    """A gradient in the place of a smooth network's, for `FirstOrder`.
-
-    Attributes:
-        gradient: `[rows, d]`.
-    """
-
-    gradient: Enclosure
-
-    def take(self, index: Tensor) -> "Pulled":
-        """The rows `index`."""
-        return _rows.take(self, index)

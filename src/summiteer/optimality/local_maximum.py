@@ -20,8 +20,8 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
-from summiteer.optimality.first_order import FirstOrder
-from summiteer.optimality.local_form import Patch, Pulled
+from summiteer.optimality.first_order import Multipliers, OfGradient
+from summiteer.optimality.local_form import Patch
 from summiteer.optimality.pieces import spectral
 from summiteer.optimality.readout import Difference, Entropy
 from summiteer.optimality.rounding import Enclosure, down, gamma, length, up
@@ -89,8 +89,8 @@ class Bend:
     drift: Tensor
 
 
-def _leftover(first: FirstOrder, need: Tensor) -> Tensor:
-    """`FirstOrder.leftover` where held coordinates need a multiplier ≥ `need`."""
+def _leftover(first: Multipliers, need: Tensor) -> Tensor:
+    """`Multipliers.leftover` where held coordinates need a multiplier ≥ `need`."""
     short = up(need - first.pressure).clamp(min=0)
     violated = torch.where(first.stand.side == 0, 0.0, short)
     return up(first.tangential + length(violated))
@@ -116,7 +116,7 @@ def summit(
         gap: Γ `[rows]`.
         bend: what curvature takes from the multipliers where the ball is active.
     """
-    first = FirstOrder(Pulled(gradient), stand)
+    first = OfGradient(gradient, stand)
     room = down(patch.radius - stand.slack)
     curved = stand.curved & (stand.room >= 0)
     nothing = torch.zeros_like(room)
@@ -139,7 +139,7 @@ def summit(
     # Nothing of p may stick out of C, and p must be where N was made.
     everything = (alive | (stand.side == 0) & ~stand.free).all(1)
     if bend is None:
-        hull = FirstOrder(Pulled(patch.whole.gradient), stand)
+        hull = OfGradient(patch.whole.gradient, stand)
         limits = patch.form.limits
         clear = (not limits.boxed) | (stand.room > patch.radius)
         uphill = (hull.outward.lower > 0) & clear & (not limits.sphere)
@@ -234,7 +234,7 @@ def softmax_bend(
         heavy.middle, up(heavy.radius + 4 * UNIT_ROUNDOFF * heavy.middle.abs(), 2)
     ) * Enclosure.exact(weight)
     whole = _spectral_of(heavy)
-    steep = FirstOrder(Pulled(gradient), stand).steepness.upper
+    steep = OfGradient(gradient, stand).steepness.upper
     e = stand.radius.lower
     drift = up(up(whole * whole + up(steep / e)) / e)
     normal, free = stand.normal, stand.free[:, None]

@@ -6,8 +6,10 @@ value may differ from that on N. A kink whose height keeps its sign on N is stab
 lies on one side of it. Where all that matter are stable, the network is affine on N.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -159,7 +161,9 @@ def around(
         elif isinstance(operation, Rectifier):
             made, kinks[number] = _rectified(sources[0], operation.slope, chosen)
         elif isinstance(operation, Maximum):
-            made, kinks[number] = _larger(*sources, operation.absent, chosen)
+            made, kinks[number] = _larger(
+                sources[0], sources[1], operation.absent, chosen
+            )
         else:
             made = _mapped(operation, sources[0])
         values.append(made)
@@ -413,9 +417,14 @@ def row_lengths(operation: Affine) -> Tensor | None:
     return None
 
 
-@lru_cache(maxsize=64)
 def operator_norm(operation: Affine) -> float:
     """≥ ‖A‖₂."""
+    return _operator_norm(cast("Hashable", operation))
+
+
+@lru_cache(maxsize=64)
+def _operator_norm(operation: Hashable) -> float:
+    """See `operator_norm`: operations are frozen, and equal only to themselves."""
     if isinstance(operation, Dense):
         return _spectral(operation.weight)
     if isinstance(operation, Convolution):
@@ -479,4 +488,5 @@ def spectral(matrices: Tensor, squarings: int = _SQUARINGS) -> Tensor:
         gram = gram @ gram
         power /= 2
     bound = bound * torch.linalg.matrix_norm(gram) ** power
-    return bound * (1 + 1e-5) + 1e-140
+    result: Tensor = bound * (1 + 1e-5) + 1e-140
+    return result

@@ -14,8 +14,8 @@ within Γ/(s - γ) + 2Γ/min λ_i of p. With U the matrix of rows τ_ju_jᵀ and
 import torch
 from torch import Tensor
 
-from summiteer.optimality.first_order import FirstOrder
-from summiteer.optimality.local_form import Patch, Pulled
+from summiteer.optimality.first_order import Multipliers, OfGradient
+from summiteer.optimality.local_form import Patch
 from summiteer.optimality.local_maximum import Summit, nothing_proved
 from summiteer.optimality.rounding import Enclosure, down, gamma, length, up
 from summiteer.optimality.stand import Stand
@@ -48,7 +48,7 @@ def sharp_summit(
     """
     result = nothing_proved(len(gaps))
     pulled = patch.pulled(slopes)
-    first = FirstOrder(Pulled(pulled.gradient), standing)
+    first = OfGradient(pulled.gradient, standing)
     for row in index.tolist():
         found = _row(patch, slopes, ties, first, pulled.weights, row)
         if found is None:
@@ -73,7 +73,7 @@ def _row(
     patch: Patch,
     slopes: dict[int, Enclosure],
     ties: Ties,
-    first: FirstOrder,
+    first: Multipliers,
     weights: dict[int, Enclosure],
     row: int,
 ) -> tuple[Tensor, Tensor, Tensor] | None:
