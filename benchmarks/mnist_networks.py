@@ -41,6 +41,8 @@ REGIONS = (
     sm.L2Ball(0.5),
     sm.L2Ball(1.0),
 )
+#: A number of things in a reason, which is no other reason than the same with another.
+COUNTED = re.compile(r"\b\d+(?= (?:units|kinks|ties|patterns|pieces|constraints)\b)")
 OBJECTIVES = (sm.Margin(), sm.CrossEntropy())
 
 HEAD = (
@@ -300,10 +302,10 @@ def reasons(rows: list[Row]) -> list[str]:
             for reason, proved, open_ in told:
                 if proved:
                     continue
-                plain = re.sub(r"(?<![\w.])\d+(?![\w.])", "N", reason)
+                plain = COUNTED.sub("N", reason)
                 count[plain] += 1
                 undecided[plain] += open_
-                found = re.search(r"(?<![\w.])\d+(?![\w.])", reason)
+                found = COUNTED.search(reason)
                 if found:
                     numbers.setdefault(plain, []).append(float(found[0]))
         for reason, total in count.most_common():
