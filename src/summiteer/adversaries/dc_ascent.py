@@ -228,7 +228,7 @@ def _dc_step(
     over = same | ~rises
     other = over & ~state.flip & _tied(after).any(1)
     used = torch.where((other & ~rises)[:, None], after.pattern, pattern)
-    return _Made(
+    made = _Made(
         points=points,
         state=replace(
             state,
@@ -243,6 +243,13 @@ def _dc_step(
         spent=1 + peak.evaluations,
         stuck=over & ~other,
     )
+    index = other.nonzero().flatten()
+    if len(index):
+        # At once: the loop would end a run that stands still.
+        part = _part(index, rows, *(made.points, made.evaluation, made.state))
+        made = _rows.copy(made)
+        _put(made, index, _dc_step(*part))
+    return made
 
 
 def _network(rows: Rows) -> TwoLayerNetwork:
