@@ -191,7 +191,8 @@ def _approach_step(
     adversary = default_adversary(rows.region)
     made = adversary.step(rows, points, evaluation, state.approach)
     stuck = torch.zeros_like(state.flip) if made.stuck is None else made.stuck
-    assert made.evaluation is not None and made.spent is not None
+    assert made.evaluation is not None
+    assert made.spent is not None
     return _Made(
         made.points,
         replace(state, left=state.left - 1, approach=made.state),
