@@ -61,11 +61,16 @@ class Kink:
         """Where N may lie on both sides."""
         return ~(self.right | self.left)
 
+    def side(self, right: Tensor) -> Tensor:
+        """1 where `right`, else the slope of the left side."""
+        # Not `torch.where` of two numbers, which has torch's default dtype.
+        left = torch.full(right.shape, self.slope, dtype=torch.float64)
+        return left.masked_fill(right, 1.0)
+
     @property
     def slopes(self) -> Enclosure:
         """The share of the right side: 1, s, or anything between where open."""
-        low = torch.where(self.right, 1.0, self.slope)
-        high = torch.where(self.left, self.slope, 1.0)
+        low, high = self.side(self.right), self.side(~self.left)
         return (
             Enclosure.between(low, high)
             if bool(self.open.any())

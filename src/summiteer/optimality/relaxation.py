@@ -112,7 +112,7 @@ def _chosen(
     slopes: dict[int, Enclosure] = {}
     for number, kink in patch.around.kinks.items():
         right = kink.right | (kink.open & (kink.centre.middle >= 0))
-        share = torch.where(right, 1.0, kink.slope).to(torch.float64)
+        share = kink.side(right)
         flat = share.flatten(1)
         rows, columns = (ties.step == number).nonzero(as_tuple=True)
         spots = ties.place[rows, columns]

@@ -92,9 +92,7 @@ def _sides(here: Patch) -> dict[int, Enclosure]:
     sides = {}
     for number, kink in here.around.kinks.items():
         right = (kink.centre.middle >= 0) & ~kink.left
-        sides[number] = Enclosure.exact(
-            torch.where(right, 1.0, kink.slope).to(torch.float64)
-        )
+        sides[number] = Enclosure.exact(kink.side(right))
     return sides
 
 
