@@ -69,9 +69,11 @@ def chords(
         high,
         torch.zeros_like(limits.lower),
     )
-    rows = torch.arange(len(kinked))
+    rows = kinked.ordinary(limits).nonzero().flatten()
     shares = None
     for _ in range(_TURNS if floor is not None else 1):
+        if not len(rows):
+            break
         some, part = kinked.take(rows), limits.take(rows)
         before = _widths(found, kinked)[rows]
         shares = _turn(found, some, part, rows, floor, shares)
@@ -80,8 +82,6 @@ def chords(
         if goal is not None:
             going &= ~(found.top[rows] < goal[rows])
         rows, shares = rows[going], shares[going]
-        if not len(rows):
-            break
     return found
 
 

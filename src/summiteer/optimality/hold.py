@@ -203,6 +203,8 @@ def _centred(kinked: Kinked, held: Lean, row: int, size: float) -> Tensor | None
     left = torch.cat([-ways, ways, pressed])
     left = torch.cat([left, torch.ones_like(left[:, :1])], 1)
     right = torch.cat([share, 1 - share, slope])
+    if not bool(left.isfinite().all() & right.isfinite().all()):
+        return None
     goal = left.new_zeros(left.shape[1])
     goal[-1] = -1.0
     found = linprog(goal.numpy(), left.numpy(), right.numpy(), bounds=(None, None))

@@ -69,7 +69,13 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
             return Claims.undecided(len(points), form)
         same = reproduces(form, problem, points)
         reach = down(within * problem.size.to(torch.float64), 2)
-        return _Prover(network, form, limits, points, reach, same).claims()
+        index = Kinked.of(form.surface).ordinary(limits).nonzero().flatten()
+        nothing = Claims.undecided(len(points), "the numbers overflow")
+        if not len(index):
+            return nothing
+        form, limits, points = form.take(index), limits.take(index), points[index]
+        prover = _Prover(network, form, limits, points, reach[index], same[index])
+        return nothing.filled(index, prover.claims())
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,7 @@ def ascend_patterns(
     first: _Summits | None = None
     rows, start = torch.arange(len(points)), None
     last = _Summits(points.clone(), pattern.clone())
+    best = torch.full_like(points[:, 0], -torch.inf)
     for _ in range(_PATTERNS):
         some = kinked.take(rows)
         peak = maximise(some.minorant(pattern), region.take(rows), start)
@@ -101,8 +108,11 @@ def ascend_patterns(
         last.points[rows], last.shares[rows] = peak.points, shares
         first = first or _Summits(last.points.clone(), last.shares.clone())
         now = (some.heights(peak.points) > 0).to(points)
-        # Until the pattern is the one just used.
-        going = ((now != pattern) & some.convex).any(1).nonzero().flatten()
+        # Until the pattern is the one just used, or F no longer rises.
+        value = some.values(peak.points)
+        going = ((now != pattern) & some.convex).any(1) & (value > best[rows])
+        best[rows] = value
+        going = going.nonzero().flatten()
         if not len(going):
             break
         rows, pattern, start = rows[going], now[going], peak.multipliers[going]

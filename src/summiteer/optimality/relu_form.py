@@ -22,6 +22,9 @@ from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface
 from summiteer.regions import Box, Intersection, L2Ball, Region
 
+#: Sums of products of larger numbers are no use: their squares overflow.
+_HUGE = 1e250
+
 
 def slopes(activation: Activation) -> tuple[float, float] | None:
     """(left, right) of an activation that is straight on both sides of 0, else None.
@@ -139,6 +142,12 @@ class Kinked:
         """The pre-activations in floats: for searching."""
         return torch.addmm(self.centre.middle, points, self.hidden.T)
 
+    def values(self, points: Tensor) -> Tensor:
+        """F in floats: for searching."""
+        inner = self.heights(points)
+        bent = self.straight.middle * inner + self.kink.middle * inner.relu()
+        return self.shift.middle + bent.sum(1)
+
     def ranges(self, limits: Limits) -> tuple[Tensor, Tensor]:
         """(≤, ≥) h on a region `[rows, m]` both: I_j of §5, of boxes their own."""
         low = torch.full_like(self.sign, -torch.inf)
@@ -151,6 +160,18 @@ class Kinked:
             box = self.centre + box
             low, high = torch.fmax(low, box.lower), torch.fmin(high, box.upper)
         return low, high
+
+    def ordinary(self, limits: Limits) -> Tensor:
+        """Whether the summands of F are numbers that floats can search among `[rows]`.
+
+        Args:
+            limits: of the region.
+        """
+        low, high = self.ranges(limits)
+        each = self.kink.magnitude * torch.maximum(low.abs(), high.abs())
+        size = each.sum(1) + (self.straight.magnitude * high.abs()).sum(1)
+        size = size + self.kink.magnitude.amax(1) * self.lengths.amax()
+        return size < _HUGE
 
     def coefficients(self, shares: Tensor) -> Enclosure:
         """a_j·left + k_jρ_j `[rows, m]`.
