@@ -3,11 +3,10 @@
 An MLP 784-256-256-10 and a small convolutional network, each trained normally and
 against PGD (L∞ 0.1), and the three networks of VNN-COMP 2021's mnistfc. The first 100
 test images (25 for the convolutional ones) that the network classifies rightly, in the
-box [0, 1]; end points are
-`sm.ascend(problem).best` (steepest ascent with backtracking, 5 starts), float32.
-*Survivors* are the examples that no iterate changed the class of. Everything that is
-not PROVED is counted under the reason why there is no proof. *Polished* end points
-are what `sm.polish` makes of them, in float64.
+box [0, 1]; end points are `sm.ascend(problem).best` (steepest ascent with backtracking,
+5 starts), float32. *Survivors* are the examples that no iterate changed the class of.
+Everything that is not PROVED is counted under the reason why there is no proof.
+*Polished* end points are what `sm.polish` makes of them, in float64.
 
 The data and the three networks are looked for in $SUMMITEER_DATA (default
 ../shared/data); trained weights are kept under out/.
