@@ -39,6 +39,14 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
+from summiteer.networks.proximal_dual import (
+    Dual,
+    Iterate,
+    derivative,
+    dot,
+    newton_steps,
+    put,
+)
 from summiteer.regions import Region
 from summiteer.regions.intersection import Intersection
 from summiteer.regions.intervals import Intervals
@@ -51,13 +59,6 @@ _PROXIMAL = 30
 #: Searches that begin with a relative gap below `_CLOSE` begin at the third.
 _CLOSE = 1e-4
 _FIRST_WEIGHT, _FIRST_ON_BOXES, _USUAL_WEIGHT, _LAST_WEIGHT = 0.1, 10.0, 1e-2, 1e-4
-#: Newton steps per proximal step, and halvings of one of them.
-_NEWTON, _HALVINGS = 40, 12
-#: Numbers in one gathered block of rows of W: 128 MiB in float64.
-_CHUNK = 2**24
-#: Newton's matrix gets so much of the relative violation on its diagonal (that of U is
-#: 1), and multipliers so near to a bound that pulls them are moved to it.
-_RIDGE, _NEAR = 0.01, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class ReluMinorant:
     def value(self, points: Tensor) -> Tensor:
         """F `[rows]` at `points` `[rows, d]`, in floating point."""
         bent = torch.relu(torch.addmm(self.height, points, self.hidden.T))
-        return self.constant + _dot(self.linear, points) + _dot(self.weight, bent)
+        return self.constant + dot(self.linear, points) + dot(self.weight, bent)
 
     def direction(self, multipliers: Tensor) -> Tensor:
         """v(λ) = linear + Wᵀ(weight ⊙ λ), `[rows, d]`."""
@@ -138,7 +139,7 @@ def maximise(
         `Peak`; look at its gap.
     """
     with torch.no_grad():
-        dual = _Dual.of(minorant, region)
+        dual = _dual(minorant, region)
         if multipliers is None:
             forces, centre = dual.top * (dual.height > 0), torch.zeros_like(dual.linear)
         else:
@@ -149,99 +150,28 @@ def maximise(
     return replace(peak, evaluations=dual.tally)
 
 
-# ---------------------------------------------------------------------- the dual
-@dataclass(frozen=True, eq=False)
-class _Dual:
-    """The dual in θ_j = -λ_j c_j‖w_j‖, 0 ≤ θ ≤ top, for unit rows u_j of W.
-
-    φ(θ) = max over C of vᵀδ - ½μ‖δ - δ°‖² - θᵀη, v = l - Uᵀθ, η_j = h_j/‖w_j‖, and
-    ∂φ/∂θ = -(η + Uδ).
-    """
-
-    unit: Tensor  # U [m, d], of the neurons that take part in any row
-    gram: Tensor  # UUᵀ
-    neurons: Tensor  # their numbers
-    height: Tensor
-    top: Tensor
-    linear: Tensor
-    region: Region
-    row: Tensor  # number of each row in the tally
-    tally: Tensor  # products with W and Wᵀ so far, counted in place
-
-    @classmethod
-    def of(cls, minorant: ReluMinorant, region: Region) -> "_Dual":
-        lengths = _rows.norm(minorant.hidden)
-        top = -minorant.weight * lengths
-        neurons = (top > 0).any(0).nonzero().flatten()
-        unit = minorant.hidden[neurons] / lengths[neurons, None]
-        return cls(
-            unit=unit,
-            gram=unit @ unit.T,
-            neurons=neurons,
-            height=minorant.height[:, neurons] / lengths[neurons],
-            top=top[:, neurons],
-            linear=minorant.linear,
-            region=region,
-            row=torch.arange(len(top), device=top.device),
-            tally=torch.zeros(len(top), dtype=torch.int64, device=top.device),
-        )
-
-    def count(self, pairs: int) -> None:
-        self.tally.index_add_(0, self.row, torch.full_like(self.row, pairs))
-
-    def direction(self, forces: Tensor) -> Tensor:
-        return torch.addmm(self.linear, forces, self.unit, alpha=-1)
-
-    def activation(self, points: Tensor) -> Tensor:
-        """η + Uδ."""
-        return torch.addmm(self.height, points, self.unit.T)
-
-    def take(self, index: Tensor) -> "_Dual":
-        return replace(
-            self,
-            height=self.height[index],
-            top=self.top[index],
-            linear=self.linear[index],
-            region=self.region.take(index),
-            row=self.row[index],
-        )
+def _dual(minorant: ReluMinorant, region: Region) -> Dual:
+    lengths = _rows.norm(minorant.hidden)
+    top = -minorant.weight * lengths
+    neurons = (top > 0).any(0).nonzero().flatten()
+    unit = minorant.hidden[neurons] / lengths[neurons, None]
+    return Dual(
+        unit=unit,
+        gram=unit @ unit.T,
+        neurons=neurons,
+        height=minorant.height[:, neurons] / lengths[neurons],
+        top=top[:, neurons],
+        linear=minorant.linear,
+        region=region,
+        row=torch.arange(len(top), device=top.device),
+        tally=torch.zeros(len(top), dtype=torch.int64, device=top.device),
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class _Iterate:
-    """θ and what follows from it; `_rows.take` picks rows."""
-
-    forces: Tensor
-    pull: Tensor  # δ° + v/μ
-    points: Tensor  # Π_C(pull)
-    active: Tensor  # η + Uδ
-    value: Tensor  # φ
-
-
-def _iterate(dual: _Dual, forces: Tensor, centre: Tensor, weight: Tensor) -> _Iterate:
-    dual.count(1)
-    direction = dual.direction(forces)
-    pull = torch.addcmul(centre, direction, weight[:, None].reciprocal())
-    points = dual.region.project(pull)
-    moved = points - centre
-    value = _dot(direction, points) - 0.5 * weight * _dot(moved, moved)
-    value = value - _dot(forces, dual.height)
-    return _Iterate(forces, pull, points, dual.activation(points), value)
-
-
-# -------------------------------------------------------------- proximal point steps
 def _proximal_steps(
-    minorant: ReluMinorant, dual: _Dual, forces: Tensor, centre: Tensor
+    minorant: ReluMinorant, dual: Dual, forces: Tensor, centre: Tensor
 ) -> Peak:
-    eps = torch.finfo(centre.dtype).eps
-    ones = torch.ones_like(centre)
-    size = torch.maximum(
-        _rows.norm(dual.region.linear_maximiser(ones)),
-        _rows.norm(dual.region.linear_maximiser(-ones)),
-    ).clamp(min=torch.finfo(centre.dtype).tiny ** 0.5)
-    force = torch.hypot(_rows.norm(dual.linear), _rows.norm(dual.top))
-    force = torch.where(force > 0, force, 1.0)
-    noise = eps * (force * size + _dot(dual.top, dual.height.abs()))
+    size, force, noise = _scales(dual)
     best = _peak(minorant, dual.region, dual, forces, centre)
     left = (best.gap > noise).nonzero().flatten()
     bounded = isinstance(dual.region, Intervals | Intersection)
@@ -256,7 +186,7 @@ def _proximal_steps(
         wanted = (0.01 * best.gap / (force * size)).clamp(max=1e-2 * 0.01**step)[left]
         precision = (share[left].reciprocal(), wanted)
         now = dual.take(left)
-        iterate = _newton_steps(
+        iterate = newton_steps(
             now, forces[left], centre[left], weight, precision, size[left]
         )
         forces[left], centre[left] = iterate.forces, iterate.points
@@ -268,10 +198,10 @@ def _proximal_steps(
             sharp = _polished(part, _rows.take(iterate, rough))
             sharper = _peak(some.take(rough), part.region, part, *sharp)
             won = sharper.gap < found.gap[rough]
-            _put(found, rough[won], sharper, won)
+            put(found, rough[won], sharper, won)
         better = found.gap < best.gap[left]
         halved = found.gap < 0.5 * best.gap[left]
-        _put(best, left[better], found, better)
+        put(best, left[better], found, better)
         idle[left] = torch.where(
             halved | (share[left] > _LAST_WEIGHT), 0, idle[left] + 1
         )
@@ -285,13 +215,8 @@ def _proximal_steps(
     return best
 
 
-def _put(target: Peak, index: Tensor, source: Peak, chosen: Tensor) -> None:
-    for name in vars(target):
-        getattr(target, name)[index] = getattr(source, name)[chosen]
-
-
 def _peak(
-    minorant: ReluMinorant, region: Region, dual: _Dual, forces: Tensor, points: Tensor
+    minorant: ReluMinorant, region: Region, dual: Dual, forces: Tensor, points: Tensor
 ) -> Peak:
     """The bounds at θ and at the better of `points` and the support point of v."""
     dual.count(2)
@@ -300,13 +225,13 @@ def _peak(
     multipliers[:, dual.neurons] = share.clamp(0.0, 1.0)
     direction = minorant.direction(multipliers)
     support = region.linear_maximiser(direction)
-    base = minorant.constant + _dot(multipliers * minorant.weight, minorant.height)
-    upper = base + _dot(direction, support)
+    base = minorant.constant + dot(multipliers * minorant.weight, minorant.height)
+    upper = base + dot(direction, support)
 
     def gap(at: Tensor) -> Tensor:
         active = torch.addmm(minorant.height, at, minorant.hidden.T)
         wrong = minorant.weight * (multipliers * active - active.relu())
-        return wrong.sum(1) + _dot(direction, support - at).clamp(min=0.0)
+        return wrong.sum(1) + dot(direction, support - at).clamp(min=0.0)
 
     ours, theirs = gap(points), gap(support)
     chosen = theirs <= ours
@@ -322,7 +247,21 @@ def _peak(
     )
 
 
-def _polished(dual: _Dual, now: _Iterate) -> tuple[Tensor, Tensor]:
+def _scales(dual: Dual) -> tuple[Tensor, Tensor, Tensor]:
+    """The sizes of C and of v, and what rounding makes of the dual's value."""
+    eps = torch.finfo(dual.linear.dtype).eps
+    ones = torch.ones_like(dual.linear)
+    size = torch.maximum(
+        _rows.norm(dual.region.linear_maximiser(ones)),
+        _rows.norm(dual.region.linear_maximiser(-ones)),
+    ).clamp(min=torch.finfo(dual.linear.dtype).tiny ** 0.5)
+    force = torch.hypot(_rows.norm(dual.linear), _rows.norm(dual.top))
+    force = torch.where(force > 0, force, 1.0)
+    noise = eps * (force * size + dot(dual.top, dual.height.abs()))
+    return size, force, noise
+
+
+def _polished(dual: Dual, now: Iterate) -> tuple[Tensor, Tensor]:
     """(θ, δ) with a = 0 at the kinks and v = 0 where no limit holds δ, if both can be.
 
     That is what a maximiser satisfies which no curved boundary holds: one linear system
@@ -332,7 +271,7 @@ def _polished(dual: _Dual, now: _Iterate) -> tuple[Tensor, Tensor]:
     most = max(int(free.sum(1).max()), 1)
     index = free.byte().topk(min(most, free.shape[1]), dim=1).indices
     valid = free.gather(1, index)
-    moving = _derivative(dual.region, now.pull, now.points)[0]
+    moving = derivative(dual.region, now.pull, now.points)[0]
     rows = dual.unit[index] * moving[:, None] * valid[..., None]
     system = rows @ rows.mT
     ridge = 1e2 * torch.finfo(system.dtype).eps
@@ -349,176 +288,3 @@ def _polished(dual: _Dual, now: _Iterate) -> tuple[Tensor, Tensor]:
             forces.scatter_add(1, index, change).clamp(min=0.0), dual.top
         )
     return forces, points
-
-
-# ------------------------------------------------------------ projected Newton steps
-def _newton_steps(
-    dual: _Dual,
-    forces: Tensor,
-    centre: Tensor,
-    weight: Tensor,
-    precision: tuple[Tensor, Tensor],
-    size: Tensor,
-) -> _Iterate:
-    """Minimise φ over 0 ≤ θ ≤ top until every activation is consistent with its θ."""
-    done = _iterate(dual, forces, centre, weight)
-    # Rounding of v/μ reaches the activations as far as Π_C lets it.
-    spread, wanted = precision
-    stretch = _derivative(dual.region, done.pull, done.points)[1]
-    rounding = 8 * torch.finfo(size.dtype).eps * (1 + stretch * spread)
-    accuracy = torch.maximum(rounding, wanted) * size
-    left = torch.arange(len(forces), device=forces.device)
-    now, stuck = _rows.take(done, left), torch.zeros_like(left, dtype=torch.bool)
-    for _ in range(_NEWTON):
-        error = _violation(dual, now)
-        going = (error > accuracy) & ~stuck
-        if not bool(going.all()):
-            _rows_put(done, left[~going], now, ~going)
-            index = going.nonzero().flatten()
-            if not len(index):
-                return done
-            left, now, dual = left[index], _rows.take(now, index), dual.take(index)
-            centre, weight = centre[index], weight[index]
-            accuracy = accuracy[index]
-        step = _step(dual, now, weight, error[going] / size[left])
-        now, stuck = _line_search(dual, now, centre, weight, step)
-    _rows_put(done, left, now, torch.ones_like(left, dtype=torch.bool))
-    return done
-
-
-def _rows_put(
-    target: _Iterate, index: Tensor, source: _Iterate, chosen: Tensor
-) -> None:
-    for name in vars(target):
-        getattr(target, name)[index] = getattr(source, name)[chosen]
-
-
-def _violation(dual: _Dual, now: _Iterate) -> Tensor:
-    """By how much an activation contradicts its θ, at most, `[rows]`."""
-    up = now.active.clamp(min=0.0) * (now.forces < dual.top)
-    down = (-now.active).clamp(min=0.0) * (now.forces > 0)
-    both = torch.maximum(up, down)
-    return both.amax(1) if both.shape[1] else both.new_zeros(len(both))
-
-
-def _step(dual: _Dual, now: _Iterate, weight: Tensor, error: Tensor) -> Tensor:
-    """Newton's step in θ where no bound holds it; to the bound where one is near."""
-    near = dual.top * (error.clamp(max=1e-2) * _NEAR)[:, None]
-    sinks = (now.forces <= near) & (now.active < 0)
-    rises = (now.forces >= dual.top - near) & (now.active > 0)
-    step = torch.where(sinks, -now.forces, torch.where(rises, dual.top - now.forces, 0))
-    free = ~(sinks | rises) & (dual.top > 0)
-    most = int(free.sum(1).max())
-    if not most:
-        return step
-    rows = max(1, _CHUNK // (most * max(most, now.points.shape[1])))
-    parts = torch.split(torch.arange(len(step), device=step.device), rows)
-    return torch.cat(
-        [
-            _newton(
-                dual.take(i), _rows.take(now, i), weight[i], step[i], free[i], error[i]
-            )
-            for i in parts
-        ]
-    )
-
-
-def _newton(
-    dual: _Dual,
-    now: _Iterate,
-    weight: Tensor,
-    step: Tensor,
-    free: Tensor,
-    error: Tensor,
-) -> Tensor:
-    """Solve (1/μ) U J Uᵀ p = a on the free neurons, J the derivative of Π_C."""
-    most = int(free.sum(1).max())
-    index = free.byte().topk(most, dim=1).indices
-    valid = free.gather(1, index)
-    moving, stretch, tilt = _derivative(dual.region, now.pull, now.points)
-    if isinstance(dual.region, Intervals | Intersection):
-        rows = dual.unit[index] * moving[:, None]
-        system = rows @ rows.mT
-    else:
-        system = dual.gram[index[:, :, None], index[:, None, :]]
-    lean = (tilt @ dual.unit.T).gather(1, index)
-    system = system - lean[:, :, None] * lean[:, None, :]
-    system = system * (valid[:, :, None] & valid[:, None, :])
-    ridge = (_RIDGE * error).clamp(min=1e3 * torch.finfo(system.dtype).eps, max=1.0)
-    system.diagonal(dim1=1, dim2=2).add_(torch.where(valid, ridge[:, None], 1.0))
-    # Multipliers that are moved to their bounds change what the others see.
-    shift = (step @ dual.unit) * moving
-    shift = shift - _dot(shift, tilt)[:, None] * tilt
-    change = (shift @ dual.unit.T).gather(1, index)
-    scale = (weight / stretch)[:, None]
-    wanted = (scale * now.active.gather(1, index) - change) * valid
-    factor, info = torch.linalg.cholesky_ex(system)
-    solved = torch.cholesky_solve(wanted[..., None], factor)[..., 0]
-    usable = (info == 0) & solved.isfinite().all(1)
-    solved = torch.where(usable[:, None] & valid, solved, 0.0)
-    return step.scatter_add(1, index, solved)
-
-
-def _derivative(
-    region: Region, pull: Tensor, points: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Π_C'(pull) = stretch·(diag(moving) - tilt tiltᵀ) at `points` = Π_C(pull)."""
-    moving = torch.ones_like(points)
-    stretch = torch.ones_like(points[:, 0])
-    tilt = torch.zeros_like(points)
-    if isinstance(region, Intervals):
-        return (points == pull).to(points), stretch, tilt
-    if isinstance(region, Intersection):
-        low, high = region.box.limits(points)
-        moving = ((points > low) & (points < high)).to(points)
-    inside = (points == pull) | (moving == 0)
-    curved = ~inside.all(1)
-    free = pull * moving
-    length = _rows.norm(free)
-    curved = curved & (length > 0)
-    reach = _rows.norm(points * moving) / torch.where(length > 0, length, 1.0)
-    stretch = torch.where(curved & (reach > 0), reach, 1.0)
-    tilt = _rows.unit(free) * curved[:, None]
-    return moving, stretch, tilt
-
-
-def _line_search(
-    dual: _Dual, now: _Iterate, centre: Tensor, weight: Tensor, step: Tensor
-) -> tuple[_Iterate, Tensor]:
-    """Shorten the step, clipped to 0 ≤ θ ≤ top, until φ falls; else a safe one."""
-    eps = torch.finfo(step.dtype).eps
-    result = _rows.take(now, torch.arange(len(step), device=step.device))
-    left = torch.arange(len(step), device=step.device)
-    stuck = torch.zeros_like(left, dtype=torch.bool)
-    size = 1.0
-    noise = now.value.abs() + 2 * _dot(now.forces, dual.height.abs())
-    noise = 64 * eps * noise
-    error = _violation(dual, now)
-    for halving in range(_HALVINGS + 1):
-        some, old = dual.take(left), _rows.take(now, left)
-        if halving == _HALVINGS:
-            # ‖U‖²/μ bounds the curvature.
-            bound = dual.gram.abs().sum(1).max()
-            push = old.active * (weight[left] / bound)[:, None]
-        else:
-            push = size * step[left]
-        forces = torch.minimum((old.forces + push).clamp(min=0.0), some.top)
-        new = _iterate(some, forces, centre[left], weight[left])
-        promised = _dot(old.active, forces - old.forces)
-        falls = (promised > 0) & (new.value <= old.value - 1e-4 * promised)
-        # What φ cannot resolve, its gradient can.
-        level = new.value <= old.value + noise[left]
-        falls = falls | (level & (_violation(some, new) < 0.9 * error[left]))
-        if halving == _HALVINGS:
-            stuck[left] = promised <= noise[left]
-            falls = torch.ones_like(falls)
-        _rows_put(result, left[falls], new, falls)
-        left = left[~falls]
-        if not len(left):
-            break
-        size *= 0.5 if halving < 4 else 0.1
-    return result, stuck
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return (left * right).sum(1)
