@@ -28,8 +28,8 @@ from summiteer.optimality.rounding import (
     up,
 )
 from summiteer.optimality.stand import Limits, Stand, faces, limits_of, stand
-from summiteer.optimality.ties import ridges_near
-from summiteer.optimality.uphill import uphill
+from summiteer.optimality.ties import ridges_near, ties_of
+from summiteer.optimality.uphill import least_way, uphill
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.precision import DoubleModel
 from summiteer.problem import Problem
@@ -238,6 +238,10 @@ class _Prover:
 
     def _kinked(self, index: Tensor) -> None:
         """Maxima on kinks."""
+        self._sided(index)
+        index = index[self.open[index]]
+        if not len(index):
+            return
         form, given = self.form.take(index), self.points[index]
         patch = form.around(given, self.reach[index])
         count = ridges_near(patch, form.around(given, torch.zeros_like(patch.radius)))
@@ -253,6 +257,20 @@ class _Prover:
         still = self.open[index]
         if bool(still.any()):
             self._uphill(index[still], way[still])
+
+    def _sided(self, index: Tensor) -> None:
+        """Ways uphill whatever side of its kinks a point is on."""
+        form, given = self.form.take(index), self.points[index]
+        patch = form.around(given, self.reach[index])
+        few = (patch.tied > 0) & (patch.tied <= MOST_TIES)
+        index, part = index[few], few.nonzero().flatten()
+        if not len(index):
+            return
+        some = form.take(part)
+        here = some.around(given[part], torch.zeros_like(patch.radius[part]))
+        ties = ties_of(patch.take(part), here, valleys=True)
+        way = least_way(ties, some.limits, given[part], self.reach[index])
+        self._uphill(index, way)
 
     def _record(self, index: Tensor, standing: Stand, best: Summit, text: str) -> None:
         """Write maxima within the search distance of the given points."""

@@ -16,7 +16,9 @@ from summiteer.regions import Region
 #: Kinks of one row that are taken on.
 MOST_TIES = 64
 #: Models that are maximised one after the other.
-_STEPS = 40
+_STEPS = 80
+#: A slope below this share of its parts is none.
+_FLAT = 1e-9
 #: A step shorter than this share of the first trust radius ends the ascent.
 _STILL = 1e-12
 
@@ -33,7 +35,7 @@ def highest(
         reach: how far the model is trusted where there is no ball `[rows]`.
         ball: bool `[rows]`.
     """
-    ridge = ridge_on_ball(ties, form.limits, points)
+    ridge = _on_plateau(ties, points, ridge_on_ball(ties, form.limits, points))
     index = (~ball).nonzero().flatten()
     if not len(index):
         return ridge
@@ -45,6 +47,26 @@ def highest(
         ridge.multipliers.index_copy(0, index, boxed.multipliers),
         ridge.solved.index_copy(0, index, boxed.solved),
     )
+
+
+def _on_plateau(ties: Ties, points: Tensor, ridge: Ridge) -> Ridge:
+    """Where nothing rises once some ridges are off: the nearest point with them off.
+
+    εv/‖v‖ is no point to go to where v = 0.
+    """
+    slope = ties.slope(ridge.multipliers).norm(dim=1)
+    each = (ties.weight.abs() * ties.normal.norm(dim=2)).amax(1)
+    flat = slope <= _FLAT * torch.maximum(each, ties.rest.norm(dim=1))
+    off = (ridge.multipliers < 0.5) & ties.real & (ties.height > 0)
+    on = (ridge.multipliers > 0.5) & ties.real & (ties.height < 0)
+    wrong = off | on
+    matrix = ties.normal * wrong[:, :, None]
+    gram = torch.linalg.pinv(matrix @ matrix.mT, rtol=1e-12, hermitian=True)
+    wanted = torch.where(wrong, ties.height, 0.0) * (1 + _FLAT)
+    force = torch.bmm(gram, wanted[:, :, None])
+    step = torch.bmm(matrix.mT, force)[:, :, 0]
+    moved = torch.where(flat[:, None], points - step, ridge.points)
+    return Ridge(moved, ridge.multipliers, ridge.solved | flat)
 
 
 def ridge_ascent(
@@ -76,7 +98,9 @@ def ridge_ascent(
         hop = (made - here).norm(dim=1)
         rises = few & (there > value[rows]) & (hop > 0)
         result[rows[rises]], value[rows[rises]] = made[rises], there[rises]
-        trust[rows] = torch.where(rises, 2 * trust[rows], trust[rows] / 4)
+        wider = rises & (count <= MOST_TIES // 4)
+        growth = torch.where(wider, 2.0, torch.where(rises, 1.0, 0.4)).to(trust)
+        trust[rows] = growth * trust[rows]
         going = (trust[rows] > 1e-6 * reach[rows]) & (
             ~rises | (hop > _STILL * reach[rows])
         )

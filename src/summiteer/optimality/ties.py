@@ -57,16 +57,17 @@ class Ties:
         return self.height + torch.bmm(self.normal, step[:, :, None])[:, :, 0]
 
 
-def ties_of(patch: Patch, here: Patch) -> Ties:
+def ties_of(patch: Patch, here: Patch, valleys: bool = False) -> Ties:
     """The ridges within a patch.
 
     Args:
         patch: around the points, of the search distance.
         here: of radius 0 at the same points.
+        valleys: take the kinks with a_j > 0 too; their weights are not < 0 then.
     """
     sides = _sides(here)
     pulled = here.pulled(sides, here.outputs)
-    step, place = _places(patch, pulled)
+    step, place = _places(patch, pulled, valleys)
     shape = step.shape
     height = torch.zeros(shape, dtype=torch.float64)
     weight, on = height.clone(), height.clone()
@@ -106,12 +107,13 @@ def ridges_near(patch: Patch, here: Patch) -> Tensor:
     return torch.stack(counts).sum(0)
 
 
-def _places(patch: Patch, pulled: Backward) -> tuple[Tensor, Tensor]:
+def _places(patch: Patch, pulled: Backward, valleys: bool) -> tuple[Tensor, Tensor]:
     """(step, place) of every ridge, -1 and 0 where a row has no more."""
     rows = len(patch.points)
     steps, owners, places = [], [], []
     for number, tie in patch.ties.items():
-        ridge = tie & (pulled.weights[number].middle < 0)
+        weight = pulled.weights[number].middle
+        ridge = tie & ((weight != 0) if valleys else (weight < 0))
         owner, place = ridge.flatten(1).nonzero(as_tuple=True)
         steps.append(torch.full_like(owner, number))
         owners.append(owner)

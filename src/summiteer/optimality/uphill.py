@@ -9,13 +9,17 @@ off its values.
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from summiteer import _rows
 from summiteer.optimality.local_form import LocalForm, Patch
 from summiteer.optimality.rounding import Enclosure, down, length, up
 from summiteer.optimality.stand import Limits
+from summiteer.optimality.ties import Ties
 
+#: Guesses of the limits that block a way.
+_LIMITS = 4
 #: Bisections of a multiplier.
 _HALVINGS = 50
 #: Shares of the feasible way at which the rise is measured.
@@ -98,6 +102,42 @@ def steepest(patch: Patch) -> Tensor:
             torch.where(outwards, high, middle),
         )
     return least(high)
+
+
+def least_way(ties: Ties, limits: Limits, points: Tensor, radius: Tensor) -> Tensor:
+    """The way with the best slope for the worst choice of sides, in floats.
+
+    The least element of {g₀ + Σ σ_ja_jw_j - μp - (what limits block)}, σ ∈ [0, 1],
+    μ ≥ 0: a least-squares problem with bounds per row, solved again with the limits
+    that its solution runs into. Exact where no kink depends on another one.
+
+    Args:
+        ties: all kinks within reach, valleys too.
+        limits: of the region.
+        points: `[rows, d]`.
+        radius: the search distance `[rows]`.
+    """
+    at_upper, at_lower = _blocked(limits, points, radius)
+    reaching = _rows.norm(points) + radius >= limits.radius
+    ways = []
+    for row in range(len(points)):
+        real = ties.real[row]
+        sides = (ties.weight[row, real, None] * ties.normal[row, real]).T
+        outward = points[row, :, None] if bool(reaching[row]) else sides[:, :0]
+        matrix, rest = torch.cat([sides, -outward], 1), ties.rest[row]
+        bounds = torch.ones(matrix.shape[1], dtype=torch.float64)
+        bounds[sides.shape[1] :] = torch.inf
+        way = rest
+        for _ in range(_LIMITS):
+            free = ~((at_upper[row] & (way > 0)) | (at_lower[row] & (way < 0)))
+            if not matrix.shape[1] or not bool(free.any()):
+                break
+            answer = lsq_linear(
+                matrix[free].numpy(), -rest[free].numpy(), (0, bounds.numpy())
+            )
+            way = rest + matrix @ torch.from_numpy(answer.x)
+        ways.append(torch.where(free, way, 0.0))
+    return torch.stack(ways)
 
 
 def feasible(limits: Limits, points: Tensor, radius: Tensor, wanted: Tensor) -> Tensor:
