@@ -78,6 +78,13 @@ REFERENCES: dict[str, Reference] = {
         2002,
         doi="10.1137/1.9780898718027",
     ),
+    "hintermuller2002primal": Reference(
+        "Hintermüller, M., Ito, K. and Kunisch, K.",
+        "The primal-dual active set strategy as a semismooth Newton method",
+        "SIAM Journal on Optimization 13(3), 865-888",
+        2002,
+        doi="10.1137/S1052623401383558",
+    ),
     "kuczynski1992estimating": Reference(
         "Kuczyński, J. and Woźniakowski, H.",
         "Estimating the largest eigenvalue by the power and Lanczos algorithms with a "
