@@ -15,6 +15,9 @@ from torch.nn import functional
 Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
 
+#: A quotient that underflows loses up to 2^-1075: less than γ_n of this.
+UNDERFLOW = 2.0**-1000
+
 
 class Affine(Protocol):
     """y = Av + b, v and y of one row flattened or not, as the operation needs them.
@@ -157,26 +160,36 @@ class Convolution:
             padding=self.padding,
             stride=self.stride,
         )
-        count, places = len(values), columns.shape[-1]
         # One GEMM per group over all rows: [rows·places, in] @ [in, out].
-        split = columns.reshape(count, self.groups, -1, places).permute(1, 0, 3, 2)
-        made = split.reshape(self.groups, count * places, -1) @ matrix.mT
-        made = made.reshape(self.groups, count, places, -1).permute(1, 0, 3, 2)
-        return made.reshape(count, -1, *self.image)
+        made = self._grouped(columns) @ matrix.mT
+        return self._together(made, len(values)).reshape(
+            len(values), self.weight.shape[0], *self.image
+        )
 
     def _backward(self, matrix: Tensor, values: Tensor) -> Tensor:
-        count, places = len(values), values.shape[2] * values.shape[3]
-        split = values.reshape(count, self.groups, -1, places).permute(1, 0, 3, 2)
-        made = split.reshape(self.groups, count * places, -1) @ matrix
-        made = made.reshape(self.groups, count, places, -1).permute(1, 0, 3, 2)
+        made = self._grouped(values.flatten(2)) @ matrix
         return functional.fold(
-            made.reshape(count, -1, places),
+            self._together(made, len(values)),
             self.source[1:],
             self._kernel,
             dilation=self.dilation,
             padding=self.padding,
             stride=self.stride,
         )
+
+    def _grouped(self, columns: Tensor) -> Tensor:
+        """`[rows, groups·n, places]` as `[groups, rows·places, n]`."""
+        rows, width, places = columns.shape
+        each = width // self.groups
+        split = columns.reshape(rows, self.groups, each, places).permute(1, 0, 3, 2)
+        return split.reshape(self.groups, rows * places, each)
+
+    def _together(self, made: Tensor, rows: int) -> Tensor:
+        """The way back from `_grouped`."""
+        groups, each = made.shape[0], made.shape[2]
+        places = self.image[0] * self.image[1]
+        split = made.reshape(groups, rows, places, each).permute(1, 0, 3, 2)
+        return split.reshape(rows, groups * each, places)
 
     def apply(self, values: Tensor) -> Tensor:
         """See `Affine`."""
@@ -238,14 +251,19 @@ class Normalisation:
         moved = values - self._shaped(self.mean)
         return moved * self._scale + self._shaped(self.offset)
 
+    @cached_property
+    def _size(self) -> Tensor:
+        """|scale|, and no less than what it may have lost by underflow."""
+        return self._scale.abs() + UNDERFLOW * (self._shaped(self.factor) != 0).double()
+
     def magnify(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
         moved = sizes + self._shaped(self.mean.abs())
-        return moved * self._scale.abs() + self._shaped(self.offset.abs())
+        return moved * self._size + self._shaped(self.offset.abs())
 
     def spread(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
-        return sizes * self._scale.abs()
+        return sizes * self._size
 
     def transpose(self, values: Tensor) -> Tensor:
         """See `Affine`."""
@@ -253,7 +271,7 @@ class Normalisation:
 
     def spread_back(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
-        return sizes * self._scale.abs()
+        return sizes * self._size
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,13 +300,18 @@ class Elementwise:
         """See `Affine`."""
         return values * self._scale + self.offset
 
+    @cached_property
+    def _size(self) -> Tensor:
+        """|scale|, and no less than what it may have lost by underflow."""
+        return self._scale.abs() + UNDERFLOW * (self.factor != 0).double()
+
     def magnify(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
-        return sizes * self._scale.abs() + self.offset.abs()
+        return sizes * self._size + self.offset.abs()
 
     def spread(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
-        return sizes * self._scale.abs()
+        return sizes * self._size
 
     def transpose(self, values: Tensor) -> Tensor:
         """See `Affine`."""
@@ -296,7 +319,7 @@ class Elementwise:
 
     def spread_back(self, sizes: Tensor) -> Tensor:
         """See `Affine`."""
-        return sizes * self._scale.abs()
+        return sizes * self._size
 
 
 @dataclass(frozen=True, eq=False)
