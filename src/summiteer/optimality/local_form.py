@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from summiteer import _rows
 from summiteer.networks.piecewise_linear import PiecewiseLinear
 from summiteer.optimality.pieces import (
     Around,
@@ -14,6 +15,7 @@ from summiteer.optimality.pieces import (
     backward,
     forward,
     reached,
+    replaced,
 )
 from summiteer.optimality.readout import Readout
 from summiteer.optimality.rounding import Enclosure, up
@@ -45,6 +47,12 @@ class LocalForm:
             limits=self.limits.take(index),
         )
 
+    def moved(self, points: Tensor) -> Enclosure:
+        """The inputs x + δ `[rows, *input]`."""
+        inputs = Enclosure.exact(self.inputs.flatten(1)) + points
+        shape = self.inputs.shape
+        return Enclosure(inputs.middle.reshape(shape), inputs.radius.reshape(shape))
+
     def around(self, points: Tensor, radius: Tensor, chosen: bool = False) -> "Patch":
         """The form on N = {δ ∈ box : ‖δ - p‖ ≤ R}.
 
@@ -57,10 +65,8 @@ class LocalForm:
             up(self.limits.upper - points), up(points - self.limits.lower)
         )
         vary = torch.minimum(radius[:, None], beyond.clamp(min=0))
-        inputs = Enclosure.exact(self.inputs.flatten(1)) + points
-        shape = self.inputs.shape
-        inputs = Enclosure(inputs.middle.reshape(shape), inputs.radius.reshape(shape))
-        seen = around(self.network, inputs, vary.reshape(shape), radius, chosen)
+        shaped = vary.reshape(self.inputs.shape)
+        seen = around(self.network, self.moved(points), shaped, radius, chosen)
         return Patch(self, points, radius, seen)
 
 
@@ -147,6 +153,17 @@ class Patch:
         # A product of enclosures: sums of weights and derivatives of the outputs.
         steep = along.dot(self.form.readout.cotangent(self.everywhere))
         return torch.fmax(steep.lower, self.whole.gradient.dot(direction).lower)
+
+    def relaxed(self, slack: Tensor, slopes: dict[int, Enclosure]) -> Enclosure:
+        """The outputs `[rows, K]` near p with each kink replaced by a line.
+
+        Args:
+            slack: how far from p `[rows]`.
+            slopes: of the lines.
+        """
+        inputs = self.form.moved(self.points)
+        wide = inputs.widened(_rows.expand(slack, inputs.middle))
+        return _flat(replaced(self.form.network, wide, slopes))
 
     @cached_property
     def whole(self) -> Backward:

@@ -22,7 +22,7 @@ from summiteer import _rows
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.optimality.first_order import Multipliers, OfGradient
 from summiteer.optimality.local_form import Patch
-from summiteer.optimality.pieces import spectral
+from summiteer.optimality.norms import spectral
 from summiteer.optimality.readout import Difference, Entropy
 from summiteer.optimality.rounding import Enclosure, down, gamma, length, up
 from summiteer.optimality.stand import Stand
@@ -132,7 +132,8 @@ def summit(
     press = held.amin(1)
     # Width 0 on both sides, or nothing alive: nothing can be gained at all.
     flat_distance = torch.where(gap > 0, up(gap / press), 0.0)
-    vertex = ~loose & (press > 0) & ~stand.curved
+    # The real point must lie in C: a corner may stick out of the ball.
+    vertex = ~loose & (press > 0) & ~stand.curved & (stand.room >= 0)
     distance = torch.where(curved, round_distance, flat_distance)
     sound = torch.where(curved, multiplier > 0, vertex) & (distance < room)
     sound = sound & patch.holds & torch.isfinite(distance)
@@ -189,8 +190,9 @@ def raised(
     if isinstance(patch.form.readout, Difference) or not bool(stand.curved.any()):
         return found
     # Curved on the ball: Taylor at p, where the gradients of all of N are too coarse.
-    there = patch.form.around(stand.points, stand.slack)
-    gradient = patch.pulled(slopes, there.everywhere).gradient
+    # φ's own gradient counts at what the chosen slopes make of p, not at what F does.
+    outputs = patch.relaxed(stand.slack, slopes)
+    gradient = patch.pulled(slopes, outputs).gradient
     bend = softmax_bend(patch, stand, gradient, slopes)
     curved = summit(patch, stand, gradient, gap, bend)
     return _rows.choose(stand.curved & smooth, curved, found)

@@ -6,10 +6,8 @@ value may differ from that on N. A kink whose height keeps its sign on N is stab
 lies on one side of it. Where all that matter are stable, the network is affine on N.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,12 +15,8 @@ from torch import Tensor
 from summiteer import _rows
 from summiteer.networks.affine import (
     Affine,
-    Convolution,
-    Dense,
     Elementwise,
-    Gather,
     Normalisation,
-    Reshape,
 )
 from summiteer.networks.piecewise_linear import (
     Addition,
@@ -30,10 +24,8 @@ from summiteer.networks.piecewise_linear import (
     PiecewiseLinear,
     Rectifier,
 )
+from summiteer.optimality.norms import operator_norm, row_lengths
 from summiteer.optimality.rounding import TINY, Enclosure, gamma, length, up
-
-#: Squarings of WᵀW in the bound of ‖W‖₂: within d^(1/32) of it.
-_SQUARINGS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,17 +169,12 @@ def around(
 
 def _mapped(operation: Affine, value: _Value) -> _Value:
     """An affine operation."""
-    centre, terms = value.centre, operation.terms
-    middle = operation.apply(centre.middle)
-    size = operation.magnify(centre.middle.abs())
-    error = operation.spread(centre.radius) + gamma(terms + 4) * size
-    radius = torch.where(middle.isfinite(), up(error, terms + 4), torch.inf)
-    vary = up(operation.spread(value.vary), terms + 4)
+    vary = up(operation.spread(value.vary), operation.terms + 4)
     rows = row_lengths(operation)
     if rows is not None:
         vary = torch.minimum(vary, up(_rows.expand(value.euclid, vary) * rows))
     euclid = up(value.euclid * operator_norm(operation))
-    return _Value(Enclosure(middle, radius), vary, euclid).limited()
+    return _Value(_affine(operation, value.centre), vary, euclid).limited()
 
 
 def _added(left: _Value, right: _Value) -> _Value:
@@ -338,7 +325,29 @@ def forward(
         direction: v `[rows, *input]`.
         slopes: number of the step -> share of the right side `[rows, *shape]`.
     """
-    values = [direction]
+    return _along(network, direction, slopes, _linear)
+
+
+def replaced(
+    network: PiecewiseLinear, inputs: Enclosure, slopes: dict[int, Enclosure]
+) -> Enclosure:
+    """The outputs where each kink is replaced by the line with its slope.
+
+    Args:
+        network: in float64.
+        inputs: `[rows, *input]`.
+        slopes: number of the step -> share of the right side `[rows, *shape]`.
+    """
+    return _along(network, inputs, slopes, _affine)
+
+
+def _along(
+    network: PiecewiseLinear,
+    first: Enclosure,
+    slopes: dict[int, Enclosure],
+    mapped: Callable[[Affine, Enclosure], Enclosure],
+) -> Enclosure:
+    values = [first]
     for number, step in enumerate(network.steps):
         sources = [values[i] for i in step.sources]
         operation = step.operation
@@ -349,9 +358,19 @@ def forward(
         elif isinstance(operation, Maximum):
             made = sources[0] + (sources[1] - sources[0]) * slopes[number]
         else:
-            made = _linear(operation, sources[0])
+            made = mapped(operation, sources[0])
         values.append(made)
     return values[-1]
+
+
+def _affine(operation: Affine, value: Enclosure) -> Enclosure:
+    """Av + b."""
+    terms = operation.terms
+    middle = operation.apply(value.middle)
+    size = operation.magnify(value.middle.abs())
+    error = operation.spread(value.radius) + gamma(terms + 4) * size
+    radius = torch.where(middle.isfinite(), up(error, terms + 4), torch.inf)
+    return Enclosure(middle, radius)
 
 
 def _linear(operation: Affine, value: Enclosure) -> Enclosure:
@@ -411,87 +430,3 @@ def reached(
             pulled[source] = part if known is None else known | part
     nothing = used.new_zeros(len(used), *network.shape)
     return pulled.get(0, nothing), results
-
-
-def row_lengths(operation: Affine) -> Tensor | None:
-    """≥ ‖A_j‖₂ of each row, to broadcast against the result; None if not known."""
-    if isinstance(operation, Dense):
-        return length(operation.weight)
-    if isinstance(operation, Convolution):
-        return length(operation.weight.flatten(1))[:, None, None]
-    return None
-
-
-def operator_norm(operation: Affine) -> float:
-    """≥ ‖A‖₂."""
-    return _operator_norm(cast("Hashable", operation))
-
-
-@lru_cache(maxsize=64)
-def _operator_norm(operation: Hashable) -> float:
-    """See `operator_norm`: operations are frozen, and equal only to themselves."""
-    if isinstance(operation, Dense):
-        return _spectral(operation.weight)
-    if isinstance(operation, Convolution):
-        # ‖unfold(v)‖² ≤ (windows that an entry lies in)·‖v‖².
-        matrix = operation.weight.flatten(1)
-        windows = 1
-        for dim, size in enumerate(operation.weight.shape[2:]):
-            dense = operation.dilation[dim] == 1
-            windows *= -(-size // operation.stride[dim]) if dense else size
-        return _upper(_spectral(matrix) * float(windows) ** 0.5)
-    if isinstance(operation, Elementwise):
-        return _upper(float((operation.factor / operation.divisor).abs().max()))
-    if isinstance(operation, Normalisation):
-        ones = torch.ones_like(operation.mean)
-        shaped = ones.reshape(1, -1, *([1] * operation.trailing))
-        return _upper(float(operation.spread(shaped).max()))
-    if isinstance(operation, Gather):
-        return _upper(float(operation.terms_back) ** 0.5)
-    if isinstance(operation, Reshape):
-        return 1.0
-    # A mean of k entries, each in at most k windows.
-    return 1.0 + 1e-9
-
-
-def _upper(value: float) -> float:
-    """A bit more than a computed number of few operations."""
-    return value * (1 + 1e-9) + TINY
-
-
-def _spectral(matrix: Tensor) -> float:
-    """≥ ‖W‖₂ of one matrix of any scale."""
-    scale = float(torch.linalg.matrix_norm(matrix))
-    usual = 1e-100 < scale < 1e100 and max(matrix.shape) <= 10**5
-    if not usual:
-        return _upper(scale) if scale > 1e-100 else 1e-99
-    return float(spectral(matrix / scale)) * scale * (1 + 1e-9)
-
-
-def spectral(matrices: Tensor, squarings: int = _SQUARINGS) -> Tensor:
-    """≥ ‖W‖₂ `[…]`: ‖W‖₂² = ‖G‖₂, G = WᵀW; ‖G‖₂² = ‖G²‖₂, …, at last ≤ ‖·‖_F.
-
-    A product of n×n matrices with ‖·‖_F = 1 errs by at most γ_n in that norm, and has
-    ‖·‖₂ ≥ 1/n: relative errors of n²·u each, 1e-6 for n = 10⁵. Twice the smallest
-    normal scale is added, where squares underflow.
-
-    Args:
-        matrices: `[…, rows, columns]`.
-        squarings: k: the bound is within columns^(2^-(k+2)) of the norm.
-    """
-    if matrices.shape[-2] < matrices.shape[-1]:
-        matrices = matrices.mT
-    scale = torch.linalg.matrix_norm(matrices)
-    safe = torch.where(scale > 0, scale, 1.0)
-    unit = matrices / safe[..., None, None]
-    gram, bound, power = unit.mT @ unit, scale, 0.5
-    for _ in range(squarings):
-        size = torch.linalg.matrix_norm(gram)
-        size = torch.where(size > 0, size, 1.0)
-        bound = bound * size**power
-        gram = gram / size[..., None, None]
-        gram = gram @ gram
-        power /= 2
-    bound = bound * torch.linalg.matrix_norm(gram) ** power
-    result: Tensor = bound * (1 + 1e-5) + 1e-140
-    return result

@@ -194,6 +194,12 @@ class _Prover:
         snap = _SNAP * self.reach[index]
         flat = torch.zeros_like(points)
         free, curved = faces(form.limits, points, gradient, flat, snap)
+        # Where nothing presses outwards a point that sticks out by rounding is not on
+        # the ball.
+        size = points.norm(dim=1)
+        shorter = (form.limits.radius / size.clamp(min=1e-300)).clamp(max=1.0)
+        shorter = torch.where(curved | (shorter == 1), 1.0, shorter * (1 - 1e-14))
+        points = torch.where(free, points * shorter[:, None], points)
         return stand(form.limits, points, free, curved)
 
     def _maxima(self, index: Tensor) -> None:

@@ -19,6 +19,8 @@ from summiteer.optimality.ties import Ties, ties_of
 
 #: Models of the function that are maximised one after the other.
 _MODELS = 12
+#: A hop shorter than this, in search distances, leads to the same point.
+_SAME = 1e-6
 #: Radii of N that are tried, in search distances.
 _RADII = (1e-6, 1e-4, 1e-2)
 
@@ -69,6 +71,11 @@ def _climbed(
         ties = ties_of(patch, form.around(points, zero))
         if not bool((moving & (hop > 1e-9 * reach)).any()):
             break
+    # Other kinks may be ridges there: the multipliers must be those of the last ones.
+    ridge = highest(form, ties, points, reach, ball)
+    hop = (ridge.points - points).norm(dim=1)
+    stays = ridge.solved & (hop <= _SAME * reach)
+    points = torch.where(stays[:, None], ridge.points, points)
     slope = ties.slope(ridge.multipliers)
     snap = 1e-6 * reach
     free, curved = faces(form.limits, points, slope, torch.zeros_like(points), snap)
@@ -83,7 +90,9 @@ def _proved(patch: Patch, standing: Stand, ties: Ties, ridge: Ridge) -> Summit:
     there = patch.form.around(standing.points, standing.slack)
     gap = _gap(patch, there, ridges, slopes)
     valley = [tie & ~ridges[number] for number, tie in patch.ties.items()]
-    mixed = torch.stack([each.flatten(1).any(1) for each in valley]).any(0)
+    mixed = torch.zeros_like(ridge.solved)
+    for each in valley:
+        mixed |= each.flatten(1).any(1)
     found = raised(patch, standing, slopes, gap, ~mixed)
     loose = (standing.free & patch.alive).any(1) & ~standing.curved
     if bool((loose & ~mixed).any()):

@@ -104,7 +104,10 @@ def _row(
     error = error + inverse.abs() @ matrix.radius
     error = error + gamma(count + 4) * (inverse.abs() @ matrix.middle.abs() + eye)
     missed = length(up(error, count + 4).flatten()[None])[0]
-    size_of = up(length(inverse.flatten()[None])[0] * up(torch.tensor(count) ** 0.5))
+    size_of = up(
+        length(inverse.flatten()[None])[0]
+        * up(torch.tensor(float(count), dtype=torch.float64).sqrt())
+    )
     sharp = down(down(1 - missed) / size_of)
     gradient = first.gradient
     left = Enclosure(gradient.middle[row, free], gradient.radius[row, free])

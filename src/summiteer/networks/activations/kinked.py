@@ -145,8 +145,9 @@ def _extremes(
 ) -> tuple[Tensor, Tensor]:
     """Bounds of a derivative on intervals, the slope being `left` below 0, 1 above."""
     if order == 1:
-        low = torch.where(lower > 0, 1.0, left).double()
-        return low, torch.where(upper >= 0, 1.0, left).double()
+        # Not `torch.where` of two numbers, which rounds them to the default dtype.
+        below = torch.full(lower.shape, left, dtype=torch.float64)
+        return below.masked_fill(lower > 0, 1.0), below.masked_fill(upper >= 0, 1.0)
     zero = torch.zeros_like(lower)
     high = zero.masked_fill((lower <= 0) & (upper >= 0), math.inf)
     return (-high if order == 3 else zero), high
