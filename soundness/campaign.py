@@ -15,7 +15,13 @@ from soundness.checks import Bench, check
 from soundness.draw import Case
 from soundness.exact import exactly, factorisations
 from soundness.families import FAMILIES
-from soundness.kinked_checks import KinkedCase, check_kinked, searched, trial_of
+from soundness.kinked_checks import (
+    KinkedCase,
+    check_kinked,
+    dyadically,
+    searched,
+    trial_of,
+)
 from soundness.kinked_families import KINKED
 from soundness.tally import Tally
 from summiteer.optimality import numerical
@@ -117,10 +123,33 @@ def kinked(case: KinkedCase, rng: np.random.Generator, tally: Tally) -> None:
         rng: random numbers of the checks.
         tally: where to count.
     """
+    certificate = _asked_of(case, rng, tally)
+    if certificate is None or rng.random() < 0.4:
+        return
+    # Its own summits again: the bounds are tightest where it has polished already.
+    shape = case.points.shape
+    again = certificate.certified_point.detach().numpy().reshape(shape)
+    far = np.nan_to_num(certificate.distance_bound.numpy(), nan=0.0)
+    way = rng.normal(size=shape)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    size = rng.choice([0.0, 0.0, 1e-3, 1.1], (len(far), 1))
+    _asked_of(replace(case, points=again + size * far[:, None] * way), rng, tally)
+
+
+def _asked_of(
+    case: KinkedCase, rng: np.random.Generator, tally: Tally
+) -> sm.Certificate | None:
     points = torch.from_numpy(case.points).reshape(case.problem.inputs.shape)
-    with patch.object(_CERTIFICATE, "PROVERS", _PROOFS):
-        certificate = sm.local_optimality(case.problem, points, case.within)
+    try:
+        with patch.object(_CERTIFICATE, "PROVERS", _PROOFS):
+            certificate = sm.local_optimality(case.problem, points, case.within)
+    except Exception as error:  # the campaign goes on, and counts it
+        tally.refuse(f"an answer at all: {error!r:.70}", np.ones(1, bool))
+        return None
     trial = trial_of(case, certificate, rng, tally)
     check_kinked(trial)
+    if case.dyadic and not case.kinked.zone.round:
+        dyadically(trial)
     if rng.random() < 0.1:
         searched(case, trial)
+    return certificate

@@ -51,14 +51,19 @@ class Kinked:
             zone=self.zone.take(rows),
         )
 
-    def flow(self, points: Array, slopes: bool = False) -> Flow:
-        """Everything at `[batch, n, d]` points, flattened to rows."""
+    def flow(self, points: Array, slopes: type | None = None) -> Flow:
+        """Everything at `[batch, n, d]` points, flattened to rows.
+
+        Args:
+            points: δ.
+            slopes: the precision of Jacobians; none if None.
+        """
         where = self.inputs[:, None].astype(LONG) + points.astype(LONG)
         batch, count, d = where.shape
         flat = where.reshape(-1, d)
         slope = None
-        if slopes:
-            slope = np.broadcast_to(np.eye(d), (batch * count, d, d))
+        if slopes is not None:
+            slope = np.broadcast_to(np.eye(d, dtype=slopes), (batch * count, d, d))
         flow = Flow(flat, ULP * np.abs(flat).astype(float), slope)
         for layer in self.layers:
             flow = layer.push(flow)
@@ -109,15 +114,17 @@ class Kinked:
         index = np.arange(z.shape[-1])
         return np.where(index == label, -np.inf, z - own)
 
-    def slopes(self, points: Array) -> tuple[Array, Array, list[Kinks]]:
+    def slopes(
+        self, points: Array, kind: type = float
+    ) -> tuple[Array, Array, list[Kinks]]:
         """(objective, its gradient `[batch, n, d]`, kinks of flattened rows)."""
-        flow = self.flow(points, slopes=True)
+        flow = self.flow(points, kind)
         shape = points.shape[:2]
         z = flow.value.reshape(*shape, -1)
         value, _ = self.joined(z, flow.error.reshape(*shape, -1))
         assert flow.slope is not None
         jacobian = flow.slope.reshape(*z.shape, -1)
-        weight = self._weights(z).astype(float)
+        weight = self._weights(z).astype(kind)
         gradient = np.einsum("bnk,bnkd->bnd", weight, jacobian)
         return value, gradient, flow.kinks
 
@@ -168,7 +175,7 @@ def climb(kinked: Kinked, points: Array, steps: int, centre: Any = None,
     if radius is not None:
         step = step * np.minimum(1, radius[:, None, None] / width)
     for turn in range(steps):
-        jump = width / np.maximum(length(gradient)[..., None], 1e-300) * 1e6
+        jump = width / np.maximum(length(gradient)[..., None], 1e-300) * 1e12
         size = jump if turn % 4 == 3 else step
         tried = zone.project(now + size * gradient)
         if radius is not None:
@@ -201,7 +208,7 @@ def surely_maximal(kinked: Kinked, points: Array) -> tuple[Array, Array]:
     zone, shape = kinked.zone, points.shape[:2]
     if not kinked.affine and zone.round:
         return np.zeros(shape, bool), points
-    value, gradient, kinks = kinked.slopes(points)
+    value, gradient, kinks = kinked.slopes(points, LONG)
     width = zone.width[:, None]
     if not zone.round:
         firm = np.abs(gradient) > 1e-9 * np.abs(gradient).max(-1, keepdims=True)
@@ -218,8 +225,9 @@ def surely_maximal(kinked: Kinked, points: Array) -> tuple[Array, Array]:
     for each in kinks:
         assert each.slope is not None
         steep = np.sqrt((each.slope**2).sum(-1))
-        away = np.abs(each.height) - each.doubt > 1e-6 * steep * width.repeat(
-            shape[1], 1).reshape(-1, 1)  # fmt: skip
+        room = 1e-6 * np.broadcast_to(width, shape).reshape(-1, 1)
+        # Units that nothing moves have no kink, wherever they are.
+        away = (np.abs(each.height) - each.doubt > room * steep) | (steep == 0)
         sure &= away.all(-1).reshape(shape)
     if kinked.loss == "quadratic":
         sure &= value > 1e-9

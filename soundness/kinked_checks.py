@@ -5,6 +5,7 @@ laid around it: at random at all scales, along coordinates, gradients, the norma
 kinks and what is orthogonal to them, just beyond the nearest kinks, and by ascent.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,14 @@ class KinkedCase:
         problem: what the package sees.
         points: `[batch, d]` given, float64.
         within: search distance in radii.
+        dyadic: whether all numbers are multiples of 1/8 or so: no rounding at all.
     """
 
     kinked: Kinked
     problem: sm.Problem
     points: Array
     within: float
+    dyadic: bool = False
 
 
 @dataclass(eq=False)
@@ -161,6 +164,33 @@ def check_kinked(trial: Trial) -> None:
         gains(none)
 
 
+def dyadically(trial: Trial) -> None:
+    """Around maxima of dyadic networks on boxes, where nothing is ever rounded.
+
+    The pieces around a dyadic point are cones, so that its neighbours at 2⁻³⁰ show what
+    the point is: none of them may be higher, nor as high where the maximum is strict.
+    """
+    zone = trial.kinked.zone
+    dyadic = (np.round(64 * trial.given) == 64 * trial.given).all(-1)
+    inside = zone.inside(trial.given[:, None])[:, 0]
+    near = trial.claims["distance_bound"] < 2.0**-34
+    maximal = np.isin(trial.verdicts, MAXIMA)
+    trial = trial.only(maximal & dyadic & inside & near)
+    if not len(trial):
+        return
+    d = trial.given.shape[1]
+    steps = np.array(list(itertools.product((-1, 0, 1), repeat=d)), float)
+    steps = steps[np.abs(steps).any(1)] * 2.0**-30
+    points = trial.given[:, None] + steps
+    value, _ = trial.kinked.objective(points)
+    here, _ = trial.kinked.objective(trial.given[:, None])
+    feasible = trial.kinked.zone.inside(points)
+    trial.refuse("dyadic: no neighbour is higher", feasible & (value > here))
+    strict = trial.verdicts == "STRICT_LOCAL_MAXIMUM"
+    level = (feasible & (value >= here))[strict]
+    trial.only(strict).refuse("dyadic: strict maxima", level)
+
+
 def edge(kinked: Kinked, points: Array) -> Array:
     """What 80-bit rounding of the region's edge may add to the objective."""
     _, gradient, _ = kinked.slopes(points[:, :1])
@@ -266,18 +296,31 @@ def maxima(trial: Trial) -> None:
         flat = (trial.verdicts == "FLAT")[:, None] & near
         seen = np.where(flat, np.abs(value - given), np.nan)
         trial.compare("FLAT is flat", seen, claims["loss_gap_bound"], room)
-    # How near the bounds are to the truth: the best point that was found.
-    value, doubt = kinked.objective(climbed)
-    top = value.argmax(1)[:, None]
-    found = np.take_along_axis(climbed, top[..., None], 1)
-    sure, found = surely_maximal(kinked, found)
+    pinned(trial, climbed)
+
+
+def pinned(trial: Trial, climbed: Array) -> None:
+    """The claimed maximiser lies within `distance_bound`, where its place is known.
+
+    Of one affine piece around the given point the region knows one maximiser: it is
+    the claimed one, if both are nearer than the piece's edge.
+    """
+    kinked, claims = trial.kinked, trial.claims
+    here = kinked.zone.project(trial.given[:, None])
+    _, _, kinks = kinked.slopes(here)
+    edge_of = np.full(len(trial), np.inf)
+    for each in kinks:
+        assert each.slope is not None
+        steep = np.sqrt((each.slope**2).sum(-1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = (np.abs(each.height) - each.doubt).astype(float) / steep
+        edge_of = np.fmin(edge_of, np.where(steep > 0, away, np.inf).min(1))
+    sure, found = surely_maximal(kinked, climbed)
     apart = length(found - trial.given[:, None])
-    risen = np.take_along_axis(value, top, 1) - given
-    far = np.where(risen > claims["loss_gap_bound"][:, None], np.nan, apart)
-    sure &= apart <= radius[:, None]
-    alone = np.isin(trial.verdicts, ("STRICT_LOCAL_MAXIMUM", "GLOBAL_MAXIMUM"))
-    seen = np.where(sure & alone[:, None] & ~whole[:, None], far, np.nan)
-    room = 1e-13 * kinked.zone.width[:, None] + 0 * seen
+    same = apart < 0.9 * edge_of[:, None]
+    same &= (claims["distance_bound"] < 0.9 * edge_of)[:, None]
+    seen = np.where(sure & same, apart, np.nan)
+    room = 1e-14 * kinked.zone.width[:, None] + 0 * seen
     trial.compare("distance_bound", seen, claims["distance_bound"], room)
 
 

@@ -135,7 +135,7 @@ def two_layers(
 @family
 def kinked_two_layers(rng: Random) -> KinkedCase:
     """Two-layer networks of ordinary size."""
-    d, width = int(rng.integers(1, 5)), int(rng.integers(1, 10))
+    d, width = int(rng.choice([1, 2, 2, 3, 3, 4])), int(rng.integers(1, 10))
     loss, outputs = drawn_loss(rng)
     layers, name = two_layers(rng, d, width, outputs)
     return drawn_case(rng, drawn(rng, layers, (d,), loss, outputs, name))
@@ -153,7 +153,7 @@ def kinked_wide(rng: Random) -> KinkedCase:
 @family
 def kinked_badly_scaled(rng: Random) -> KinkedCase:
     """Rows of very different sizes."""
-    d, width = int(rng.integers(1, 5)), int(rng.integers(1, 8))
+    d, width = int(rng.choice([1, 2, 2, 3, 3, 4])), int(rng.integers(1, 8))
     loss, outputs = drawn_loss(rng)
     (first, kink, last), name = two_layers(rng, d, width, outputs)
     assert isinstance(first, Linear)
@@ -165,7 +165,7 @@ def kinked_badly_scaled(rng: Random) -> KinkedCase:
 @family
 def kinked_concave(rng: Random) -> KinkedCase:
     """Mostly units of negative weight: maxima on kinks, and global ones."""
-    d, width = int(rng.integers(1, 5)), int(rng.integers(2, 10))
+    d, width = int(rng.choice([1, 2, 2, 3, 3, 4])), int(rng.integers(2, 10))
     (first, kink, last), name = two_layers(rng, d, width, 1)
     assert isinstance(last, Linear)
     sign = np.where(rng.random(width) < 0.85, -1.0, 1.0)
@@ -201,7 +201,7 @@ def drawn_norm(rng: Random, channels: int, repeat: int) -> Norm:
 @family
 def kinked_deep(rng: Random) -> KinkedCase:
     """Deep networks."""
-    d = int(rng.integers(1, 5))
+    d = int(rng.choice([1, 2, 2, 3, 3, 4]))
     loss, outputs = drawn_loss(rng)
     layers = deep_layers(rng, d, outputs)
     return drawn_case(rng, drawn(rng, layers, (d,), loss, outputs))
@@ -253,6 +253,8 @@ def planted(rng: Random, layers: tuple[Layer, ...], point: Array) -> tuple[Layer
     size = 10 ** rng.uniform(-17, rng.choice([-12, -6, -3]))
     flow = Flow(point[None].astype(LONG), np.zeros((1, len(point))), None)
     made: list[Layer] = []
+    # Classes that tie, or nearly.
+    last = len(layers) - 1 if rng.random() < 0.3 else -1
     for k, layer in enumerate(layers):
         new = layer
         kink = k + 1 < len(layers) and isinstance(layers[k + 1], Leaky)
@@ -262,6 +264,10 @@ def planted(rng: Random, layers: tuple[Layer, ...], point: Array) -> tuple[Layer
             chosen = rng.random(len(height)) < share
             bias = layer.bias.astype(LONG) - height + off
             new = Linear(layer.weight, np.where(chosen, bias, layer.bias).astype(float))
+        if k == last and isinstance(layer, Linear):
+            height = layer.push(flow).value[0]
+            off = size * rng.normal(size=len(height))
+            new = Linear(layer.weight, (layer.bias - height + off).astype(float))
         made.append(new)
         flow = new.push(flow)
     return tuple(made)
@@ -275,6 +281,12 @@ def planted_case(rng: Random, kinked: Kinked, middle: Array) -> KinkedCase:
     """
     batch, d = kinked.inputs.shape
     here = replace(kinked, inputs=np.broadcast_to(middle, (batch, d)).copy())
+    if kinked.loss == "quadratic" and rng.random() < 0.5:
+        # Targets next to the output: the sign of f - y hardly known.
+        level = here.flow(np.zeros((batch, 1, d))).value[:, 0].astype(float)
+        off = 10 ** rng.uniform(-17, -1, batch) * rng.choice([-1, 0, 1], batch)
+        here = replace(here, targets=level + off)
+        kinked = replace(kinked, targets=here.targets)
     off = rng.normal(size=(batch, 24, d)) * 10 ** rng.uniform(-6, -3)
     _, gradient, _ = here.slopes(off.astype(LONG))
     mixed = rng.dirichlet(np.full(24, 0.1), batch)
@@ -306,7 +318,7 @@ def planted_case(rng: Random, kinked: Kinked, middle: Array) -> KinkedCase:
 @family
 def kinked_planted(rng: Random) -> KinkedCase:
     """Two-layer networks with kinks at the point, or next to it."""
-    d, width = int(rng.integers(1, 5)), int(rng.integers(1, 10))
+    d, width = int(rng.choice([1, 2, 2, 3, 3, 4])), int(rng.integers(1, 10))
     loss, outputs = drawn_loss(rng)
     layers, name = two_layers(rng, d, width, outputs)
     middle = rng.normal(size=d)
@@ -318,7 +330,7 @@ def kinked_planted(rng: Random) -> KinkedCase:
 @family
 def kinked_planted_concave(rng: Random) -> KinkedCase:
     """The same with units of negative weight: maxima on kinks."""
-    d, width = int(rng.integers(1, 5)), int(rng.integers(1, 10))
+    d, width = int(rng.choice([1, 2, 2, 3, 3, 4])), int(rng.integers(1, 10))
     (first, kink, last), name = two_layers(rng, d, width, 1)
     assert isinstance(last, Linear)
     sign = np.where(rng.random(width) < 0.85, -1.0, 1.0)
@@ -333,7 +345,7 @@ def kinked_planted_concave(rng: Random) -> KinkedCase:
 @family
 def kinked_planted_deep(rng: Random) -> KinkedCase:
     """Deep networks with kinks at the point, or next to it."""
-    d = int(rng.integers(1, 5))
+    d = int(rng.choice([1, 2, 2, 3, 3, 4]))
     loss, outputs = drawn_loss(rng)
     middle = rng.normal(size=d)
     layers = planted(rng, deep_layers(rng, d, outputs), middle)
@@ -366,4 +378,4 @@ def kinked_exact(rng: Random) -> KinkedCase:
     if kind != "ball":
         corner = zone.upper * rng.choice([-1, 0, 1], (BATCH, d))
         points = np.where(rng.random((BATCH, 1)) < 0.6, corner, points)
-    return KinkedCase(kinked, case.problem, points, case.within)
+    return KinkedCase(kinked, case.problem, points, case.within, dyadic=True)

@@ -200,7 +200,7 @@ class Norm:
         error = flow.error * steep * (1 + 1e-9) + 8 * ULP * size.astype(float)
         slope = flow.slope
         if slope is not None:
-            slope = scale.astype(float)[:, None] * slope
+            slope = scale.astype(slope.dtype)[:, None] * slope
         return Flow(value, error, slope, flow.kinks)
 
     def module(self) -> nn.Module:

@@ -2,16 +2,24 @@
 
 import importlib
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from soundness import campaign, tampering
+from soundness.field import Zone
 from soundness.kinked import module_of
 from soundness.kinked_checks import check_kinked, trial_of
-from soundness.kinked_families import KINKED, deep_layers, drawn
-from soundness.layers import Flow, Norm, Skip
+from soundness.kinked_families import (
+    KINKED,
+    deep_layers,
+    drawn,
+    drawn_case,
+    drawn_linear,
+)
+from soundness.layers import Flow, Leaky, Norm, Skip
 from soundness.tally import Tally
 from torch import nn
 from torch.nn import functional
@@ -19,15 +27,13 @@ from torch.nn import functional
 import summiteer as sm
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-#: (family, round) that take half a second and prove something.
+#: (family, round) that take a second or less and prove something.
 SLICE = [
-    ("kinked_two_layers", 0),
+    ("kinked_wide", 3),
+    ("kinked_deep", 0),
     ("kinked_deep", 2),
     ("kinked_images", 1),
-    ("kinked_planted", 3),
-    ("kinked_planted_concave", 1),
-    ("kinked_planted_deep", 1),
-    ("kinked_exact", 0),
+    ("kinked_planted", 1),
 ]
 
 
@@ -44,7 +50,7 @@ def test_a_slice_of_the_campaign_finds_no_false_proof():
         "FLAT",
     } <= proved
     assert tally.claims > 1500
-    assert tally.checks > 20 * tally.claims
+    assert tally.checks > 10 * tally.claims
 
 
 def _trial(name: str, turn: int):
@@ -66,7 +72,7 @@ def _violated(trial) -> set[str]:
 
 @pytest.fixture(scope="module")
 def deep():
-    return _trial("kinked_deep", 2)
+    return _trial("kinked_deep", 1)
 
 
 @contextmanager
@@ -121,12 +127,50 @@ def test_points_on_a_slope_called_maxima_are_caught(deep):
         "best_radius": np.where(slope, deep.reach, deep.claims["best_radius"]),
     }
     with _altered(deep, **claims):
-        assert _violated(deep) == {"best_radius"}
+        assert "best_radius" in _violated(deep)
     deep.verdicts[:] = plain
 
 
+def _leaky(true: float) -> Tally:
+    """Claims at the prover's own summits on balls, with leaky units."""
+    tally = Tally()
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        layers = (
+            *(drawn_linear(rng, 6, 3), Leaky(0.1)),
+            *(drawn_linear(rng, 5, 6), Leaky(0.1)),
+            drawn_linear(rng, 1, 5),
+        )
+        kinked = drawn(rng, layers, (3,), "margin", 1)
+        far = np.full(kinked.inputs.shape, np.inf)
+        zone = Zone(np.full(len(far), 0.05), -far, far)
+        case = drawn_case(rng, replace(kinked, zone=zone))
+        found = sm.local_optimality(case.problem, torch.from_numpy(case.points))
+        again = found.certified_point
+        found = sm.local_optimality(case.problem, again)
+        truth = tuple(Leaky(true) if type(u) is Leaky else u for u in layers)
+        case = replace(
+            case,
+            kinked=replace(case.kinked, layers=truth),
+            points=again.numpy(),
+            within=1e-3,
+        )
+        trial = trial_of(case, found, rng, tally)
+        with np.errstate(all="ignore"):
+            check_kinked(trial)
+    return tally
+
+
+def test_slopes_in_single_precision_are_caught():
+    # A bug that there was: the prover's slope of a leaky unit rounded to float32.
+    honest, wrong = _leaky(0.1), _leaky(float(np.float32(0.1)))
+    assert not honest.violations, honest.table()
+    assert honest.kinds["distance_bound"].claims
+    assert wrong.kinds["distance_bound"].violations
+
+
 def test_wrong_numbers_of_two_layers_are_caught():
-    trial = _trial("kinked_concave", 1)
+    trial = _trial("kinked_wide", 3)
     upper = trial.claims["upper_bound"]
     assert np.isfinite(upper).any()
     whole = trial.verdicts == "GLOBAL_MAXIMUM"
@@ -162,7 +206,7 @@ def _agrees(kinked):
     model, count = module_of(kinked)
     inputs = torch.from_numpy(np.array(kinked.inputs)).requires_grad_()
     d = inputs.shape[1]
-    flow = kinked.flow(np.zeros((len(inputs), 1, d)), slopes=True)
+    flow = kinked.flow(np.zeros((len(inputs), 1, d)), slopes=float)
     outputs = model(inputs.reshape(-1, *kinked.shape)).reshape(-1, count)
     gradients = [
         torch.autograd.grad(outputs[:, k].sum(), inputs, retain_graph=True)[0]
