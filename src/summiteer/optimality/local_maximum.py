@@ -105,9 +105,10 @@ def summit(
 ) -> Summit:
     """Whether F ≤ F(p) + Γ + ḡᵀ(q - p) (plus curvature) proves a maximum near p.
 
-    Where F is piecewise affine and every gradient on N has gᵀp_I > 0, the maximiser is
-    strict: if two lay on one affine piece, so would their midpoint, which is inside the
-    ball, and from which p_I leads uphill.
+    Where F is piecewise affine, every gradient on N has gᵀp_I > 0, and no free
+    coordinate meets a limit there, the maximiser is strict: if two lay on one affine
+    piece, so would their midpoint, which is inside the ball, and from which p_I leads
+    uphill.
 
     Args:
         patch: N, of a radius that includes the stand's slack.
@@ -118,7 +119,8 @@ def summit(
     """
     first = OfGradient(gradient, stand)
     room = down(patch.radius - stand.slack)
-    curved = stand.curved & (stand.room >= 0)
+    inside = within(patch, stand)
+    curved = stand.curved & inside
     nothing = torch.zeros_like(room)
     multiplier = down(first.multiplier - (nothing if bend is None else bend.ball))
     left = first.leftover if bend is None else _leftover(first, bend.held)
@@ -132,21 +134,13 @@ def summit(
     press = held.amin(1)
     # Width 0 on both sides, or nothing alive: nothing can be gained at all.
     flat_distance = torch.where(gap > 0, up(gap / press), 0.0)
-    # The real point must lie in C: a corner may stick out of the ball.
-    vertex = ~loose & (press > 0) & ~stand.curved & (stand.room >= 0)
+    vertex = ~loose & (press > 0) & ~stand.curved & inside
     distance = torch.where(curved, round_distance, flat_distance)
     sound = torch.where(curved, multiplier > 0, vertex) & (distance < room)
     sound = sound & patch.holds & torch.isfinite(distance)
     # Nothing of p may stick out of C, and p must be where N was made.
     everything = (alive | (stand.side == 0) & ~stand.free).all(1)
-    if bend is None:
-        hull = OfGradient(patch.whole.gradient, stand)
-        limits = patch.form.limits
-        clear = (not limits.boxed) | (stand.room > patch.radius)
-        uphill = (hull.outward.lower > 0) & clear & (not limits.sphere)
-        firm = (patch.tied == 0) | uphill
-    else:
-        firm = (patch.tied == 0) & (multiplier > up(distance * bend.drift))
+    firm = _firm(patch, first, distance, multiplier, bend)
     strict = sound & torch.where(curved, firm, (gap == 0) & everything)
     return Summit(
         sound,
@@ -157,6 +151,46 @@ def summit(
         torch.where(curved, multiplier, press),
         left,
     )
+
+
+def within(patch: Patch, stand: Stand) -> Tensor:
+    """Whether the real points lie in C `[rows]`: a corner may stick out of the ball.
+
+    Those that are not on the ball are floats, and may lie on a limit exactly.
+    """
+    limits, points = patch.form.limits, stand.points
+    between = ((points <= limits.upper) & (points >= limits.lower)).all(1)
+    flat = between & (length(points) <= limits.radius)
+    return torch.where(stand.curved, stand.room >= 0, flat)
+
+
+def _firm(
+    patch: Patch,
+    first: Multipliers,
+    distance: Tensor,
+    multiplier: Tensor,
+    bend: "Bend | None",
+) -> Tensor:
+    """Whether a maximiser next to a point on the ball is a strict one `[rows]`.
+
+    With curvature: what was shown at p holds at the maximiser q* too, D away. On the
+    way μ changes by at most drift·D, a multiplier λ_i by drift·(e + |p_i|)D, and with
+    the tangent space λ_max(B_tᵀB_t) by 3‖B‖²D/e, the rest by 2‖B‖²D/e; drift ≥ ‖B‖²/e.
+    """
+    limits, stand = patch.form.limits, first.stand
+    # No free coordinate meets a limit on N.
+    clear = (stand.room > patch.radius) | (not limits.boxed)
+    alone = patch.tied == 0
+    if bend is None:
+        if limits.sphere:
+            return alone
+        hull = OfGradient(patch.whole.gradient, stand)
+        return (hull.outward.lower > 0) & clear
+    moved = up(8 * distance * bend.drift, 2)
+    reach = up(stand.radius.upper[:, None] + stand.points.abs())
+    spare = down(first.pressure - bend.held)
+    held = (stand.side == 0) | (spare > up(moved[:, None] * reach))
+    return alone & clear & (multiplier > moved) & held.all(1)
 
 
 def certified(patch: Patch, stand: Stand) -> Summit:

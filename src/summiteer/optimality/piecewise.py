@@ -289,7 +289,9 @@ class _Prover:
             return
         link = self.form.readout.link
         form = self.form.take(index)
-        there = form.around(standing.points, standing.slack).value
+        # All of the slack: the certified point is a real one.
+        near = form.around(standing.points, standing.slack)
+        there = self.form.take(index).readout.value(near.everywhere)
         given = form.around(self.points[index], torch.zeros_like(distance))
         low = torch.where(given.holds, given.value.lower, torch.nan)
         rise = link.rise(low, up(there.upper + best.gain))

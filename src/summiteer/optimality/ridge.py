@@ -59,7 +59,7 @@ def ridge_on_ball(ties: Ties, limits: Limits, points: Tensor) -> Ridge:
     best = Ridge(points, on.double(), torch.zeros(len(points), dtype=torch.bool))
     for _ in range(_GUESSES):
         now = _solution(ties, limits, points, on, tied, held)
-        sets = _sets(ties, limits, points, now, on, tied)
+        sets = _sets(ties, limits, points, now, (on, tied, held))
         same = (sets[0] == on).all(1) & (sets[1] == tied).all(1)
         same &= (sets[2] == held).all(1) & now.solved
         best = _rows.choose(same & ~best.solved, now, best)
@@ -106,9 +106,14 @@ def _solution(
 
 
 def _sets(
-    ties: Ties, limits: Limits, points: Tensor, now: Ridge, on: Tensor, tied: Tensor
+    ties: Ties,
+    limits: Limits,
+    points: Tensor,
+    now: Ridge,
+    sets: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(on, tied, held) as the solution says they should be."""
+    """(on, tied, held) as the solution for the last ones says they should be."""
+    on, tied, before = sets
     heights = ties.heights(now.points - points)
     size = ties.normal.norm(dim=2) * limits.radius[:, None]
     share = now.multipliers
@@ -117,8 +122,9 @@ def _sets(
     becomes_tied = ties.real & ~turned_on & ~turned_off
     slope = ties.slope(share.clamp(0, 1))
     # μ from the solution: v = μδ in the free coordinates.
-    square = now.points.square().sum(1).clamp(min=1e-300)
-    multiplier = ((slope * now.points).sum(1) / square).clamp(min=1e-300)
+    inside = now.points * (before == 0)
+    square = inside.square().sum(1).clamp(min=1e-300)
+    multiplier = ((slope * inside).sum(1) / square).clamp(min=1e-300)
     target = slope / multiplier[:, None]
     held = torch.where(
         target >= limits.upper, 1, torch.where(target <= limits.lower, -1, 0)
@@ -127,7 +133,7 @@ def _sets(
 
 
 def along_ridges(ties: Ties, ridge: Ridge, way: Tensor) -> Tensor:
-    """The part of a way `[rows, d]` along which the tied kinks stay as high as they are.
+    """The part of a way `[rows, d]` along which tied kinks keep their heights.
 
     Args:
         ties: at the points.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from summiteer.optimality.first_order import Multipliers, OfGradient
 from summiteer.optimality.local_form import Patch
-from summiteer.optimality.local_maximum import Summit, nothing_proved
+from summiteer.optimality.local_maximum import Summit, nothing_proved, within
 from summiteer.optimality.rounding import Enclosure, down, gamma, length, up
 from summiteer.optimality.stand import Stand
 from summiteer.optimality.ties import Ties, heights_gradient
@@ -46,7 +46,7 @@ def sharp_summit(
     Returns:
         Summit of all rows, proved only at some of `index`.
     """
-    result = nothing_proved(len(gaps))
+    result, inside = nothing_proved(len(gaps)), within(patch, standing)
     pulled = patch.pulled(slopes)
     first = OfGradient(pulled.gradient, standing)
     for row in index.tolist():
@@ -60,8 +60,7 @@ def sharp_summit(
             continue
         distance = up(distance + (up(2 * gap / press) if bool(press > 0) else 0.0))
         room = down(patch.radius[row] - standing.slack[row])
-        inside = bool(distance < room) and bool(standing.room[row] >= 0)
-        if inside and bool(patch.holds[row]):
+        if bool(distance < room) and bool(inside[row]) and bool(patch.holds[row]):
             result.proved[row] = True
             result.distance[row], result.gain[row] = distance, gap
             result.radius[row], result.margin[row] = room, sharp
