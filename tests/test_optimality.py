@@ -112,9 +112,10 @@ def relu_net(columns):
 
 
 @pytest.mark.parametrize(("columns", "name"), [(4, "STRICT_LOCAL_MAXIMUM"), (3, "")])
-def test_piecewise_linear_networks_on_linf(columns, name):
+def test_unknown_piecewise_linear_functions_on_linf(columns, name):
     problem = sm.Problem(
-        relu_net(columns),
+        # A function, not a module: nothing is known of it, and all is measured.
+        relu_net(columns).forward,
         0.3 * seeded(6, 4, seed=3),
         torch.tensor([0, 1, 2, 0, 1, 2]),
         sm.Margin(),
@@ -261,7 +262,7 @@ EXPLAINED = {
         "example 0: STRICT_LOCAL_MAXIMUM (NUMERICAL): an isolated local maximum",
         "because the curvature is below the multiplier",
         "search distance 0.001 radii",
-        "not proved: Form is not a TwoLayerNetwork",
+        "not proved: Form is not an nn.Module",
         "residual ",
         "curvature ratio ",
         "distance estimate ",

@@ -51,7 +51,7 @@ _ADVICE = (
         "does not compute what its weights say",
         "the model as it was before it was altered",
     ),
-    ("", "`sm.recognise(model, shape)` tells what keeps the model from being known"),
+    ("", "a model of layers that proofs know (docs/certificates.md, section 1)"),
 )
 
 
