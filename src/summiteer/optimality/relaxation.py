@@ -21,6 +21,8 @@ from summiteer.optimality.ties import Ties, ties_of
 _MODELS = 12
 #: A hop shorter than this, in search distances, leads to the same point.
 _SAME = 1e-6
+#: A gradient that turns by less than this share has been found.
+_TURN = 1e-11
 #: Radii of N that are tried, in search distances.
 _RADII = (1e-6, 1e-4, 1e-2)
 
@@ -60,22 +62,22 @@ def _climbed(
     points, zero = given, torch.zeros_like(reach)
     patch = form.around(given, reach)
     ties = ties_of(patch, form.around(given, zero))
-    ridge = Ridge(points, torch.zeros_like(ties.height), zero > 0)
-    for _ in range(_MODELS):
-        ridge = highest(form, ties, points, reach, ball)
-        near = ((ridge.points - given).norm(dim=1) <= reach) & ridge.solved
-        hop = (ridge.points - points).norm(dim=1)
-        points = torch.where(near[:, None], ridge.points, points)
-        moving = near & (hop > 1e-14 * reach.clamp(min=1e-300))
-        # The same kinks, whose heights and normals are those of the new point.
-        ties = ties_of(patch, form.around(points, zero))
-        if not bool((moving & (hop > 1e-9 * reach)).any()):
-            break
-    # Other kinks may be ridges there: the multipliers must be those of the last ones.
     ridge = highest(form, ties, points, reach, ball)
-    hop = (ridge.points - points).norm(dim=1)
-    stays = ridge.solved & (hop <= _SAME * reach)
-    points = torch.where(stays[:, None], ridge.points, points)
+    for _ in range(_MODELS):
+        near = ((ridge.points - given).norm(dim=1) <= reach) & ridge.solved
+        hop = torch.where(near, (ridge.points - points).norm(dim=1), 0.0)
+        points = torch.where(near[:, None], ridge.points, points)
+        lean = ties.slope(ridge.multipliers)
+        # The same kinks, at the new point and with the new multipliers.
+        known = (ties, ridge.multipliers)
+        ties = ties_of(patch, form.around(points, zero), known=known)
+        ridge = highest(form, ties, points, reach, ball)
+        turn = (ties.slope(ridge.multipliers) - lean).norm(dim=1)
+        turning = near & (turn > _TURN * lean.norm(dim=1))
+        if not bool((turning | (hop > _SAME * reach)).any()):
+            break
+    near = ridge.solved & ((ridge.points - points).norm(dim=1) <= _SAME * reach)
+    points = torch.where(near[:, None], ridge.points, points)
     slope = ties.slope(ridge.multipliers)
     snap = 1e-6 * reach
     free, curved = faces(form.limits, points, slope, torch.zeros_like(points), snap)

@@ -5,6 +5,8 @@ within a trust radius see it (`ties.py`), moves towards that point by at most th
 radius, and doubles or halves it as the objective rises or not.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,8 +37,10 @@ def highest(
         reach: how far the model is trusted where there is no ball `[rows]`.
         ball: bool `[rows]`.
     """
+    ordinary, ties = ties.ordinary, ties.tamed()
     ridge = _on_plateau(ties, points, ridge_on_ball(ties, form.limits, points))
-    index = (~ball).nonzero().flatten()
+    ridge = replace(ridge, solved=ridge.solved & ordinary)
+    index = (~ball & ordinary).nonzero().flatten()
     if not len(index):
         return ridge
     boxed = ridge_in_box(

@@ -17,6 +17,9 @@ from summiteer.optimality.local_form import Patch
 from summiteer.optimality.pieces import Backward, backward
 from summiteer.optimality.rounding import Enclosure
 
+#: Squares and products of smaller numbers are finite.
+_LARGEST = 1e70
+
 
 @dataclass(frozen=True, eq=False)
 class Ties:
@@ -47,6 +50,26 @@ class Ties:
         """Where there is a ridge, not padding."""
         return self.step >= 0
 
+    @property
+    def ordinary(self) -> Tensor:
+        """Rows whose numbers float solvers can work with."""
+        sound = self.rest.abs().amax(1) < _LARGEST
+        for part in (self.height, self.weight, self.normal.abs().amax(2)):
+            sound = sound & (part.abs() < _LARGEST).all(1)
+        return sound
+
+    def tamed(self) -> "Ties":
+        """The same, rows that are not ordinary without any kink and slope."""
+        good = self.ordinary
+        return Ties(
+            torch.where(good[:, None], self.step, -1),
+            self.place,
+            torch.where(good[:, None], self.height, 0.0),
+            torch.where(good[:, None, None], self.normal, 0.0),
+            torch.where(good[:, None], self.weight, 0.0),
+            torch.where(good[:, None], self.rest, 0.0),
+        )
+
     def slope(self, multipliers: Tensor) -> Tensor:
         """g₀ + Σ λ_j a_j w_j `[rows, d]`."""
         heavy = multipliers * self.weight
@@ -57,15 +80,24 @@ class Ties:
         return self.height + torch.bmm(self.normal, step[:, :, None])[:, :, 0]
 
 
-def ties_of(patch: Patch, here: Patch, valleys: bool = False) -> Ties:
+def ties_of(
+    patch: Patch,
+    here: Patch,
+    valleys: bool = False,
+    known: tuple[Ties, Tensor] | None = None,
+) -> Ties:
     """The ridges within a patch.
+
+    Where one kink depends on another, the gradient is a product of their slopes: the
+    model is its linearisation at the multipliers that are known.
 
     Args:
         patch: around the points, of the search distance.
         here: of radius 0 at the same points.
         valleys: take the kinks with a_j > 0 too; their weights are not < 0 then.
+        known: ridges found before, and their multipliers.
     """
-    sides = _sides(here)
+    sides = _sides(here, known)
     pulled = here.pulled(sides, here.outputs)
     step, place = _places(patch, pulled, valleys)
     shape = step.shape
@@ -88,12 +120,22 @@ def ties_of(patch: Patch, here: Patch, valleys: bool = False) -> Ties:
     return Ties(step, place, height, normal, weight, rest)
 
 
-def _sides(here: Patch) -> dict[int, Enclosure]:
+def _sides(
+    here: Patch, known: tuple[Ties, Tensor] | None = None
+) -> dict[int, Enclosure]:
     """The slopes of the side that each kink is on, right where it ties."""
     sides = {}
     for number, kink in here.around.kinks.items():
         right = (kink.centre.middle >= 0) & ~kink.left
-        sides[number] = Enclosure.exact(kink.side(right))
+        share = kink.side(right)
+        if known is not None:
+            ties, multipliers = known
+            rows, columns = (ties.step == number).nonzero(as_tuple=True)
+            spots, flat = ties.place[rows, columns], share.flatten(1)
+            lean = multipliers[rows, columns]
+            flat[rows, spots] = kink.slope + (1 - kink.slope) * lean
+            share = flat.reshape(share.shape)
+        sides[number] = Enclosure.exact(share)
     return sides
 
 

@@ -117,6 +117,7 @@ def least_way(ties: Ties, limits: Limits, points: Tensor, radius: Tensor) -> Ten
         points: `[rows, d]`.
         radius: the search distance `[rows]`.
     """
+    ties = ties.tamed()
     at_upper, at_lower = _blocked(limits, points, radius)
     reaching = _rows.norm(points) + radius >= limits.radius
     ways = []
