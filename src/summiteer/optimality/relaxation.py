@@ -19,6 +19,8 @@ from summiteer.optimality.ties import Ties, ties_of
 
 #: Models of the function that are maximised one after the other.
 _MODELS = 12
+#: A weight whose positive part is below this share of it is ≤ 0 but for rounding.
+_ROUNDING = 1e-12
 #: A hop shorter than this, in search distances, leads to the same point.
 _SAME = 1e-6
 #: A gradient that turns by less than this share has been found.
@@ -106,10 +108,15 @@ def _proved(patch: Patch, standing: Stand, ties: Ties, ridge: Ridge) -> Summit:
 
 
 def _ridges(patch: Patch) -> dict[int, Tensor]:
-    """Ties whose weight is ≤ 0 on N, whatever the other slopes: bool per step."""
+    """Ties whose weight is ≤ 0 on N, whatever the other slopes: bool per step.
+
+    But for rounding, which `_gap` pays for: a weight in [-1, 0] is enclosed as
+    something in [-1, 1e-15].
+    """
     weights = patch.whole.weights
     return {
-        number: tie & (weights[number].upper <= 0) for number, tie in patch.ties.items()
+        number: tie & (weights[number].upper <= _ROUNDING * weights[number].magnitude)
+        for number, tie in patch.ties.items()
     }
 
 
@@ -164,6 +171,9 @@ def _gap(
             share = slopes[number].middle
             above, below = (1 - share) * above, (share - kink.slope) * below
         missed = up(weight.magnitude * up(above + below, 3))
+        # Where the weight may be η > 0, F ≤ F_σ + η|result - line| on all of N.
+        wide = patch.around.kinks[number].height.magnitude
+        missed = up(missed + up(2 * weight.upper.clamp(min=0) * wide))
         missed = torch.where(tie, missed, 0.0).flatten(1)
         total = up(total + up(missed.sum(1), missed.shape[1] + 1))
     return total
