@@ -40,6 +40,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.networks.proximal_dual import (
+    EVALUATIONS,
     Dual,
     Iterate,
     derivative,
@@ -124,6 +125,11 @@ class Peak:
     gap: Tensor
     evaluations: Tensor
 
+    @property
+    def cut(self) -> Tensor:
+        """`[rows]` bool, the search ended for the work that it took, not by itself."""
+        return self.evaluations >= EVALUATIONS
+
 
 def maximise(
     minorant: ReluMinorant, region: Region, multipliers: Tensor | None = None
@@ -136,7 +142,8 @@ def maximise(
         multipliers: λ `[rows, m]` to begin at; the signs of the heights if None.
 
     Returns:
-        `Peak`; look at its gap.
+        `Peak`; look at its gap. A row is given up after `EVALUATIONS` pairs of
+        products with W and Wᵀ (or the few that its last step took beyond).
     """
     with torch.no_grad():
         dual = _dual(minorant, region)
@@ -211,7 +218,8 @@ def _proximal_steps(
         )
         change = left[~halved | (share[left] > 1.01 * _USUAL_WEIGHT)]
         share[change] = less[change].clamp(min=_LAST_WEIGHT)
-        left = left[(best.gap[left] > noise[left]) & (idle[left] < 4)]
+        going = (best.gap[left] > noise[left]) & (idle[left] < 4)
+        left = left[going & ~dual.spent[left]]
     return best
 
 

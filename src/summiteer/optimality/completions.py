@@ -25,6 +25,9 @@ from summiteer.optimality.stand import Limits
 
 #: Neurons left open at most: 2^t completions.
 _OPEN = 10
+#: Pairs of products with W and Wᵀ after which the completions of a row are given up,
+#: and how many completions are looked at together.
+_WORK, _TOGETHER = 5000, 64
 AWAY = "the maximum of its units' pattern lies further away"
 #: How often the set of open neurons may grow.
 _TURNS = 4
@@ -104,6 +107,7 @@ class _Row:
     ) -> None:
         self.kinked, self.limits, self.row = kinked, limits, row
         self.lean = held.lean
+        self.work = 0
         bias = network.hidden_bias.detach()
         self.rows = torch.cat([kinked.hidden, bias[:, None]], 1)
 
@@ -116,6 +120,8 @@ class _Row:
             if len(groups) > _OPEN:
                 return f"{many}, more than {_OPEN} apart"
             radius, top, single = self._all(loose, groups)
+            if self.work >= _WORK:
+                return f"{many}: their completions took {self.work} products"
             if radius.isnan():
                 return f"{many}, and not every completion has its maximum here"
             grown = loose | self._touching(radius)
@@ -161,11 +167,18 @@ class _Row:
             patterns.append(pattern)
         every = torch.stack(patterns)
         # One from each end first: most that fail do so there.
-        parts = torch.split(torch.arange(len(every)), 64)
-        found = [self._some(every[i]) for i in (torch.tensor([0, len(every) - 1]),)]
-        if not found[0][0].isnan():
-            found = [self._some(every[i]) for i in parts]
+        order = torch.arange(len(every)).roll(1)
+        parts = (order[:2], *torch.split(order[2:], _TOGETHER))
+        found = []
+        for part in parts:
+            if not len(part):
+                break
+            found.append(self._some(every[part]))
+            if found[-1][0].isnan() or self.work >= _WORK:
+                break
         radius, top = (torch.stack([f[k] for f in found]).amax() for k in (0, 1))
+        if self.work >= _WORK:
+            radius = torch.full_like(radius, torch.nan)
         return radius, top, torch.stack([f[2] for f in found]).all()
 
     def _some(self, patterns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,6 +187,7 @@ class _Row:
         kinked, limits = self.kinked.take(copies), self.limits.take(copies)
         region = region_of(limits)
         peak = maximise(kinked.minorant(patterns), region, patterns)
+        self.work += int(peak.evaluations.sum())
         shares = torch.where(kinked.convex, patterns, peak.multipliers)
         held = hold(kinked, limits, peak.points, shares)
         lean, ours = held.lean, self.lean.stand

@@ -163,13 +163,32 @@ def lanczos_curvature(
         if not bool((beta > 0).any()):
             break
         basis[:, step + 1] = _rows.unit(image) * (beta > 0)[:, None]
-    count = len(alphas)
+    return _ritz(alphas, betas, basis, alive, shape)
+
+
+def _ritz(
+    alphas: list[Tensor],
+    betas: list[Tensor],
+    basis: Tensor,
+    alive: Tensor,
+    shape: torch.Size,
+) -> Curvature:
+    """The ends of the tridiagonal spectra.
+
+    Args:
+        alphas: the diagonals, one entry `[rows]` after the other.
+        betas: next to them; a zero closes the space.
+        basis: `[rows, steps, d]`.
+        alive: `[rows]` bool, where the tangent space is not {0}.
+        shape: `[rows, *input]`.
+    """
+    count, rows = len(alphas), len(alive)
     matrix = torch.diag_embed(torch.stack(alphas, 1))
     # A closed space must not add its padding to the spectrum, nor to `way`: it is put
     # below the whole spectrum, yet of its order.
     floor = 2 * torch.stack([a.abs() for a in alphas] + betas).amax(0)
     floor = torch.where(floor > 0, -3 * floor, -1.0)
-    padding = torch.zeros(rows, 1, dtype=torch.int64, device=like.device)
+    padding = torch.zeros(rows, 1, dtype=torch.int64, device=alive.device)
     for k, beta in enumerate(betas[: count - 1]):
         matrix[:, k, k + 1] = beta
         matrix[:, k + 1, k] = beta
@@ -183,7 +202,7 @@ def lanczos_curvature(
     if count > 1:
         # What Lanczos from a random start misses of λ_max - λ_min on the average
         # (Kuczyński and Woźniakowski 1992, `kuczynski1992estimating`).
-        size = like[0].numel() * (count - 1.0) ** 4
+        size = basis.shape[2] * (count - 1.0) ** 4
         missed = 0.103 * (math.log(size) / (count - 1)) ** 2
         spread = missed * (top - bottom)
         error = torch.where(betas[-1] > 0, torch.maximum(error, spread), error)

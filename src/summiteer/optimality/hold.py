@@ -304,55 +304,71 @@ def strict(kinked: Kinked, limits: Limits, held: Hold, asked: Tensor) -> Tensor:
         asked: `[rows]` bool, the rows to look at.
     """
     touching = held.touching(kinked) & kinked.concave
-    known = asked & ~held.spread.isnan()
+    # Where no kink touches, λ is that of the side.
+    side = (held.lean.inner.middle > 0).to(held.lean.shares)
+    wrong = (held.lean.shares != side) & kinked.concave & ~touching
+    known = asked & ~held.spread.isnan() & ~wrong.any(1)
     result = torch.zeros(len(kinked), dtype=torch.bool)
-    for row in known.nonzero().flatten().tolist():
-        # Where no kink touches, λ is that of the side.
-        side = (held.lean.inner.middle[row] > 0).to(held.lean.shares)
-        apart = kinked.concave[row] & ~touching[row]
-        if bool((held.lean.shares[row] != side)[apart].any()):
-            continue
+    curved = held.lean.stand.curved
+    rows = (known & curved).nonzero().flatten()
+    if len(rows):
+        result[rows] = _strict_curved(kinked, limits, held, rows, touching[rows])
+    for row in (known & ~curved).nonzero().flatten().tolist():
         ties = touching[row].nonzero().flatten()
-        test = _strict_curved if bool(held.lean.stand.curved[row]) else _strict_unrolled
-        result[row] = test(kinked, limits, held, row, ties)
+        result[row] = _strict_unrolled(kinked, held, row, ties)
     return result
 
 
 def _strict_curved(
-    kinked: Kinked, limits: Limits, held: Hold, row: int, ties: Tensor
-) -> bool:
-    """0 ∉ {v_I(λ) : λ ∈ [0, 1] where kinks touch}: a hyperplane separates them."""
-    point = held.lean.stand.points[row]
-    way = up(held.spread[row] + held.lean.stand.slack[row])
-    aside = torch.minimum(limits.upper[row] - point, point - limits.lower[row])
-    free = held.lean.stand.free[row] & (down(aside) > way)
-    if not bool(free.any()):
-        return False
-    shares = held.lean.shares[row].clone()
-    shares[ties] = 0.0
-    one = kinked.take(torch.tensor([row]))
-    base = one.coefficients(shares[None]) @ kinked.hidden
-    base = Enclosure(base.middle[:, free], base.radius[:, free])
-    kink = Enclosure(one.kink.middle[0, ties], one.kink.radius[0, ties])
-    pulls = _outer(kink, kinked.hidden[ties][:, free])
-    size = base.middle.abs().amax()
-    if len(ties):
-        size = torch.maximum(size, pulls.middle.abs().amax())
+    kinked: Kinked, limits: Limits, held: Hold, rows: Tensor, touching: Tensor
+) -> Tensor:
+    """0 ∉ {v_I(λ) : λ ∈ [0, 1] where kinks touch}: a hyperplane separates them.
+
+    Args:
+        kinked: F.
+        limits: C.
+        held: of F_π.
+        rows: numbers `[n]`.
+        touching: `[n, m]`.
+    """
+    some, region, standing = kinked.take(rows), limits.take(rows), held.lean.stand
+    point = standing.points[rows]
+    way = up(held.spread[rows] + standing.slack[rows])
+    aside = torch.minimum(region.upper - point, point - region.lower)
+    free = standing.free[rows] & (down(aside) > way[:, None])
+    shares = held.lean.shares[rows].masked_fill(touching, 0.0)
+    base = some.coefficients(shares) @ kinked.hidden
+    base = Enclosure(base.middle * free, base.radius * free)
+    size = base.middle.abs().amax(1)
+    normal = base.middle / torch.where(size > 0, size, 1.0)[:, None]
+    lost = torch.zeros_like(size)
+    for i in touching.any(1).nonzero().flatten().tolist():
+        ties = touching[i].nonzero().flatten()
+        kink = Enclosure(some.kink.middle[i, ties], some.kink.radius[i, ties])
+        normal[i], lost[i] = _separated(
+            _outer(kink, kinked.hidden[ties] * free[i]), base.middle[i]
+        )
+    return down(base.dot(normal).lower - lost) > 0
+
+
+def _separated(pulls: Enclosure, base: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, ≥ Σ_j max(-nᵀx_j, 0)): n the point of base + Σ_j [0, 1]x_j nearest to 0.
+
+    Args:
+        pulls: x_j `[t, d]`.
+        base: `[d]` floats.
+    """
+    size = torch.maximum(base.abs().amax(), pulls.middle.abs().amax())
     if not bool(size > 0) or not bool(size.isfinite()):
-        return False
-    normal = base.middle[0] / size
-    if len(ties):
-        matrix = pulls.middle.T / size
-        solved = lsq_linear(matrix.numpy(), -normal.numpy(), bounds=(0.0, 1.0))
-        normal = normal + matrix @ torch.as_tensor(solved.x)
+        return torch.zeros_like(base), torch.zeros_like(size)
+    normal, matrix = base / size, pulls.middle.T / size
+    solved = lsq_linear(matrix.numpy(), -normal.numpy(), bounds=(0.0, 1.0))
+    normal = normal + matrix @ torch.as_tensor(solved.x)
     each = pulls.dot(normal.expand_as(pulls.middle)).lower
-    lost = up((-each).clamp(min=0).sum(), len(ties) + 1)
-    return bool(down(base.dot(normal[None]).lower[0] - lost) > 0)
+    return normal, up((-each).clamp(min=0).sum(), len(each) + 1)
 
 
-def _strict_unrolled(
-    kinked: Kinked, limits: Limits, held: Hold, row: int, ties: Tensor
-) -> bool:
+def _strict_unrolled(kinked: Kinked, held: Hold, row: int, ties: Tensor) -> bool:
     """Vertices that stay pressed whatever λ is, and points that kinks alone fix."""
     if not bool(held.lean.stand.free[row].any()):
         tight = held.lean.pressure[row].isfinite()

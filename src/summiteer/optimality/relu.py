@@ -19,6 +19,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.networks import TwoLayerNetwork
+from summiteer.networks.proximal_dual import EVALUATIONS
 from summiteer.networks.relu_minorant import maximise
 from summiteer.optimality.chords import Chords, chords
 from summiteer.optimality.claims import Claims
@@ -41,6 +42,7 @@ from summiteer.problem import Problem
 _PATTERNS = 100
 _LOCAL = "its units' pattern makes F concave, and it is the maximum of that"
 _TIES = "it is the maximum of every completion of the convex units at their kinks"
+_CUT = f"{EVALUATIONS} products with the weights did not find its pattern's maximum"
 _ALL = "no convex unit has its kink where F is as high: F is concave there"
 
 
@@ -85,10 +87,12 @@ class _Summits:
     Attributes:
         points: `[rows, d]`.
         shares: `[rows, m]`, the pattern used and the multipliers found.
+        cut: `[rows]` bool, the work that a search may take was not enough.
     """
 
     points: Tensor
     shares: Tensor
+    cut: Tensor
 
 
 def ascend_patterns(
@@ -99,18 +103,21 @@ def ascend_patterns(
     pattern = (kinked.heights(points) > 0).to(points)
     first: _Summits | None = None
     rows, start = torch.arange(len(points)), None
-    last = _Summits(points.clone(), pattern.clone())
+    cut = torch.zeros(len(points), dtype=torch.bool)
+    last = _Summits(points.clone(), pattern.clone(), cut)
     best = torch.full_like(points[:, 0], -torch.inf)
     for _ in range(_PATTERNS):
         some = kinked.take(rows)
         peak = maximise(some.minorant(pattern), region.take(rows), start)
         shares = torch.where(some.convex, pattern, peak.multipliers)
         last.points[rows], last.shares[rows] = peak.points, shares
-        first = first or _Summits(last.points.clone(), last.shares.clone())
+        last.cut[rows] = peak.cut
+        first = first or _rows.copy(last)
         now = (some.heights(peak.points) > 0).to(points)
         # Until the pattern is the one just used, or F no longer rises.
         value = some.values(peak.points)
         going = ((now != pattern) & some.convex).any(1) & (value > best[rows])
+        going &= ~peak.cut
         best[rows] = value
         going = going.nonzero().flatten()
         if not len(going):
@@ -147,6 +154,7 @@ class _Prover:
         first, last = ascend_patterns(self.kinked, limits, points)
         away = _rows.norm(last.points - points) > reach
         chosen = _rows.choose(away, first, last)
+        self.cut = chosen.cut
         self.hold: Hold = hold(self.kinked, limits, chosen.points, chosen.shares)
         standing = self.hold.lean.stand
         gap = (Enclosure.exact(standing.points) - points).norm().upper
@@ -264,6 +272,8 @@ class _Prover:
                 reasons.append(_ALL if whole[row] else kept)
             elif not self.same[row]:
                 reasons.append(OTHER_MODEL)
+            elif self.hold.spread[row].isnan() and self.cut[row]:
+                reasons.append(_CUT)
             elif self.hold.spread[row].isnan():
                 count = int(standing.free[row].sum())
                 tied = int(ties[row])

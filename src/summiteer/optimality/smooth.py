@@ -29,7 +29,7 @@ from summiteer.optimality.maximum import (
 )
 from summiteer.optimality.newton import newton
 from summiteer.optimality.no_maximum import Refuted
-from summiteer.optimality.premises import OTHER_MODEL, premises
+from summiteer.optimality.premises import OTHER_MODEL, on_cpu, premises
 from summiteer.optimality.rate import contraction
 from summiteer.optimality.refutation import refutations
 from summiteer.optimality.rivals import (
@@ -73,7 +73,7 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     limits = premises(problem)
     if isinstance(limits, str):
         return Claims.undecided(len(points), limits)
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), on_cpu():
         form = scalar_form(problem, points)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)

@@ -13,8 +13,16 @@ from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-#: What the activations and the objectives use of it; others replace its attention.
-_FUNCTIONAL = ("logsigmoid", "silu", "cross_entropy")
+#: What activations, objectives and affine maps use; others replace its attention.
+_FUNCTIONAL = (
+    "logsigmoid",
+    "silu",
+    "leaky_relu",
+    "cross_entropy",
+    "fold",
+    "unfold",
+    "one_hot",
+)
 
 
 def _kept() -> dict[str, tuple[object, dict[str, Any]]]:
