@@ -100,10 +100,10 @@ def test_ends_are_local_maxima_on_a_fine_grid(kind, activation, approach):
     ("kind", "biases"), [("ball", 0.0), ("ball", 1.0), ("cube", 1.0), ("both", 0.0)]
 )
 def test_it_is_never_below_long_projected_ascent(kind, biases):
-    setting = problem(8, 40, kind, biases=biases, seed=20)
-    start = sm.UniformStart(restarts=3)
+    setting = problem(6, 24, kind, biases=biases, seed=20)
+    start = sm.UniformStart(restarts=2)
     exact = sm.ascend(setting, sm.DCAscent(), start)
-    zigzag = sm.ascend(setting, None, start, max_steps=1000)
+    zigzag = sm.ascend(setting, None, start, max_steps=300)
     worse = exact.losses < zigzag.losses - 1e-12
     assert worse.double().mean() <= 0.01
     assert exact.gradient_evaluations < zigzag.gradient_evaluations
@@ -112,11 +112,11 @@ def test_it_is_never_below_long_projected_ascent(kind, biases):
 @pytest.mark.parametrize(("objective", "outputs"), [("Margin", 5), ("CrossEntropy", 2)])
 def test_several_outputs(objective, outputs):
     setting = problem(
-        8, 40, objective=getattr(sm, objective)(), outputs=outputs, seed=30
+        6, 24, objective=getattr(sm, objective)(), outputs=outputs, seed=30
     )
-    start = sm.UniformStart(restarts=3)
+    start = sm.UniformStart(restarts=2)
     exact = sm.ascend(setting, sm.DCAscent(), start)
-    zigzag = sm.ascend(setting, None, start, max_steps=1000)
+    zigzag = sm.ascend(setting, None, start, max_steps=300)
     assert (exact.losses >= zigzag.losses - 1e-12).double().mean() >= 0.9
     # Carried on from there projected ascent finds nothing.
     again = sm.ascend(setting, None, sm.GivenStart(exact.best), max_steps=50)

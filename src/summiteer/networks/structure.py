@@ -216,5 +216,6 @@ _LAYERS = codes(
         nn.GELU,
         nn.SiLU,
         nn.ReLU,
+        nn.LeakyReLU,
     )
 )
