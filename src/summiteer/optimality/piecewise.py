@@ -17,7 +17,7 @@ from summiteer.networks.piecewise_linear import Maximum, Rectifier, Step
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.local_maximum import Summit, certified
-from summiteer.optimality.premises import OTHER_MODEL
+from summiteer.optimality.premises import OTHER_MODEL, on_cpu
 from summiteer.optimality.readout import readout
 from summiteer.optimality.relaxation import relaxed_summit
 from summiteer.optimality.ridge_ascent import MOST_TIES, ridge_ascent
@@ -67,7 +67,7 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     if isinstance(known, str):
         return Claims.undecided(len(points), known)
     network, limits = known
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), on_cpu():
         outputs = network.evaluate(problem.inputs + points).flatten(1)
         form = readout(problem, outputs)
         if isinstance(form, str):
@@ -89,7 +89,7 @@ def climbed(problem: Problem, points: Tensor) -> Tensor | None:
     if isinstance(known, str):
         return None
     network, limits = known
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), on_cpu():
         outputs = network.evaluate(problem.inputs + points).flatten(1)
         form = readout(problem, outputs)
         if isinstance(form, str):
@@ -298,7 +298,9 @@ class _Prover:
         numbers = {
             "distance_bound": distance,
             "loss_gap_bound": rise,
-            "best_radius": torch.where(best.radius > moved, best.radius - moved, 0.0),
+            "best_radius": torch.where(
+                best.radius > moved, down(best.radius - moved), 0.0
+            ),
             "margin": best.margin,
             "tangential": best.tangential,
         }

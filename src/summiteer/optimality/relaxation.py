@@ -26,7 +26,7 @@ _SAME = 1e-6
 #: A gradient that turns by less than this share has been found.
 _TURN = 1e-11
 #: Radii of N that are tried, in search distances.
-_RADII = (1e-6, 1e-4, 1e-2)
+_RADII = (1e-6, 1e-4, 1e-3, 1e-2)
 
 
 def relaxed_summit(

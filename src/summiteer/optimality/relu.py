@@ -201,8 +201,8 @@ class _Prover:
             "loss_gap_bound": where(sound, self.form.link.rise(given, top)),
             "best_radius": where(sound, radius),
             "uniqueness_radius": unique,
-            "multiplier": where(leant.stand.curved, leant.multiplier),
-            "tangential": leant.leftover,
+            "multiplier": where(sound & leant.stand.curved, leant.multiplier),
+            "tangential": where(sound, leant.leftover),
         }
         verdicts = [
             Verdict.GLOBAL_MAXIMUM
@@ -259,7 +259,9 @@ class _Prover:
         radius = torch.minimum(torch.minimum(radius, self.lead), self.diameter)
         radius = down(radius - self.moved).clamp(min=0)
         radius = torch.where(sound & (radius > 0), radius, torch.nan)
-        return radius, torch.where(single & ~done.tied, radius, torch.nan)
+        # Of the ball, whose concave part has one maximiser; a sphere may have others.
+        one = single & ~done.tied & (not self.limits.sphere)
+        return radius, torch.where(one, radius, torch.nan)
 
     def _reasons(
         self, done: Completed, sound: Tensor, whole: Tensor, distance: Tensor
