@@ -47,6 +47,7 @@ _SNAP = 1e-3
 _CLIMB = 1e-3
 _KINKED_STEPS = (Rectifier, Maximum)
 _ALONE = "every gradient near presses against the region's boundary"
+_LEVEL = "the objective is constant around"
 _KINKED = "on each side of its kinks the objective falls, by multipliers for them"
 
 
@@ -318,7 +319,7 @@ class _Prover:
                 if strict
                 else Verdict.LOCAL_MAXIMUM
             )
-            self.reason[row] = text
+            self.reason[row] = _LEVEL if bool(flat[place]) else text
             self.proposition[row] = (
                 "Prop. 11" if self.form.readout.curved else "Prop. 10"
             )

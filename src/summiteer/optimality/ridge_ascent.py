@@ -21,6 +21,8 @@ MOST_TIES = 64
 _STEPS = 80
 #: A slope below this share of its parts is none.
 _FLAT = 1e-9
+#: How far inside a plateau its point is put, in search distances.
+_INSIDE = 1e-3
 #: A step shorter than this share of the first trust radius ends the ascent.
 _STILL = 1e-12
 
@@ -38,22 +40,22 @@ def highest(
         ball: bool `[rows]`.
     """
     ordinary, ties = ties.ordinary, ties.tamed()
-    ridge = _on_plateau(ties, points, ridge_on_ball(ties, form.limits, points))
-    ridge = replace(ridge, solved=ridge.solved & ordinary)
+    ridge = ridge_on_ball(ties, form.limits, points)
     index = (~ball & ordinary).nonzero().flatten()
-    if not len(index):
-        return ridge
-    boxed = ridge_in_box(
-        ties.take(index), form.limits.take(index), points[index], reach[index]
-    )
-    return Ridge(
-        ridge.points.index_copy(0, index, boxed.points),
-        ridge.multipliers.index_copy(0, index, boxed.multipliers),
-        ridge.solved.index_copy(0, index, boxed.solved),
-    )
+    if len(index):
+        boxed = ridge_in_box(
+            ties.take(index), form.limits.take(index), points[index], reach[index]
+        )
+        ridge = Ridge(
+            ridge.points.index_copy(0, index, boxed.points),
+            ridge.multipliers.index_copy(0, index, boxed.multipliers),
+            ridge.solved.index_copy(0, index, boxed.solved),
+        )
+    ridge = _on_plateau(ties, points, reach, ridge)
+    return replace(ridge, solved=ridge.solved & ordinary)
 
 
-def _on_plateau(ties: Ties, points: Tensor, ridge: Ridge) -> Ridge:
+def _on_plateau(ties: Ties, points: Tensor, reach: Tensor, ridge: Ridge) -> Ridge:
     """Where nothing rises once some ridges are off: the nearest point with them off.
 
     εv/‖v‖ is no point to go to where v = 0.
@@ -61,12 +63,14 @@ def _on_plateau(ties: Ties, points: Tensor, ridge: Ridge) -> Ridge:
     slope = ties.slope(ridge.multipliers).norm(dim=1)
     each = (ties.weight.abs() * ties.normal.norm(dim=2)).amax(1)
     flat = slope <= _FLAT * torch.maximum(each, ties.rest.norm(dim=1))
-    off = (ridge.multipliers < 0.5) & ties.real & (ties.height > 0)
-    on = (ridge.multipliers > 0.5) & ties.real & (ties.height < 0)
+    room = _INSIDE * reach[:, None] * ties.normal.norm(dim=2)
+    off = (ridge.multipliers < 0.5) & ties.real & (ties.height > -room)
+    on = (ridge.multipliers > 0.5) & ties.real & (ties.height < room)
     wrong = off | on
     matrix = ties.normal * wrong[:, :, None]
     gram = torch.linalg.pinv(matrix @ matrix.mT, rtol=1e-12, hermitian=True)
-    wanted = torch.where(wrong, ties.height, 0.0) * (1 + _FLAT)
+    aim = torch.where(off, -room, room)
+    wanted = torch.where(wrong, ties.height - aim, 0.0)
     force = torch.bmm(gram, wanted[:, :, None])
     step = torch.bmm(matrix.mT, force)[:, :, 0]
     moved = torch.where(flat[:, None], points - step, ridge.points)
