@@ -38,7 +38,7 @@ class Summit:
         distance: ≥ its distance from p; NaN where not proved.
         gain: ≥ F there - F(p).
         radius: no point of C within it is higher than p by more than `gain`.
-        margin: μ, or the least λ_i: what was shown to be positive.
+        margin: μ, the least λ_i, or s of `sharpness.py`: what was shown to be positive.
         tangential: ‖r‖.
     """
 
@@ -56,14 +56,13 @@ class Summit:
 
     def where(self, sound: Tensor) -> "Summit":
         """These where `sound` `[rows]`; nothing proved elsewhere."""
-        nan = torch.where(sound, 0.0, torch.nan)
         return replace(
             self,
             proved=self.proved & sound,
             strict=self.strict & sound,
-            distance=self.distance + nan,
-            gain=self.gain + nan,
-            radius=self.radius + nan,
+            distance=torch.where(sound, self.distance, torch.nan),
+            gain=torch.where(sound, self.gain, torch.nan),
+            radius=torch.where(sound, self.radius, torch.nan),
         )
 
 

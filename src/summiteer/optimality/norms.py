@@ -18,7 +18,7 @@ from summiteer.networks.affine import (
 )
 from summiteer.optimality.rounding import TINY, length
 
-#: Squarings of WᵀW in the bound of ‖W‖₂: within d^(1/32) of it.
+#: Squarings of WᵀW in the bound of ‖W‖₂: within d^(1/64) of it.
 _SQUARINGS = 4
 
 
@@ -81,8 +81,8 @@ def spectral(matrices: Tensor, squarings: int = _SQUARINGS) -> Tensor:
     """≥ ‖W‖₂ `[…]`: ‖W‖₂² = ‖G‖₂, G = WᵀW; ‖G‖₂² = ‖G²‖₂, …, at last ≤ ‖·‖_F.
 
     A product of n×n matrices with ‖·‖_F = 1 errs by at most γ_n in that norm, and has
-    ‖·‖₂ ≥ 1/n: relative errors of n²·u each, 1e-6 for n = 10⁵. Twice the smallest
-    normal scale is added, where squares underflow.
+    ‖·‖₂ ≥ 1/n: relative errors of n²·u each, 1e-6 for n = 10⁵. 1e-140 is added, more
+    than squares that underflow can hide.
 
     Args:
         matrices: `[…, rows, columns]`.

@@ -38,7 +38,6 @@ class Kink:
         right: height > 0 on N.
         left: height < 0 on N, or there is no right one.
         slope: of the left side: s of a rectifier, 0 of a maximum.
-        binary: whether it is a maximum of two values.
     """
 
     height: Enclosure
@@ -46,7 +45,6 @@ class Kink:
     right: Tensor
     left: Tensor
     slope: float
-    binary: bool
 
     @property
     def open(self) -> Tensor:
@@ -189,7 +187,7 @@ def _rectified(value: _Value, slope: float, chosen: bool) -> tuple[_Value, Kink]
     """max(v, s·v)."""
     height = value.centre.widened(value.vary)
     low, high = height.lower, height.upper
-    kink = Kink(height, value.centre, low > 0, high < 0, slope, False)
+    kink = Kink(height, value.centre, low > 0, high < 0, slope)
     right, left, v = kink.right, kink.left, value.centre
     scaled = v * torch.full_like(low, slope) if slope else None
     lower = v.lower.clamp(min=0) if scaled is None else _rectify(v, slope)[0]
@@ -226,7 +224,7 @@ def _larger(
     height = centre.widened(up(left.vary + right.vary))
     above = (height.lower > 0) & ~absent
     below = (height.upper < 0) | absent
-    kink = Kink(height, centre, above, below, 0.0, True)
+    kink = Kink(height, centre, above, below, 0.0)
     one, two = left.centre, right.centre
     both = Enclosure.between(
         torch.maximum(one.lower, two.lower), torch.maximum(one.upper, two.upper)

@@ -244,7 +244,7 @@ class _Prover:
         return points
 
     def _kinked(self, index: Tensor) -> None:
-        """Maxima on kinks."""
+        """Ways uphill by sides, then maxima on kinks, then ways along them."""
         self._sided(index)
         index = index[self.open[index]]
         if not len(index):
@@ -292,7 +292,7 @@ class _Prover:
         form = self.form.take(index)
         # All of the slack: the certified point is a real one.
         near = form.around(standing.points, standing.slack)
-        there = self.form.take(index).readout.value(near.everywhere)
+        there = form.readout.value(near.everywhere)
         given = form.around(self.points[index], torch.zeros_like(distance))
         low = torch.where(given.holds, given.value.lower, torch.nan)
         rise = link.rise(low, up(there.upper + best.gain))

@@ -2,7 +2,7 @@
 
 Gradient steps zigzag across a ridge. Here each step maximises the function as its kinks
 within a trust radius see it (`ties.py`), moves towards that point by at most the trust
-radius, and doubles or halves it as the objective rises or not.
+radius, and doubles it, keeps it or shortens it as the objective rises or not.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from summiteer.optimality.local_form import LocalForm
 from summiteer.optimality.ridge import Ridge, ridge_in_box, ridge_on_ball
+from summiteer.optimality.stand import Limits
 from summiteer.optimality.ties import Ties, ridges_near, ties_of
 from summiteer.regions import Region
 
@@ -19,8 +20,12 @@ from summiteer.regions import Region
 MOST_TIES = 64
 #: Models that are maximised one after the other.
 _STEPS = 80
+#: The smallest trust radius, in first ones.
+_LEAST = 1e-6
 #: A slope below this share of its parts is none.
 _FLAT = 1e-9
+#: Multipliers nearer than this to 0 or 1 are 0 or 1.
+_SURE = 1e-7
 #: How far inside a plateau its point is put, in search distances.
 _INSIDE = 1e-3
 #: A step shorter than this share of the first trust radius ends the ascent.
@@ -40,19 +45,29 @@ def highest(
         ball: bool `[rows]`.
     """
     ordinary, ties = ties.ordinary, ties.tamed()
-    ridge = ridge_on_ball(ties, form.limits, points)
-    index = (~ball & ordinary).nonzero().flatten()
-    if len(index):
-        boxed = ridge_in_box(
-            ties.take(index), form.limits.take(index), points[index], reach[index]
-        )
-        ridge = Ridge(
-            ridge.points.index_copy(0, index, boxed.points),
-            ridge.multipliers.index_copy(0, index, boxed.multipliers),
-            ridge.solved.index_copy(0, index, boxed.solved),
-        )
+    ridge = Ridge(points, torch.zeros_like(ties.height), torch.zeros_like(ball))
+    for chosen, solve in ((ball, _on_ball), (~ball, ridge_in_box)):
+        index = (chosen & ordinary).nonzero().flatten()
+        if len(index):
+            some = (ties.take(index), form.limits.take(index), points[index])
+            ridge = _filled(ridge, index, solve(*some, reach[index]))
     ridge = _on_plateau(ties, points, reach, ridge)
     return replace(ridge, solved=ridge.solved & ordinary)
+
+
+def _on_ball(ties: Ties, limits: Limits, points: Tensor, reach: Tensor) -> Ridge:
+    """See `ridge_on_ball`, which trusts the model everywhere."""
+    del reach
+    return ridge_on_ball(ties, limits, points)
+
+
+def _filled(ridge: Ridge, index: Tensor, other: Ridge) -> Ridge:
+    """The ridge with `other` at the rows `index`."""
+    return Ridge(
+        ridge.points.index_copy(0, index, other.points),
+        ridge.multipliers.index_copy(0, index, other.multipliers),
+        ridge.solved.index_copy(0, index, other.solved),
+    )
 
 
 def _on_plateau(ties: Ties, points: Tensor, reach: Tensor, ridge: Ridge) -> Ridge:
@@ -63,6 +78,10 @@ def _on_plateau(ties: Ties, points: Tensor, reach: Tensor, ridge: Ridge) -> Ridg
     slope = ties.slope(ridge.multipliers).norm(dim=1)
     each = (ties.weight.abs() * ties.normal.norm(dim=2)).amax(1)
     flat = slope <= _FLAT * torch.maximum(each, ties.rest.norm(dim=1))
+    # Not where kinks hold the point: their multipliers lie between 0 and 1.
+    share = ridge.multipliers
+    between = ties.real & (share > _SURE) & (share < 1 - _SURE)
+    flat = flat & ~between.any(1)
     room = _INSIDE * reach[:, None] * ties.normal.norm(dim=2)
     off = (ridge.multipliers < 0.5) & ties.real & (ties.height > -room)
     on = (ridge.multipliers > 0.5) & ties.real & (ties.height < room)
@@ -107,15 +126,20 @@ def ridge_ascent(
         rises = few & (there > value[rows]) & (hop > 0)
         result[rows[rises]], value[rows[rises]] = made[rises], there[rises]
         wider = rises & (count <= MOST_TIES // 4)
-        growth = torch.where(wider, 2.0, torch.where(rises, 1.0, 0.4)).to(trust)
-        trust[rows] = growth * trust[rows]
-        going = (trust[rows] > 1e-6 * reach[rows]) & (
+        trust[rows] *= _growth(rises, wider)
+        going = (trust[rows] > _LEAST * reach[rows]) & (
             ~rises | (hop > _STILL * reach[rows])
         )
         rows = rows[going]
         if not len(rows):
             break
     return result
+
+
+def _growth(rises: Tensor, wider: Tensor) -> Tensor:
+    """By how much the trust radius grows: 2 where few kinks are near, 1, or 0.4."""
+    growth = torch.full(rises.shape, 0.4, dtype=torch.float64)
+    return growth.masked_fill(rises, 1.0).masked_fill(wider, 2.0)
 
 
 def _step(

@@ -55,10 +55,9 @@ def sharp_summit(
             continue
         sharp, left, press = found
         gap = gaps[row]
-        distance = up(gap / down(sharp - left)) if bool(sharp > left) else None
-        if distance is None:
+        if not bool(sharp > left):
             continue
-        distance = up(distance + (up(2 * gap / press) if bool(press > 0) else 0.0))
+        distance = up(up(gap / down(sharp - left)) + up(2 * gap / press))
         room = down(patch.radius[row] - standing.slack[row])
         if bool(distance < room) and bool(inside[row]) and bool(patch.holds[row]):
             result.proved[row] = True

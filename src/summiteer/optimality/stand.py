@@ -190,7 +190,8 @@ def faces(
         curved = torch.ones_like(curved)
     near = torch.minimum(limits.upper - points, points - limits.lower)
     close = near <= (snap / points.shape[1] ** 0.5)[:, None]
-    side = torch.where(limits.upper - points <= points - limits.lower, 1.0, -1.0)
+    upper_side = limits.upper - points <= points - limits.lower
+    side = torch.where(upper_side, 1.0, -1.0).to(points)
     # μ from the coordinates that are not at a limit; all of them where none is free.
     loose = torch.where(close, 0.0, points)
     square = loose.square().sum(1)
