@@ -223,6 +223,11 @@ class Problem:
                 f"ids: expected one integer per example [{len(inputs)}], got "
                 f"{ids.dtype} {list(ids.shape)}."
             )
+        if isinstance(self.objective, type):
+            raise UserError(
+                "objective: expected an objective such as CrossEntropy(), got a class; "
+                f"call it: {self.objective.__name__}()."
+            )
         if not isinstance(self.region, Region):
             raise UserError(
                 "region: expected a region such as L2Ball(radius=0.5), got "

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from summiteer import tolerances
+from summiteer import _rows, tolerances
 from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
@@ -23,7 +23,10 @@ from summiteer.optimality.regularity import measure_of
 from summiteer.optimality.rounding import down
 from summiteer.optimality.subject import subjects
 from summiteer.optimality.verdict import Evidence, Verdict
-from summiteer.problem import Problem
+from summiteer.problem import Problem, Rows
+
+#: Radii by which a point may miss the region without a word.
+_OUTSIDE = 1e-3
 
 Prover: TypeAlias = Callable[[Problem, Tensor, float, int], Claims]
 
@@ -237,6 +240,7 @@ def local_optimality(
                 for row in claims.open.tolist():
                     unproved[row] = reason or claims.reason[row]
         rows = exact.rows()
+        claims = _placed(rows, given, claims)
         reference, _ = residual_reference(rows)
         residual = rows.residual(given, rows.evaluate(given), reference)
         claims = claims.state(numbers={"residual": residual})
@@ -250,6 +254,22 @@ def _speaker(problem: Problem) -> tuple[Prover, str]:
     if isinstance(model, TwoLayer):
         return (smooth if model.network.activation.smooth else relu).prove, ""
     return piecewise.prove, getattr(model, "reason", "")
+
+
+def _placed(rows: Rows, points: Tensor, claims: Claims) -> Claims:
+    """Say of points outside the region that they are: inputs, it may be."""
+    away = _rows.norm(rows.region.project(points) - points)
+    outside = ~rows.region.contains(points, slack=_OUTSIDE)
+    reason = [
+        f"{text}; the given point lies {far:.3g} outside the region: it must be a "
+        "perturbation, not an input"
+        if out
+        else text
+        for text, far, out in zip(
+            claims.reason, away.tolist(), outside.tolist(), strict=True
+        )
+    ]
+    return claims.state(reason=reason)
 
 
 def _certificate(

@@ -49,6 +49,9 @@ _AROUND = 8
 _DISTANCES = (1.0, 1e-2)
 #: Rows of which the long Lanczos bases are held at once.
 _AT_ONCE = 64
+_NOTHING_HIGHER = (
+    "the gradient is not small, but nothing higher was found: a kink, or noise"
+)
 #: A search distance of fewer than ten units of rounding of x + δ resolves nothing.
 _RESOLVED = 0.1
 
@@ -112,6 +115,8 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         ways = _ways(rows, at, climb.reached, reach, examined, verdict)
         direction, gain = escape(rows, at, ways, reach, unit)
         _doubt_one_sided(measured, gain, verdict, reason)
+        lost = measured.inside & gain.isnan() & ~(climb.gain > 0)
+        _doubt_unrisen(lost, verdict, reason)
     if precision != torch.float64:
         inner = str(precision).removeprefix("torch.")
         reason = [f"{text}; the model computes in {inner} inside" for text in reason]
@@ -130,6 +135,17 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         certified_point=at,
         direction=direction,
     )
+
+
+def _doubt_unrisen(lost: Tensor, verdict: list[Verdict], reason: list[str]) -> None:
+    """Withdraw NOT_STATIONARY, in place, where nothing higher was found.
+
+    At a kink the gradient of one side says nothing of the way up.
+    """
+    for row in lost.nonzero().flatten().tolist():
+        if verdict[row] is Verdict.NOT_STATIONARY:
+            verdict[row] = Verdict.UNDECIDED
+            reason[row] = _NOTHING_HIGHER
 
 
 def _ways(

@@ -23,7 +23,13 @@ def checked(problem: Problem, points: Tensor) -> Tensor:
     Raises:
         UserError: points of the wrong shape or not finite.
     """
-    points = torch.as_tensor(points).detach()
+    try:
+        points = torch.as_tensor(points).detach()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            "points: expected a tensor with one perturbation per example, got "
+            f"{type(points).__name__}; of an ascent, give its `best`."
+        ) from error
     if points.shape != problem.inputs.shape:
         raise UserError(
             "points: expected one perturbation per example "

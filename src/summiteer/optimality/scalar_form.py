@@ -18,6 +18,7 @@ from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scal
 from summiteer.optimality.relu_form import slopes
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.surface import Surface, gradient_ceiling
+from summiteer.precision import DoubleModel
 from summiteer.problem import Problem
 
 
@@ -129,8 +130,11 @@ def known_network(problem: Problem, kinked: bool = False) -> TwoLayerNetwork | s
         kinked: whether an activation may have a kink at 0 and be straight elsewhere;
             else it must be smooth.
     """
-    structure = as_two_layer(problem.model)
+    model = problem.model
+    structure = as_two_layer(model)
     if not isinstance(structure, TwoLayer):
+        if isinstance(model, DoubleModel):  # which the caller has never seen
+            return f"{type(model.module).__name__} is not a TwoLayerNetwork"
         return structure.reason
     activation = structure.network.activation
     if activation.smooth or (kinked and slopes(activation) is not None):
