@@ -385,3 +385,25 @@ def test_the_first_prover_that_decides_is_heard():
     assert both.certified_point.flatten().tolist() == [0.0, 1.0, 0.0]
     assert both.direction is strong.direction
     assert strong.numbers["rate"].isnan().tolist() == [False, False, True]
+
+
+def test_inputs_given_for_perturbations_are_called_outside():
+    net = sm.TwoLayerNetwork.random(3, 8, "relu", seed=1, bias_std=1.0)
+    inputs = torch.full((1, 3), 5.0, dtype=torch.float64)
+    target = torch.ones(1, dtype=torch.float64)
+    problem = sm.Problem(net, inputs, target, sm.Logistic(), sm.L2Ball(0.1))
+    found = sm.local_optimality(problem, inputs)
+    assert "outside the region" in found.reason[0]
+    inside = sm.local_optimality(problem, torch.zeros_like(inputs))
+    assert "outside the region" not in inside.reason[0]
+
+
+def test_an_ascent_given_for_points_and_a_class_for_an_objective():
+    net = sm.TwoLayerNetwork.random(3, 8, "relu", seed=1)
+    inputs = torch.zeros(1, 3, dtype=torch.float64)
+    target = torch.ones(1, dtype=torch.float64)
+    problem = sm.Problem(net, inputs, target, sm.Logistic(), sm.L2Ball(0.1))
+    with pytest.raises(sm.UserError, match="give its `best`"):
+        sm.local_optimality(problem, sm.ascend(problem, max_steps=1))
+    with pytest.raises(sm.UserError, match=r"call it: Logistic\(\)"):
+        sm.Problem(net, inputs, target, sm.Logistic, sm.L2Ball(0.1))
