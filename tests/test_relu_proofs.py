@@ -406,7 +406,7 @@ def test_smooth_networks_keep_the_reason_of_their_own_prover():
 
 def test_nothing_is_proved_of_a_model_that_computes_something_else(monkeypatch):
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(3)
         model = torch.nn.Sequential(
             torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1)
         ).double()

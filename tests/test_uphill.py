@@ -20,7 +20,7 @@ from kinked import (
     perceptron,
 )
 from summiteer.optimality.stand import Limits
-from summiteer.optimality.uphill import feasible, steepest, uphill
+from summiteer.optimality.uphill import feasible, pinned, steepest, uphill
 
 DIM, ROWS = 3, 40
 
@@ -240,3 +240,46 @@ def test_a_square_whose_residual_may_change_sign_leads_nowhere():
     size = torch.full((2,), 0.01, dtype=F64)
     found = uphill(local(problem, points).around(points, size))
     assert found.proved.tolist() == [False, True]
+
+
+def test_a_cross_entropy_that_curves_upwards_has_no_maximum_near():
+    """F = log(1 + eˣ + e⁻ˣ) is lowest at x = 0, where its gradient is zero."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]))
+    inputs, label = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([2])
+    problem = sm.Problem(model, inputs, label, sm.CrossEntropy(), sm.LinfBall(1.0))
+    found = sm.local_optimality(problem, inputs)
+    assert found.verdict[0] is sm.Verdict.SADDLE
+    assert found.evidence[0] is sm.Evidence.PROVED
+    assert found.direction[0].abs().tolist() == [1.0, 0.0]
+    end = torch.tensor(1e-3, dtype=torch.float64)
+    rise = torch.log(1 + 2 * torch.cosh(end)) - torch.log(torch.tensor(3.0).double())
+    assert 0 < float(found.guaranteed_gain[0]) <= float(rise) + 1e-15
+    # At the limits it is highest.
+    corner = torch.ones_like(inputs)
+    assert bool(sm.local_optimality(problem, corner).maximum[0])
+
+
+def test_coordinates_that_all_gradients_hold_are_pinned():
+    """F = x₁ + 0.5|x₂| with x₂ free: what x₁ does near its limit plays no part."""
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1)
+    ).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model[0].weight.copy_(torch.eye(2))
+        model[0].bias.copy_(torch.tensor([5.0, 5.0]))
+        model[2].weight.copy_(torch.tensor([[1.0, 0.5]]))
+    inputs, sign = torch.zeros(1, 2).double(), -torch.ones(1).double()
+    problem = sm.Problem(model, inputs, sign, sm.Margin(), sm.LinfBall(1.0))
+    point = torch.tensor([[1.0, 0.2]], dtype=torch.float64)
+    form = local(problem, point)
+    with torch.no_grad():
+        face = pinned(form.around(point, torch.tensor([0.1], dtype=torch.float64)))
+    limits = face.form.limits
+    assert (limits.lower[0, 0], limits.upper[0, 0]) == (1.0, 1.0)
+    assert (limits.lower[0, 1], limits.upper[0, 1]) == (-1.0, 1.0)
+    # 0.5 times what x₂ may do, nothing of x₁.
+    assert face.around.vary[0].tolist() == pytest.approx([0.05], abs=1e-15)

@@ -29,7 +29,7 @@ from summiteer.optimality.rounding import (
 )
 from summiteer.optimality.stand import Limits, Stand, faces, limits_of, stand
 from summiteer.optimality.ties import ridges_near, ties_of
-from summiteer.optimality.uphill import least_way, uphill
+from summiteer.optimality.uphill import curving, least_way, pinned, uphill
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.precision import DoubleModel
 from summiteer.problem import Problem
@@ -47,6 +47,7 @@ _SNAP = 1e-3
 _CLIMB = 1e-3
 _KINKED_STEPS = (Rectifier, Maximum)
 _ALONE = "every gradient near presses against the region's boundary"
+_CURVING = "the objective curves upwards along a coordinate that may move both ways"
 _LEVEL = "the objective is constant around"
 _KINKED = "on each side of its kinks the objective falls, by multipliers for them"
 
@@ -161,7 +162,7 @@ class _Prover:
 
     def claims(self, shape: torch.Size) -> Claims:
         """Maxima of one piece first, then ways uphill, then maxima on kinks."""
-        for look in (self._maxima, self._uphill, self._kinked):
+        for look in (self._maxima, self._uphill, self._curving, self._kinked):
             index = self.open.nonzero().flatten()
             if len(index):
                 look(index)
@@ -336,6 +337,9 @@ class _Prover:
         form = self.form.take(index)
         patch = form.around(self.points[index], up(self.reach[index], 4))
         found = uphill(patch, way)
+        if not bool(found.proved.all()) and not self.form.limits.round:
+            # What all gradients hold at a limit need not be moved.
+            found = found.better(uphill(pinned(pinned(patch)), way, patch))
         rows = index[found.proved]
         gain = self.form.readout.link.climb(found.low, found.gain)
         self._note("guaranteed_gain", rows, gain[found.proved])
@@ -352,6 +356,24 @@ class _Prover:
                     f"{ties[place]} units have their kinks within the search distance, "
                     "and no test decides"
                 )
+
+    def _curving(self, index: Tensor) -> None:
+        """Cross-entropies that curve upwards all over the search distance."""
+        if not self.form.readout.curved:
+            return
+        patch = self.form.take(index).around(
+            self.points[index], up(self.reach[index], 4)
+        )
+        found = curving(pinned(pinned(patch)), patch)
+        rows = index[found.proved]
+        gain = self.form.readout.link.climb(found.low, found.gain)
+        self._note("guaranteed_gain", rows, gain[found.proved])
+        self.direction[rows] = found.direction[found.proved]
+        for row in rows.tolist():
+            self.verdict[row] = Verdict.SADDLE
+            self.reason[row] = _CURVING
+            self.proposition[row] = "Prop. 11"
+        self.open[rows] = False
 
     def _note(self, name: str, rows: Tensor, values: Tensor) -> None:
         nothing = torch.full((len(self.points),), torch.nan, dtype=torch.float64)

@@ -6,14 +6,16 @@ value theorem): none of them is a local maximiser. How far F rises from p itself
 off its values.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from summiteer import _rows
 from summiteer.optimality.local_form import LocalForm, Patch
+from summiteer.optimality.readout import Entropy
 from summiteer.optimality.rounding import Enclosure, down, length, up
 from summiteer.optimality.stand import Limits
 from summiteer.optimality.ties import Ties
@@ -42,13 +44,20 @@ class Uphill:
     gain: Tensor
     low: Tensor
 
+    def better(self, other: "Uphill") -> "Uphill":
+        """These where proved, else the other ones."""
+        return _rows.choose(self.proved, self, other)
 
-def uphill(patch: Patch, direction: Tensor | None = None) -> Uphill:
+
+def uphill(
+    patch: Patch, direction: Tensor | None = None, given: Patch | None = None
+) -> Uphill:
     """Whether `direction`, made feasible, leads uphill from everywhere on N.
 
     Args:
-        patch: N around the given points, of the search distance.
+        patch: N around the given points, of the search distance; or its `pinned` part.
         direction: `[rows, d]`; `steepest` if None.
+        given: where the gain is measured from; the same patch if None.
     """
     limits, points = patch.form.limits, patch.points
     wanted = steepest(patch) if direction is None else direction
@@ -57,10 +66,78 @@ def uphill(patch: Patch, direction: Tensor | None = None) -> Uphill:
     usable = torch.isfinite(way).all(1) & (length(way) > 0)
     proved = (rise > 0) & usable & patch.holds
     unit = _rows.unit(torch.where(proved[:, None], way, 0.0))
-    gain, low = _measured(patch.form, points, patch.radius, unit)
+    start = patch if given is None else given
+    gain, low = _measured(start.form, start.points, start.radius, unit)
     return Uphill(
         proved,
         torch.where(proved[:, None], unit, torch.nan),
+        torch.where(proved, gain, torch.nan),
+        low,
+    )
+
+
+def pinned(patch: Patch) -> Patch:
+    """The part of N on which alone its local maximisers can lie.
+
+    Where every gradient on N presses a coordinate against a limit that it may reach,
+    and no sphere is near, a local maximiser has it on that limit. The face with those
+    coordinates held is no further from its own nearest point than from p.
+
+    Args:
+        patch: N around the given points, of the search distance.
+    """
+    limits, points = patch.form.limits, patch.points
+    at_upper, at_lower = _blocked(limits, points, patch.radius)
+    gradient = patch.whole.gradient
+    inner = (up(length(points) + patch.radius) < limits.radius) & patch.holds
+    high = at_upper & (gradient.lower > 0) & inner[:, None]
+    low = at_lower & (gradient.upper < 0) & inner[:, None]
+    limits = replace(
+        limits,
+        lower=torch.where(high, limits.upper, limits.lower),
+        upper=torch.where(low, limits.lower, limits.upper),
+    )
+    points = torch.where(high | low, limits.upper, points)
+    form = replace(patch.form, limits=limits)
+    return form.around(points, patch.radius)
+
+
+def curving(patch: Patch, given: Patch) -> Uphill:
+    """Whether the cross-entropy curves upwards along a free coordinate all over N.
+
+    Where no kink that matters is open, F is log Σ exp of affine functions, whose second
+    derivative along e_i is the variance of the J_ki under the softmax: positive unless
+    all J_ki are equal. A coordinate that may move both ways from every q ∈ C ∩ N then
+    keeps each of them from being a local maximiser (Prop. 11).
+
+    Args:
+        patch: N around the given points, of the search distance; or its `pinned` part.
+        given: where the gain is measured from.
+    """
+    limits, points, readout = patch.form.limits, patch.points, patch.form.readout
+    rows = len(points)
+    best = torch.zeros_like(points)
+    if isinstance(readout, Entropy):
+        own = one_hot(readout.labels, readout.classes).double()
+        for unit in torch.eye(readout.classes, dtype=torch.float64):
+            apart = Enclosure.exact(unit.expand(rows, -1) - own)
+            slope = patch.pull(apart, patch.slopes).gradient
+            best = torch.maximum(best, down(slope.middle.abs() - slope.radius))
+    at_upper, at_lower = _blocked(limits, points, patch.radius)
+    inner = up(length(points) + patch.radius) < limits.radius
+    free = ~at_upper & ~at_lower & inner[:, None]
+    steepest_of, place = torch.where(free, best, 0.0).max(1)
+    proved = (steepest_of > 0) & (patch.tied == 0)
+    unit = torch.zeros_like(points)
+    unit[torch.arange(rows), place] = 1.0
+    ahead, low = _measured(given.form, given.points, given.radius, unit)
+    back, _ = _measured(given.form, given.points, given.radius, -unit)
+    forth = ~(back.nan_to_num(0.0) > ahead.nan_to_num(0.0))
+    way = torch.where(forth[:, None], unit, -unit)
+    gain = torch.where(forth, ahead, back)
+    return Uphill(
+        proved,
+        torch.where(proved[:, None], way, torch.nan),
         torch.where(proved, gain, torch.nan),
         low,
     )
