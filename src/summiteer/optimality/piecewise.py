@@ -65,19 +65,13 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         Claims; UNDECIDED with the reason where nothing was proved.
     """
     del budget
-    known = _premises(problem)
-    if isinstance(known, str):
-        return Claims.undecided(len(points), known)
-    network, limits = known
     with torch.no_grad(), on_cpu():
-        outputs = network.evaluate(problem.inputs + points).flatten(1)
-        form = readout(problem, outputs)
+        form = _form(problem, points)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
-        local = LocalForm(network, problem.inputs, form, limits)
         reach = down(within * problem.size.to(torch.float64), 2)
         flat = points.flatten(1)
-        return _Prover(problem, local, flat, reach).claims(points.shape)
+        return _Prover(problem, form, flat, reach).claims(points.shape)
 
 
 def climbed(problem: Problem, points: Tensor) -> Tensor | None:
@@ -87,19 +81,26 @@ def climbed(problem: Problem, points: Tensor) -> Tensor | None:
         problem: in float64.
         points: `[batch, *input]` float64.
     """
-    known = _premises(problem)
-    if isinstance(known, str):
-        return None
-    network, limits = known
     with torch.no_grad(), on_cpu():
-        outputs = network.evaluate(problem.inputs + points).flatten(1)
-        form = readout(problem, outputs)
+        form = _form(problem, points)
         if isinstance(form, str):
             return None
-        local = LocalForm(network, problem.inputs, form, limits)
         reach = _CLIMB * problem.size.to(torch.float64)
-        flat = ridge_ascent(local, problem.feasible, points.flatten(1), reach)
+        flat = ridge_ascent(form, problem.feasible, points.flatten(1), reach)
         return flat.reshape(points.shape)
+
+
+def _form(problem: Problem, points: Tensor) -> LocalForm | str:
+    """The problem as it is near the points, or why nothing can be proved."""
+    known = _premises(problem)
+    if isinstance(known, str):
+        return known
+    network, limits = known
+    outputs = network.evaluate(problem.inputs + points).flatten(1)
+    form = readout(problem, outputs)
+    if isinstance(form, str):
+        return form
+    return LocalForm(network, problem.inputs, form, limits)
 
 
 def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:
