@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from summiteer._attack import property_margins, property_problem
 from summiteer.data import load_property
 from summiteer.errors import UserError
 from summiteer.store import Store
+from summiteer.violation import property_margins, property_problem
 
 SHARED = Path(
     os.environ.get("SUMMITEER_DATA", Path(__file__).parents[2] / "shared" / "data")

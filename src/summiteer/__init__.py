@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer._ascend import ascend as ascend
     from summiteer._attack import Attack as Attack
     from summiteer._attack import attack as attack
+    from summiteer._audit import Audit as Audit
+    from summiteer._audit import audit as audit
     from summiteer._constants import Constants as Constants
     from summiteer._constants import constants as constants
     from summiteer.adversaries import Adversary as Adversary
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.errors import SummiteerError as SummiteerError
     from summiteer.errors import SummiteerWarning as SummiteerWarning
     from summiteer.errors import UserError as UserError
+    from summiteer.findings import Finding as Finding
     from summiteer.landscape import Maxima as Maxima
     from summiteer.landscape import distinct_maxima as distinct_maxima
     from summiteer.networks import TwoLayerNetwork as TwoLayerNetwork
@@ -71,12 +74,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
 _HOME = {
     "_ascend": "Misclassified ascend",
     "_attack": "Attack attack",
+    "_audit": "Audit audit",
     "_constants": "Constants constants",
     "adversaries": "Adversary BacktrackingStep ConstantStep DCAscent DecayingStep "
     "LipschitzStep Normalised ProjectedAscent RawGradient Sign",
     "ascent": "Ascent",
     "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
+    "findings": "Finding",
     "landscape": "Maxima distinct_maxima",
     "networks": "TwoLayerNetwork recognise",
     "objectives": "CrossEntropy Logistic Margin Quadratic",

@@ -1,15 +1,14 @@
 """The main job: attack a model on data and say what the robust accuracy is worth."""
 
-import copy
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer._ascend import Misclassified, Until, ascend
@@ -17,26 +16,23 @@ from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import Adversary
 from summiteer.ascent import Ascent
-from summiteer.attack_summary import (
-    EFFORTS,
-    EVIDENCE_NAMES,
-    VERDICT_NAMES,
-    Settings,
-    summarise,
-)
-from summiteer.data import Property
+from summiteer.attack_summary import attack_result
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
-from summiteer.objectives import Margin, Objective, Quadratic, default_objective
-from summiteer.optimality import local_optimality
-from summiteer.optimality.bracket import proved_robust
+from summiteer.examination import (
+    block_size_of,
+    blocks_of,
+    examined,
+    gather,
+    problem_of,
+    proved_robustness,
+)
+from summiteer.objectives import Objective
 from summiteer.outcome import Outcome
-from summiteer.problem import Problem, model_dtype
-from summiteer.regions import Box, Region
+from summiteer.problem import Problem
+from summiteer.regions import Region
+from summiteer.screen import Screening, screen
+from summiteer.settings import EFFORTS, Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
-
-#: Numbers per point that a block may hold at once; a point is kept about ten times.
-_BLOCK_NUMBERS = 2**23
-_LARGEST_BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +77,9 @@ def attack(
     until: Until | None = None,
     within: float = tolerances.WITHIN,
     block_size: int | None = None,
+    mask: Tensor | None = None,
+    rivals: int = 0,
+    screened: bool = True,
 ) -> Attack:
     """Attack every example and examine what was found.
 
@@ -97,6 +96,9 @@ def attack(
         until: `Misclassified()` stops an example once it is.
         within: search distance of verdicts, in radii.
         block_size: examples attacked at once; chosen by memory if None.
+        mask: bool `[*input]` or `[n, *input]`, which coordinates may move.
+        rivals: also attack towards each of so many most likely other classes.
+        screened: whether the failure screen looks at model and data.
 
     Returns:
         `Attack`.
@@ -118,216 +120,28 @@ def attack(
         seed=seed,
         until=until,
         within=within,
+        mask=mask,
+        rivals=rivals,
+        screened=screened,
     )
     began = time.monotonic()
     with collected_warnings() as messages:
         problem = problem_of(model, inputs, targets, settings)
         problem.examine()
         size = block_size_of(problem, settings, block_size)
+        screening = screen(problem, seed) if screened else Screening()
         blocks = [
             attack_block(problem.take(index), settings)
             for index in blocks_of(len(problem), size)
         ]
     arrays = gather(blocks)
     seconds = round(time.monotonic() - began, 3)
-    result = summarise(arrays, settings, problem, messages, seconds=seconds)
+    result = attack_result(
+        arrays, settings, problem, messages, screening, seconds=seconds
+    )
     for finding in result["findings"]:
         warnings.warn(finding["text"], SummiteerWarning, stacklevel=2)
     return Attack(arrays["perturbations"], arrays, result)
-
-
-def problem_of(
-    model: Model,
-    inputs: Tensor,
-    targets: Tensor,
-    settings: Settings,
-    ids: Tensor | None = None,
-) -> Problem:
-    """Return the checked problem of an attack; the default objective if none is given.
-
-    Args:
-        model: the caller's.
-        inputs: `[n, *input]`.
-        targets: `[n, …]`.
-        settings: of the attack.
-        ids: one integer per example; 0, 1, … if None.
-
-    Raises:
-        UserError: an argument cannot be used.
-    """
-    problem = Problem(
-        model,
-        inputs,
-        torch.as_tensor(targets),
-        settings.objective or Quadratic(),
-        settings.region,
-        box=settings.box,
-        ids=ids,
-    )
-    if settings.objective is not None:
-        return problem
-    with undisturbed(model):
-        objective = default_objective(problem.probe(), problem.targets)
-    return replace(problem, objective=objective)
-
-
-def property_problem(
-    model: Model, claim: Property, shape: tuple[int, ...] | None = None
-) -> Problem:
-    """Return the problem of violating a property, in float64 throughout.
-
-    One example, the centre of the box; the region is the box in perturbation
-    coordinates, rounded inwards (`Property.around`); the objective is the margin
-    max over rivals j of Y_j - Y_label, which is at least 0 exactly at violations.
-
-    Args:
-        model: an nn.Module, of which a float64 copy is attacked, or a callable.
-        claim: the property.
-        shape: of one input of the model; `[n]` if None.
-
-    Raises:
-        UserError: the property does not fit the model, or its box is one point.
-    """
-    model = _double_copy(model)
-    centre, lower, upper = claim.around(torch.float64)
-    shape = shape or tuple(centre.shape)
-    if centre.numel() != torch.Size(shape).numel():
-        raise UserError(
-            f"--property: {claim.name} declares {centre.numel()} inputs, but the model "
-            f"takes {list(shape)}."
-        )
-    radius = float((upper - lower).max()) / 2
-    if radius == 0:
-        raise UserError(
-            f"--property: the box of {claim.name} is one point; run the model on it."
-        )
-    inputs = centre.reshape(1, *shape)
-    region = Box(lower.reshape(shape), upper.reshape(shape), radius=radius)
-    label = torch.tensor([claim.label])
-    problem = Problem(model, inputs, label, Margin(), region)
-    with undisturbed(model):
-        outputs = problem.probe()
-    if outputs.shape != (1, claim.outputs):
-        raise UserError(
-            f"--property: {claim.name} declares {claim.outputs} outputs, but the "
-            f"model's output for one input has the shape {list(outputs.shape)}."
-        )
-    if len(claim.rivals) == claim.outputs - 1:
-        return problem
-    chosen = _selection(claim)
-    both = (
-        nn.Sequential(*(model if isinstance(model, nn.Sequential) else [model]), chosen)
-        if isinstance(model, nn.Module)
-        else lambda values: chosen(model(values))
-    )
-    return replace(problem, model=both, targets=torch.zeros_like(label))
-
-
-def _double_copy(model: Model) -> Model:
-    return copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
-
-
-def _selection(claim: Property) -> nn.Linear:
-    """The outputs of label and rivals, in this order, exactly: sums with zeros."""
-    kept = [claim.label, *claim.rivals]
-    layer = nn.Linear(claim.outputs, len(kept), dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(claim.outputs, dtype=torch.float64)[kept])
-        layer.bias.zero_()
-    return layer
-
-
-@dataclass(frozen=True)
-class Margins:
-    """How a property fares at one input.
-
-    Attributes:
-        rival: j of the largest Y_j among the rivals, in float64.
-        margin: Y_rival - Y_label in float64; the property is violated if ≥ 0.
-        own: the largest Y_j - Y_label in the model's own dtype at the nearest of its
-            numbers inside the box; None where it has no other dtype or no such number.
-        inside: whether the input lies inside the declared box.
-        outputs: Y_0, Y_1, … in float64.
-    """
-
-    rival: int
-    margin: float
-    own: float | None
-    inside: bool
-    outputs: tuple[float, ...]
-
-    @property
-    def violated(self) -> bool:
-        """Inside the box and Y_rival ≥ Y_label in float64; NaN violates nothing."""
-        return self.inside and self.margin >= 0
-
-
-def property_margins(model: Model, claim: Property, point: Tensor) -> Margins:
-    """Evaluate a property at one input, afresh.
-
-    Args:
-        model: the caller's.
-        claim: the property.
-        point: `[1, *input]` float64.
-    """
-    rivals = list(claim.rivals)
-
-    def outputs_of(network: Model, values: Tensor) -> Tensor:
-        with undisturbed(network), torch.no_grad():
-            return network(values)[0].double()
-
-    outputs = outputs_of(_double_copy(model), point)
-    margins = outputs[rivals] - outputs[claim.label]
-    best = int(margins.argmax())
-    own, dtype = None, model_dtype(model)
-    if dtype is not None and dtype != torch.float64:
-        nearest = _nearest(claim, point, dtype)
-        if nearest is not None:
-            theirs = outputs_of(model, nearest)
-            own = float((theirs[rivals] - theirs[claim.label]).max())
-    return Margins(
-        rival=rivals[best],
-        margin=float(margins[best]),
-        own=own,
-        inside=bool(claim.contains(point)),
-        outputs=tuple(outputs.tolist()),
-    )
-
-
-def _nearest(claim: Property, point: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """The nearest input of another dtype inside the box, or None."""
-    try:
-        lower, upper = claim.limits(dtype)
-    except UserError:
-        return None
-    shape = point.shape
-    return point.to(dtype).clamp(lower.reshape(shape), upper.reshape(shape))
-
-
-def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> int:
-    """Examples attacked at once: `wanted`, or what memory holds of all restarts.
-
-    Args:
-        problem: of all examples.
-        settings: of the attack.
-        wanted: by the user, or None.
-
-    Raises:
-        UserError: `wanted` is below 1.
-    """
-    if wanted is not None:
-        if wanted < 1:
-            raise UserError(f"block_size: expected an integer ≥ 1, got {wanted}.")
-        return wanted
-    runs = settings.effort.restarts + 1
-    fits = _BLOCK_NUMBERS // (runs * problem.inputs[0].numel())
-    return max(1, min(_LARGEST_BLOCK, fits))
-
-
-def blocks_of(count: int, size: int) -> Iterator[Tensor]:
-    """The indices of each block of at most `size` examples."""
-    for first in range(0, count, size):
-        yield torch.arange(first, min(first + size, count))
 
 
 def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
@@ -338,13 +152,9 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         settings: of the attack.
 
     Returns:
-        Arrays with one entry per example: ids, inputs, targets, perturbations
-        (float64), losses (at the perturbation), clean_losses, residuals (float64
-        examination), outcome, verdict, evidence (int8 codes, see the *_NAMES tables),
-        correct (clean), masked (gradient exactly zero and no maximum), broken (any run
-        met NaN or infinity), survived, flipped (by more_steps), proved_robust (int8: 1
-        proved correct on the whole region, 0 not, -1 no bound known),
-        gradient_evaluations.
+        The arrays of `examined` and, with one entry per example: outcome (int8 code of
+        the best run), broken (any run met NaN or infinity), survived, flipped (by
+        more_steps), proved_robust (see `proved_robustness`), gradient_evaluations.
     """
     effort = settings.effort
     start: Start = CentreStart()
@@ -354,46 +164,24 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         problem, settings.adversary, start, effort.max_steps, until=settings.until
     )
     points = _strongest(problem, ascent)
-    certificate = local_optimality(problem, points, settings.within)
-    with undisturbed(problem.model):
-        rows = problem.rows()
-        clean, after = rows.value(torch.zeros_like(points)), rows.evaluate(points)
+    arrays = examined(problem, points, settings.within)
     _check_inside(problem, points)
-    # NaN is evidence of nothing, least of all of a right answer.
-    correct = ~clean.wrong & ~clean.loss.isnan()
-    survived = correct
+    survived = arrays["correct"]
     if ascent.misclassified is not None:
-        survived = correct & ~ascent.misclassified
-    robust = _proved_robust(problem, survived)
+        survived = survived & ~ascent.misclassified.cpu()
     flipped, spent = _continue(problem, settings, ascent, survived)
-    example = torch.arange(len(problem))
     codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
     outcome = torch.from_numpy(codes(ascent.outcome))[
-        ascent.best_restart.cpu(), example
+        ascent.best_restart.cpu(), torch.arange(len(problem))
     ]
-    return {
-        "ids": torch.as_tensor(problem.ids),
-        "inputs": problem.inputs.cpu(),
-        "targets": problem.targets.cpu(),
-        "perturbations": points.double().cpu(),
-        "losses": after.loss.double().cpu(),
-        "clean_losses": clean.loss.double().cpu(),
-        "residuals": certificate.residual.double().cpu(),
+    return arrays | {
         "outcome": outcome,
-        "verdict": _codes(VERDICT_NAMES, [v.name for v in certificate.verdict]),
-        "evidence": _codes(EVIDENCE_NAMES, [e.name for e in certificate.evidence]),
-        "correct": correct.cpu(),
-        "masked": (_rows.norm(after.gradient) == 0).cpu() & ~certificate.maximum.cpu(),
         "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
-        "survived": survived.cpu(),
+        "survived": survived,
         "flipped": flipped.cpu(),
-        "proved_robust": robust,
+        "proved_robust": proved_robustness(problem, survived),
         "gradient_evaluations": torch.tensor([ascent.gradient_evaluations + spent]),
     }
-
-
-def _codes(names: tuple[str, ...], values: list[str]) -> Tensor:
-    return torch.tensor([names.index(value) for value in values], dtype=torch.int8)
 
 
 def _check_inside(problem: Problem, points: Tensor) -> None:
@@ -424,19 +212,6 @@ def _strongest(problem: Problem, ascent: Ascent) -> Tensor:
     )
 
 
-def _proved_robust(problem: Problem, survived: Tensor) -> Tensor:
-    """See `attack_block`; what an attack has broken needs no bound."""
-    index = survived.nonzero().flatten()
-    # One example, if none survived, tells whether there is a bound at all.
-    asked = index if len(index) else torch.zeros(1, dtype=torch.int64)
-    with undisturbed(problem.model):
-        proved = proved_robust(problem.take(asked).in_double())
-    robust = torch.zeros(len(survived), dtype=torch.int8)
-    if proved is None:
-        return robust - 1
-    return robust.index_copy(0, index.cpu(), proved[: len(index)].to(torch.int8).cpu())
-
-
 def _continue(
     problem: Problem, settings: Settings, ascent: Ascent, survived: Tensor
 ) -> tuple[Tensor, int]:
@@ -455,8 +230,3 @@ def _continue(
     assert more.misclassified is not None
     flipped[index] = more.misclassified
     return flipped, more.gradient_evaluations
-
-
-def gather(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Put the arrays of all blocks together, in order."""
-    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}

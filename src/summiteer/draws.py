@@ -19,7 +19,9 @@ _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
 #: Where each use of randomness begins; a use has the 2**20 streams from there on.
-UNIFORM_START, BOUNDARY_START, LANCZOS, PLATEAU = (use << 20 for use in (1, 2, 3, 4))
+UNIFORM_START, BOUNDARY_START, LANCZOS, PLATEAU, SCREEN = (
+    use << 20 for use in (1, 2, 3, 4, 5)
+)
 
 
 def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:

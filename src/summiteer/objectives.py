@@ -151,6 +151,23 @@ class Margin:
         return 0.0
 
 
+@dataclass(frozen=True)
+class DLR:
+    """(max over k ≠ y of z_k - z_y)/(z_(1) - z_(3)), the difference of logits ratio.
+
+    z_(1) ≥ z_(2) ≥ … are the sorted outputs (`croce2020reliable`).
+    """
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The ratio `[rows]`."""
+        top = outputs.topk(3, dim=1).values
+        return margin(outputs, targets) / (top[:, 0] - top[:, 2] + 1e-12)
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise UserError unless targets are labels of three or more classes."""
+        _check_classes("DLR", outputs, targets)
+
+
 def scalar(values: Tensor) -> Tensor:
     """Return `[rows]` from `[rows]` or `[rows, 1]`; anything else unchanged."""
     if values.ndim == 2 and values.shape[1] == 1:

@@ -1,31 +1,38 @@
-"""An attack as a run in a directory: one cell per block, resumed where it stopped."""
+"""A command as a run in a directory: one cell per block, resumed where it stopped."""
 
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from summiteer._attack import attack_block, blocks_of, gather, property_margins
+from summiteer._attack import attack_block
+from summiteer._audit import audit_block
 from summiteer._typing import Model
 from summiteer._version import __version__
-from summiteer.attack_summary import (
-    EVIDENCE_NAMES,
-    OUTCOME_NAMES,
-    VERDICT_NAMES,
-    Settings,
-    objective_name,
-    summarise,
-)
+from summiteer.attack_summary import attack_result
+from summiteer.audit_summary import audit_result
 from summiteer.cells import Cell, digest_arrays
 from summiteer.data import Property
 from summiteer.engine import map_cells
 from summiteer.errors import collected_warnings
+from summiteer.examination import (
+    EVIDENCE_NAMES,
+    OUTCOME_NAMES,
+    VERDICT_NAMES,
+    blocks_of,
+    gather,
+)
 from summiteer.problem import Problem
+from summiteer.screen import Screening, screen
+from summiteer.settings import Settings
 from summiteer.store import Store
+from summiteer.summary import objective_name
+from summiteer.violation import property_margins
 
 #: `progress(done, total)` is called after every block.
 Progress = Callable[[int, int], None]
@@ -55,7 +62,42 @@ def fingerprint(problem: Problem) -> dict[str, str]:
     }
 
 
-def run_attack(
+@dataclass(frozen=True)
+class Command:
+    """What is done to each block, and what is made of all of them.
+
+    Attributes:
+        name: "attack" or "audit", also the kind of its cells.
+        block: the indices of a block -> its arrays.
+        result: (arrays, settings, problem, messages, screening, seconds=, run=,
+            files=) -> result.json's content.
+    """
+
+    name: str
+    block: Callable[[Tensor], Mapping[str, Tensor]]
+    result: Callable[..., dict[str, Any]]
+
+
+def attack_command(problem: Problem, settings: Settings) -> Command:
+    """Attack each block."""
+
+    def block(index: Tensor) -> Mapping[str, Tensor]:
+        return attack_block(problem.take(index), settings)
+
+    return Command("attack", block, attack_result)
+
+
+def audit_command(problem: Problem, settings: Settings, given: Tensor) -> Command:
+    """Examine each block of given examples."""
+
+    def block(index: Tensor) -> Mapping[str, Tensor]:
+        return audit_block(problem.take(index), given[index], settings)
+
+    return Command("audit", block, audit_result)
+
+
+def run_command(
+    command: Command,
     problem: Problem,
     settings: Settings,
     store: Store,
@@ -63,11 +105,12 @@ def run_attack(
     progress: Progress | None = None,
     messages: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Attack what is not yet in the store and write result.json.
+    """Do what is not yet in the store and write result.json.
 
     Args:
+        command: what to do.
         problem: of all examples.
-        settings: of the attack.
+        settings: of the command.
         store: open for writing; its spec determines the result.
         block_size: examples per cell.
         progress: told after each block.
@@ -78,8 +121,8 @@ def run_attack(
     """
     blocks = list(blocks_of(len(problem), block_size))
     cells = [
-        Cell("attack", {"run": store.run, "first": int(block[0]), "count": len(block)})
-        for block in blocks
+        Cell(command.name, {"run": store.run, "first": int(b[0]), "count": len(b)})
+        for b in blocks
     ]
     finished = set(store.finished())
     todo = [cell for cell in cells if cell.name not in finished]
@@ -87,10 +130,10 @@ def run_attack(
     if progress:
         progress(len(cells) - len(todo), len(cells))
 
-    def attacked(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
+    def done_to(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
         began = time.monotonic()
         with collected_warnings() as texts:
-            arrays = attack_block(problem.take(blocks[number[cell.name]]), settings)
+            arrays = command.block(blocks[number[cell.name]])
         return arrays, texts, time.monotonic() - began
 
     tables = {
@@ -99,20 +142,37 @@ def run_attack(
         "evidence": json.dumps(EVIDENCE_NAMES),
     }
     for done, (cell, (arrays, texts, seconds)) in enumerate(
-        map_cells(attacked, todo), len(cells) - len(todo) + 1
+        map_cells(done_to, todo), len(cells) - len(todo) + 1
     ):
         record = {"messages": texts, "seconds": seconds}
         store.put(cell, number[cell.name], record, arrays, tables)
         if progress:
             progress(done, len(cells))
-    return _result(problem, settings, store, cells, list(messages))
+    screening = _screened(problem, settings, store, len(cells))
+    return _result(command, problem, settings, store, cells, screening, list(messages))
+
+
+def _screened(
+    problem: Problem, settings: Settings, store: Store, index: int
+) -> Screening:
+    """The failure screen, a cell like any other: done once, kept."""
+    if not settings.screened:
+        return Screening()
+    cell = Cell("screen", {"run": store.run})
+    known = store.finished().get(cell.name)
+    if known is None:
+        store.put(cell, index, screen(problem, settings.seed).as_json())
+        known = store.finished()[cell.name]
+    return Screening.of(known.values)
 
 
 def _result(
+    command: Command,
     problem: Problem,
     settings: Settings,
     store: Store,
     cells: list[Cell],
+    screening: Screening,
     messages: list[str],
 ) -> dict[str, Any]:
     """result.json from what is stored: the same whether or not it was interrupted."""
@@ -124,11 +184,12 @@ def _result(
         messages += [text for text in values["messages"] if text not in messages]
     arrays = gather([store.arrays(cell.name) for cell in cells])
     files = sorted(path.name for path in (store.directory / "arrays").iterdir())
-    result = summarise(
+    result = command.result(
         arrays,
         settings,
         problem,
         messages,
+        screening,
         run=store.run,
         seconds=round(seconds, 3),
         files=["run.json", "store.sqlite", *(f"arrays/{name}" for name in files)],
@@ -171,7 +232,7 @@ def judge_property(
         problem: of the attack, see `property_problem`.
         store: of the run, finished.
     """
-    (cell,) = store.finished()
+    (cell,) = (r.name for r in store.finished().values() if r.kind == "attack")
     point = problem.inputs.double() + store.arrays(cell)["perturbations"]
     found = property_margins(model, claim, point)
     files = list(result["files"])
@@ -206,23 +267,30 @@ def _finite(value: float | None) -> float | None:
 
 
 def specification(
-    problem: Problem, settings: Settings, block_size: int, names: Mapping[str, str]
+    command: str,
+    problem: Problem,
+    settings: Settings,
+    block_size: int,
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     """Everything that determines the result; its digest is the run's id.
 
     Args:
+        command: "attack" or "audit".
         problem: of all examples.
-        settings: of the attack.
+        settings: of the command.
         block_size: examples per cell.
-        names: how the user named model and data.
+        names: how the user named model and data, and digests of what else was given.
     """
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
+    mask = {} if settings.mask is None else {"mask": digest_arrays({"": settings.mask})}
     return {
-        "command": "attack",
+        "command": command,
         "version": __version__,
         "torch": torch.__version__,
         **names,
         **fingerprint(problem),
+        **mask,
         "norm": settings.region.norm,
         "radius": radius.tolist(),
         "box": list(settings.box) if settings.box else None,
@@ -231,6 +299,8 @@ def specification(
         "max_steps": settings.effort.max_steps,
         "more_steps": settings.effort.more_steps,
         "adversary": repr(settings.adversary),
+        "rivals": settings.rivals,
+        "screened": settings.screened,
         "seed": settings.seed,
         "until": repr(settings.until),
         "within": settings.within,

@@ -5,6 +5,7 @@ from summiteer.data._examples import box_of as box_of
 from summiteer.data._examples import examples as examples
 from summiteer.data.dataset import BUNDLED as BUNDLED
 from summiteer.data.dataset import Dataset as Dataset
+from summiteer.data.dataset import load_adversarial as load_adversarial
 from summiteer.data.dataset import load_data as load_data
 from summiteer.data.models import load_model as load_model
 from summiteer.data.onnx_file import OnnxModel as OnnxModel

@@ -98,6 +98,22 @@ def load_data(source: str) -> Dataset:
     return Dataset(source, tensors["inputs"], tensors["targets"])
 
 
+def load_adversarial(source: str, ids: Tensor | None = None) -> Tensor:
+    """Return the adversarial inputs of a file.
+
+    Args:
+        source: .npz, .npy, .safetensors or .pt.
+        ids: which of the file's rows are wanted; all if None.
+
+    Raises:
+        UserError: the file holds no such tensor.
+    """
+    path = existing("ADVERSARIAL", source, "give .npz, .npy, .safetensors or .pt")
+    tensors = _read_npz(path) if path.suffix == ".npz" else read_safetensors(path)
+    (tensor,) = tensors.values()
+    return tensor if ids is None else tensor[ids]
+
+
 def _folder(source: str) -> tuple[Path, str]:
     """A folder and the split that may follow it."""
     place, _, split = source.rpartition(":")

@@ -62,6 +62,21 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
 
 
+def print_audit(result: Mapping[str, Any], directory: str) -> None:
+    """Print what an audit found.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+    """
+    console = _console()
+    console.say(f"claimed    {_percent(result['claimed_robust_accuracy'])}")
+    console.say(f"corrected  {_percent(result['corrected_robust_accuracy'])}")
+    for finding in result["findings"]:
+        console.say(f"! {finding['text']}", "yellow")
+    console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 

@@ -1,0 +1,92 @@
+"""`summiteer audit`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from summiteer.cli import options
+from summiteer.cli.options import check_seed, check_share
+from summiteer.cli.running import enforce, progress, resumption, say
+from summiteer.cli.source import Network, check_source, from_data
+
+
+def audit(
+    model: options.Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help=options.DATA_HELP)],
+    adversarial: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADVERSARIAL",
+            help="x.npz, x.npy, x.safetensors or x.pt with one adversarial input per "
+            "example of DATA, in the same order",
+        ),
+    ],
+    radius: options.Radius = None,
+    norm: options.Norm = None,
+    box: options.Box = None,
+    objective: options.Objective = None,
+    within: options.Within = 1e-3,
+    tolerance: options.Tolerance = None,
+    weights: options.Weights = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    limit: options.Limit = None,
+    skip_bad: options.SkipBad = False,
+    block_size: options.BlockSize = None,
+    seed: options.Seed = 0,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    require: options.Require = None,
+) -> None:
+    """Examine ADVERSARIAL, made by any tool, and correct its robust accuracy."""
+    check_share("--within", within)
+    check_seed(seed)
+    own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
+    own |= {"--objective": objective, "--limit": limit, "--tolerance": tolerance}
+    check_source(None, own)
+    from summiteer import data as files
+    from summiteer import runs
+    from summiteer._audit import EFFORT, check_given
+    from summiteer.cells import digest, digest_arrays
+    from summiteer.examination import block_size_of
+    from summiteer.report.requirements import requirement
+    from summiteer.report.terminal import print_audit
+    from summiteer.settings import Settings
+    from summiteer.store import Store
+
+    required = [requirement(text) for text in require or []]
+
+    def settings_of(**parts: Any) -> Settings:
+        return Settings(
+            effort=EFFORT, seed=seed, within=within, right_within=tolerance, **parts
+        )
+
+    network = Network(model, weights, mean, std)
+    source = from_data(network, own, skip_bad, settings_of)
+    problem, settings = source.problem, source.settings
+    given = check_given(problem, files.load_adversarial(adversarial, source.ids))
+    size = block_size_of(problem, settings, block_size)
+    for note in source.notes:
+        say(note, as_json)
+    names = source.names | {
+        "adversarial": adversarial,
+        "adversarial_digest": digest_arrays({"adversarial": given}),
+    }
+    spec = runs.specification("audit", problem, settings, size, names)
+    directory = out or Path("runs") / f"audit-{digest(spec)}"
+    with (
+        Store.open(directory, spec) as store,
+        resumption(store, as_json),
+        progress("auditing", as_json) as report,
+    ):
+        command = runs.audit_command(problem, settings, given)
+        result = runs.run_command(
+            command, problem, settings, store, size, report, source.messages
+        )
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        print_audit(result, str(directory))
+    enforce(required, result)

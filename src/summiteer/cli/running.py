@@ -1,0 +1,78 @@
+"""What every command does while it runs: notes, progress, interruption, exit codes."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
+USER_ERROR, BELOW, INTERRUPTED = 1, 3, 130
+
+
+def say(text: str, quiet: bool) -> None:
+    """A note for the reader; with --json, stdout is the document's alone."""
+    print(text, file=sys.stderr if quiet else sys.stdout)
+
+
+def enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
+    """Exit with 3 if a share is below what is required."""
+    from summiteer.report.requirements import shares_below
+
+    below = shares_below(required, result)
+    if below:
+        print("below --require: " + "; ".join(below), file=sys.stderr)
+        sys.exit(BELOW)
+
+
+@contextmanager
+def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing in a pipe."""
+    with _interruptible():
+        if quiet or not sys.stdout.isatty():
+            yield None
+        else:
+            with _bars(verb) as update:
+                yield update
+
+
+@contextmanager
+def resumption(store: Any, quiet: bool) -> Iterator[None]:
+    """Say that this is a run that was begun before."""
+    done = len(store.finished())
+    if done:
+        say(f"taking up run {store.run}: {done} parts are done already", quiet)
+    yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say what Ctrl-C leaves behind (typer would exit without a word)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            "interrupted: what is finished is kept; the same command goes on from it.",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _bars(verb: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as bars:
+        task = bars.add_task(verb, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

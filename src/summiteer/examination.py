@@ -1,0 +1,152 @@
+"""Blocks of examples, and what is measured at the points of a block."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer._caller import undisturbed
+from summiteer._typing import Model
+from summiteer.errors import UserError
+from summiteer.objectives import Quadratic, default_objective
+from summiteer.optimality import Evidence, Verdict, local_optimality
+from summiteer.optimality.bracket import proved_robust
+from summiteer.outcome import Outcome
+from summiteer.problem import Problem
+from summiteer.settings import Settings
+
+OUTCOME_NAMES = tuple(outcome.name for outcome in Outcome)
+VERDICT_NAMES = tuple(verdict.name for verdict in Verdict)
+EVIDENCE_NAMES = tuple(evidence.name for evidence in Evidence)
+
+#: Numbers per point that a block may hold at once; a point is kept about ten times.
+_BLOCK_NUMBERS = 2**23
+_LARGEST_BLOCK = 256
+
+
+def problem_of(
+    model: Model,
+    inputs: Tensor,
+    targets: Tensor,
+    settings: Settings,
+    ids: Tensor | None = None,
+) -> Problem:
+    """Return the checked problem of an attack; the default objective if none is given.
+
+    Args:
+        model: the caller's.
+        inputs: `[n, *input]`.
+        targets: `[n, …]`.
+        settings: of the attack.
+        ids: one integer per example; 0, 1, … if None.
+
+    Raises:
+        UserError: an argument cannot be used.
+    """
+    problem = Problem(
+        model,
+        inputs,
+        torch.as_tensor(targets),
+        settings.objective or Quadratic(),
+        settings.region,
+        box=settings.box,
+        ids=ids,
+    )
+    if settings.objective is not None:
+        return problem
+    with undisturbed(model):
+        objective = default_objective(problem.probe(), problem.targets)
+    return replace(problem, objective=objective)
+
+
+def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> int:
+    """Examples attacked at once: `wanted`, or what memory holds of all restarts.
+
+    Args:
+        problem: of all examples.
+        settings: of the attack.
+        wanted: by the user, or None.
+
+    Raises:
+        UserError: `wanted` is below 1.
+    """
+    if wanted is not None:
+        if wanted < 1:
+            raise UserError(f"block_size: expected an integer ≥ 1, got {wanted}.")
+        return wanted
+    runs = settings.effort.restarts + 1
+    fits = _BLOCK_NUMBERS // (runs * problem.inputs[0].numel())
+    return max(1, min(_LARGEST_BLOCK, fits))
+
+
+def blocks_of(count: int, size: int) -> Iterator[Tensor]:
+    """The indices of each block of at most `size` examples."""
+    for first in range(0, count, size):
+        yield torch.arange(first, min(first + size, count))
+
+
+def examined(problem: Problem, points: Tensor, within: float) -> dict[str, Tensor]:
+    """What the points are: certificate, losses, and what the model says there.
+
+    Args:
+        problem: of the block's examples.
+        points: `[batch, *input]` feasible perturbations.
+        within: search distance of verdicts, in radii.
+
+    Returns:
+        Arrays with one entry per example: ids, inputs, targets, perturbations
+        (float64), losses (at the perturbation), clean_losses, residuals (float64
+        examination), verdict, evidence (int8 codes, see the *_NAMES tables), correct
+        (clean), masked (gradient exactly zero and no maximum).
+    """
+    certificate = local_optimality(problem, points, within)
+    with undisturbed(problem.model):
+        rows = problem.rows()
+        clean, after = rows.value(torch.zeros_like(points)), rows.evaluate(points)
+    # NaN is evidence of nothing, least of all of a right answer.
+    correct = ~clean.wrong & ~clean.loss.isnan()
+    return {
+        "ids": torch.as_tensor(problem.ids),
+        "inputs": problem.inputs.cpu(),
+        "targets": problem.targets.cpu(),
+        "perturbations": points.double().cpu(),
+        "losses": after.loss.double().cpu(),
+        "clean_losses": clean.loss.double().cpu(),
+        "residuals": certificate.residual.double().cpu(),
+        "verdict": _codes(VERDICT_NAMES, [v.name for v in certificate.verdict]),
+        "evidence": _codes(EVIDENCE_NAMES, [e.name for e in certificate.evidence]),
+        "correct": correct.cpu(),
+        "masked": (_rows.norm(after.gradient) == 0).cpu() & ~certificate.maximum.cpu(),
+    }
+
+
+def _codes(names: tuple[str, ...], values: list[str]) -> Tensor:
+    return torch.tensor([names.index(value) for value in values], dtype=torch.int8)
+
+
+def proved_robustness(problem: Problem, survived: Tensor) -> Tensor:
+    """Which examples are proved correct on the whole region.
+
+    Args:
+        problem: of the block's examples.
+        survived: `[batch]` bool; what an attack has broken needs no bound.
+
+    Returns:
+        `[batch]` int8: 1 proved, 0 not, -1 where no bound is known.
+    """
+    index = survived.nonzero().flatten()
+    # One example, if none survived, tells whether there is a bound at all.
+    asked = index if len(index) else torch.zeros(1, dtype=torch.int64)
+    with undisturbed(problem.model):
+        proved = proved_robust(problem.take(asked).in_double())
+    robust = torch.zeros(len(survived), dtype=torch.int8)
+    if proved is None:
+        return robust - 1
+    return robust.index_copy(0, index.cpu(), proved[: len(index)].to(torch.int8).cpu())
+
+
+def gather(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Put the arrays of all blocks together, in order."""
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}

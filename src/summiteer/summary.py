@@ -1,0 +1,154 @@
+"""What arrays say that attack and audit share: result.json (architecture.md)."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from summiteer import tolerances
+from summiteer._version import __version__
+from summiteer.examination import EVIDENCE_NAMES, OUTCOME_NAMES, VERDICT_NAMES
+from summiteer.findings import Finding
+from summiteer.optimality import Evidence, Verdict, shares
+from summiteer.problem import Problem
+from summiteer.screen import Screening, signs
+from summiteer.settings import Settings
+
+
+def summary(
+    command: str,
+    accuracies: Mapping[str, Any],
+    more: Mapping[str, Any],
+    arrays: Mapping[str, Tensor],
+    settings: Settings,
+    problem: Problem,
+    messages: Sequence[str],
+    screening: Screening,
+    *,
+    seconds: float,
+    run: str | None = None,
+    files: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return result.json's content, null where undefined.
+
+    Args:
+        command: "attack" or "audit".
+        accuracies: what the command says about accuracy, in its own words.
+        more: what else it says, after the survivors.
+        arrays: of all blocks; with "survived" and "outcome".
+        settings: of the command.
+        problem: for what the targets are.
+        messages: of the warnings met.
+        screening: of model and data.
+        seconds: of computing.
+        run: id of the run, None outside a store.
+        files: of the run.
+    """
+    labelled, survived = problem.labelled, arrays["survived"]
+    everyone = torch.ones_like(survived)
+    table: dict[str, Counter[str]] = {}
+    for verdict, evidence in _verdicts(arrays, everyone):
+        table.setdefault(verdict.name, Counter())[evidence.name] += 1
+    survivors = int(survived.sum()) if labelled else None
+    radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
+    seen, checks = signs(arrays)
+    warned = [Finding("WARNING", text.rstrip(".")) for text in messages]
+    result: dict[str, Any] = {
+        "schema": 1,
+        "command": command,
+        "version": __version__,
+        "run": run,
+        "seed": settings.seed,
+        "examples": len(survived),
+        "region": {
+            "norm": settings.region.norm,
+            "radius": float(radius) if radius.ndim == 0 else radius.tolist(),
+            "box": list(settings.box) if settings.box else None,
+        },
+        "objective": objective_name(problem.objective),
+        "clean_accuracy": share_of(arrays["correct"]) if labelled else None,
+        **accuracies,
+        "proved_robust_accuracy": _proved_robust(arrays["proved_robust"]),
+        "loss": {
+            "clean_mean": _mean(arrays["clean_losses"]),
+            "attacked_mean": _mean(arrays["losses"]),
+        },
+        "outcomes": _count(OUTCOME_NAMES, arrays["outcome"]),
+        "verdicts": {name: dict(known) for name, known in table.items()},
+        "shares": _shares(arrays, everyone, problem),
+        "survivors": {
+            "examples": survivors,
+            "shares": _shares(arrays, survived, problem) if survivors else None,
+        },
+        **more,
+        "gradient_evaluations": int(arrays["gradient_evaluations"].sum()),
+        "seconds": seconds,
+        "findings": [f.as_json() for f in (*warned, *screening.findings, *seen)],
+        "screen": {
+            "sample": list(screening.sample),
+            "checks": {**screening.checks, **checks},
+        },
+        "files": list(files),
+    }
+    if settings.right_within is not None:
+        result["within_tolerance"] = _right(arrays, settings.right_within)
+    return result
+
+
+def _verdicts(
+    arrays: Mapping[str, Tensor], mask: Tensor
+) -> list[tuple[Verdict, Evidence]]:
+    pairs = zip(
+        arrays["verdict"][mask].tolist(), arrays["evidence"][mask].tolist(), strict=True
+    )
+    return [(Verdict[VERDICT_NAMES[v]], Evidence[EVIDENCE_NAMES[e]]) for v, e in pairs]
+
+
+def _shares(
+    arrays: Mapping[str, Tensor], mask: Tensor, problem: Problem
+) -> dict[str, float]:
+    pairs = _verdicts(arrays, mask)
+    tolerance = tolerances.stationary(problem.inputs.dtype)
+    # A zero gradient that is no maximum's is no stationary point: it is masking.
+    still = (arrays["residuals"][mask] <= tolerance) & ~arrays["masked"][mask]
+    known = shares([v for v, _ in pairs], [e for _, e in pairs])
+    return {"stationary": share_of(still), **known}
+
+
+def _proved_robust(codes: Tensor) -> float | None:
+    """The share proved correct on the whole region; None where no bound is known."""
+    return None if bool((codes < 0).any()) else share_of(codes == 1)
+
+
+def _right(arrays: Mapping[str, Tensor], tolerance: float) -> dict[str, float]:
+    """Regression: shares with |f - y| ≤ tolerance, before and after; ½(f-y)² = loss."""
+    most = 0.5 * tolerance**2
+    return {
+        "tolerance": tolerance,
+        "clean": share_of(arrays["clean_losses"] <= most),
+        "attacked": share_of(arrays["losses"] <= most),
+    }
+
+
+def objective_name(objective: object) -> str:
+    """The name of an objective's class, or of a function."""
+    if isinstance(objective, type) or not hasattr(objective, "__qualname__"):
+        return type(objective).__name__
+    return str(objective.__qualname__)
+
+
+def _count(names: tuple[str, ...], codes: Tensor) -> dict[str, int]:
+    counts = torch.bincount(codes.long(), minlength=len(names)).tolist()
+    return {name: n for name, n in zip(names, counts, strict=True) if n}
+
+
+def share_of(mask: Tensor) -> float:
+    """The share of true entries."""
+    return float(mask.double().mean())
+
+
+def _mean(values: Tensor) -> float | None:
+    finite = values[values.isfinite()]
+    return float(finite.mean()) if len(finite) else None
