@@ -19,15 +19,22 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer._constants import Constants as Constants
     from summiteer._constants import constants as constants
     from summiteer.adversaries import Adversary as Adversary
+    from summiteer.adversaries import AutoPGD as AutoPGD
     from summiteer.adversaries import BacktrackingStep as BacktrackingStep
     from summiteer.adversaries import ConstantStep as ConstantStep
     from summiteer.adversaries import DCAscent as DCAscent
     from summiteer.adversaries import DecayingStep as DecayingStep
+    from summiteer.adversaries import FrankWolfe as FrankWolfe
+    from summiteer.adversaries import FullStep as FullStep
     from summiteer.adversaries import LipschitzStep as LipschitzStep
+    from summiteer.adversaries import MomentumAscent as MomentumAscent
     from summiteer.adversaries import Normalised as Normalised
+    from summiteer.adversaries import OpenLoopStep as OpenLoopStep
     from summiteer.adversaries import ProjectedAscent as ProjectedAscent
     from summiteer.adversaries import RawGradient as RawGradient
+    from summiteer.adversaries import ShortStep as ShortStep
     from summiteer.adversaries import Sign as Sign
+    from summiteer.adversaries import frank_wolfe_gap as frank_wolfe_gap
     from summiteer.ascent import Ascent as Ascent
     from summiteer.data import Dataset as Dataset
     from summiteer.data import load_data as load_data
@@ -38,6 +45,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.findings import Finding as Finding
     from summiteer.landscape import Maxima as Maxima
     from summiteer.landscape import distinct_maxima as distinct_maxima
+    from summiteer.networks import Standardise as Standardise
     from summiteer.networks import TwoLayerNetwork as TwoLayerNetwork
     from summiteer.networks import recognise as recognise
     from summiteer.objectives import CrossEntropy as CrossEntropy
@@ -76,14 +84,15 @@ _HOME = {
     "_attack": "Attack attack",
     "_audit": "Audit audit",
     "_constants": "Constants constants",
-    "adversaries": "Adversary BacktrackingStep ConstantStep DCAscent DecayingStep "
-    "LipschitzStep Normalised ProjectedAscent RawGradient Sign",
+    "adversaries": "Adversary AutoPGD BacktrackingStep ConstantStep DCAscent "
+    "DecayingStep FrankWolfe FullStep LipschitzStep MomentumAscent Normalised "
+    "OpenLoopStep ProjectedAscent RawGradient ShortStep Sign frank_wolfe_gap",
     "ascent": "Ascent",
     "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
     "findings": "Finding",
     "landscape": "Maxima distinct_maxima",
-    "networks": "TwoLayerNetwork recognise",
+    "networks": "Standardise TwoLayerNetwork recognise",
     "objectives": "CrossEntropy Logistic Margin Quadratic",
     "optimality": "Bracket Certificate Evidence Verdict local_optimality polish "
     "upper_bound",

@@ -47,6 +47,23 @@ REFERENCES: dict[str, Reference] = {
         1934,
         doi="10.1093/biomet/26.4.404",
     ),
+    "croce2020reliable": Reference(
+        "Croce, F. and Hein, M.",
+        "Reliable evaluation of adversarial robustness with an ensemble of diverse "
+        "parameter-free attacks",
+        "Proceedings of the 37th International Conference on Machine Learning, "
+        "PMLR 119",
+        2020,
+        arxiv="2003.01690",
+    ),
+    "croce2021mind": Reference(
+        "Croce, F. and Hein, M.",
+        "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers",
+        "Proceedings of the 38th International Conference on Machine Learning, "
+        "PMLR 139",
+        2021,
+        arxiv="2103.01208",
+    ),
     "deng2020towards": Reference(
         "Deng, Z., He, H., Huang, J. and Su, W. J.",
         "Towards Understanding the Dynamics of the First-Order Adversaries",
@@ -55,6 +72,27 @@ REFERENCES: dict[str, Reference] = {
         2020,
         arxiv="2010.10650",
     ),
+    "dong2018boosting": Reference(
+        "Dong, Y., Liao, F., Pang, T., Su, H., Zhu, J., Hu, X. and Li, J.",
+        "Boosting Adversarial Attacks with Momentum",
+        "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+        2018,
+        arxiv="1710.06081",
+    ),
+    "frank1956algorithm": Reference(
+        "Frank, M. and Wolfe, P.",
+        "An algorithm for quadratic programming",
+        "Naval Research Logistics Quarterly 3(1-2), 95-110",
+        1956,
+        doi="10.1002/nav.3800030109",
+    ),
+    "freund2016new": Reference(
+        "Freund, R. M. and Grigas, P.",
+        "New Analysis and Results for the Frank-Wolfe Method",
+        "Mathematical Programming 155, 199-230",
+        2016,
+        arxiv="1307.0873",
+    ),
     "good1953population": Reference(
         "Good, I. J.",
         "The population frequencies of species and the estimation of population "
@@ -62,6 +100,13 @@ REFERENCES: dict[str, Reference] = {
         "Biometrika 40(3-4), 237-264",
         1953,
         doi="10.1093/biomet/40.3-4.237",
+    ),
+    "goodfellow2015explaining": Reference(
+        "Goodfellow, I. J., Shlens, J. and Szegedy, C.",
+        "Explaining and Harnessing Adversarial Examples",
+        "International Conference on Learning Representations",
+        2015,
+        arxiv="1412.6572",
     ),
     "hager2005conjugate": Reference(
         "Hager, W. W. and Zhang, H.",
@@ -93,6 +138,20 @@ REFERENCES: dict[str, Reference] = {
         1992,
         doi="10.1137/0613066",
     ),
+    "kurakin2017adversarial": Reference(
+        "Kurakin, A., Goodfellow, I. J. and Bengio, S.",
+        "Adversarial examples in the physical world",
+        "International Conference on Learning Representations, workshop track",
+        2017,
+        arxiv="1607.02533",
+    ),
+    "lacostejulien2016convergence": Reference(
+        "Lacoste-Julien, S.",
+        "Convergence Rate of Frank-Wolfe for Non-Convex Objectives",
+        "arXiv preprint",
+        2016,
+        arxiv="1607.00345",
+    ),
     "madry2018towards": Reference(
         "Madry, A., Makelov, A., Schmidt, L., Tsipras, D. and Vladu, A.",
         "Towards Deep Learning Models Resistant to Adversarial Attacks",
@@ -106,6 +165,14 @@ REFERENCES: dict[str, Reference] = {
         "SIAM Journal on Optimization 4(1), 159-176",
         1994,
         doi="10.1137/0804009",
+    ),
+    "pedregosa2020linearly": Reference(
+        "Pedregosa, F., Negiar, G., Askari, A. and Jaggi, M.",
+        "Linearly Convergent Frank-Wolfe with Backtracking Line-Search",
+        "Proceedings of the 23rd International Conference on Artificial Intelligence "
+        "and Statistics, PMLR 108",
+        2020,
+        arxiv="1806.05123",
     ),
     "rump2006verification": Reference(
         "Rump, S. M.",

@@ -19,6 +19,8 @@ class Step:
         evaluation: at the new points where the step needed it, else None.
         spent: `[rows]` gradient evaluations made inside the step, or None for none.
         stuck: `[rows]` bool, rows that found no step to make; None for none.
+        restless: whether a row that this step did not move may be moved by a later
+            one: by momentum, by another size.
     """
 
     points: Tensor
@@ -27,6 +29,7 @@ class Step:
     evaluation: Evaluation | None = None
     spent: Tensor | None = None
     stuck: Tensor | None = None
+    restless: bool = False
 
 
 class Adversary(Protocol):

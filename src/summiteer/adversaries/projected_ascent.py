@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from summiteer.adversaries._adversary import Adversary, Step
+from summiteer.adversaries.auto_pgd import AutoPGD
 from summiteer.adversaries.direction import Direction, Normalised, Sign
 from summiteer.adversaries.step_rule import BacktrackingStep, StepRule
 from summiteer.problem import Evaluation, Rows
@@ -17,8 +18,14 @@ from summiteer.regions import Region
 class ProjectedAscent:
     """δ ← Π_C(δ + size · direction(∇ℓ(δ))) (paper, section 2, `deng2020towards`).
 
-    `RawGradient` with `ConstantStep` is the paper's method; `Sign` with `ConstantStep`
-    is PGD on the L∞ ball (`madry2018towards`), one step of it FGSM.
+    `RawGradient` with `ConstantStep` is the paper's method. Others are settings, run
+    from `CentreStart()` by `ascend(problem, …, max_steps=T)`, with ε the radius:
+
+    - FGSM (`goodfellow2015explaining`): `ProjectedAscent(Sign(), ConstantStep(ε))`,
+      T = 1.
+    - BIM (`kurakin2017adversarial`): `ProjectedAscent(Sign(), ConstantStep(ε/T))`,
+      often with ε/10.
+    - PGD (`madry2018towards`): the same from `UniformStart()`.
 
     Args:
         direction: RawGradient, Normalised or Sign.
@@ -46,7 +53,23 @@ class ProjectedAscent:
 
 
 def default_adversary(region: Region) -> Adversary:
-    """Steepest direction of the region's norm, backtracking from a quarter radius."""
-    curved = region.norm in ("l2", "sphere")
-    direction = Normalised() if curved else Sign()
-    return ProjectedAscent(direction, BacktrackingStep())
+    """Backtracking from a quarter radius along a direction that suits the region.
+
+    sign(g) on boxes, g/‖g‖₂ on round regions and on the L1 ball: its own steepest
+    direction moves one coordinate, where the exact projection of a Euclidean step
+    chooses how many.
+    """
+    boxed = region.norm in ("linf", "box")
+    return ProjectedAscent(Sign() if boxed else Normalised(), BacktrackingStep())
+
+
+def default_attack(region: Region, steps: int) -> Adversary:
+    """`AutoPGD` where it is defined, else `default_adversary`.
+
+    Args:
+        region: of the problem; only its norm is asked.
+        steps: how many are planned.
+    """
+    if region.norm in ("l1", "l2", "linf", "box"):
+        return AutoPGD(steps)
+    return default_adversary(region)

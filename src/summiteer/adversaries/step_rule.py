@@ -1,6 +1,6 @@
 """Step rules: how far along a direction. Sizes are per row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -54,7 +54,7 @@ class ConstantStep:
     size: float
 
     def __post_init__(self) -> None:
-        _check_positive("size", self.size)
+        check_positive("size", self.size)
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
         """The size `[rows]`."""
@@ -87,8 +87,8 @@ class DecayingStep:
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_positive("size", self.size)
-        _check_positive("power", self.power)
+        check_positive("size", self.size)
+        check_positive("power", self.power)
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
         """The step number `[rows]`."""
@@ -123,7 +123,7 @@ class LipschitzStep:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("share", self.share)
+        check_positive("share", self.share)
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
         """The size `[rows]`."""
@@ -166,7 +166,7 @@ class BacktrackingStep:
     halvings: int = 40
 
     def __post_init__(self) -> None:
-        _check_positive("first", self.first)
+        check_positive("first", self.first)
         if not 0 < self.slope < 1:
             raise UserError(f"slope: expected 0 < slope < 1, got {self.slope!r}.")
         if not (isinstance(self.halvings, int) and self.halvings >= 1):
@@ -187,62 +187,93 @@ class BacktrackingStep:
         state: Tensor,
     ) -> Step:
         """See `StepRule.step`; rows that find no step stay where they are."""
-        size = state.clone()
-        chosen, gained = points.clone(), _copy(evaluation)
-        spent = torch.zeros_like(size, dtype=torch.int64)
-        waiting = torch.arange(len(size), device=size.device)
-        easy = torch.zeros_like(size, dtype=torch.bool)
-        for halving in range(self.halvings):
-            everything = len(waiting) == len(size)
-            some = rows if everything else rows.take(waiting)
-            start, slope = points[waiting], direction[waiting]
-            before = _rows.take(evaluation, waiting)
-            trial = some.advance(start, slope, size[waiting])
-            after = some.evaluate(trial)
-            spent[waiting] += 1
-            square = _rows.dot(slope, slope)
-            push = _rows.dot(before.gradient, slope) / (square * size[waiting])
-            accepted = self._accepts(start, before, trial, after, push)
-            index = waiting[accepted]
-            chosen[index] = trial[accepted]
-            for name in ("loss", "gradient", "wrong"):
-                getattr(gained, name)[index] = getattr(after, name)[accepted]
-            if halving == 0:
-                most = _LONGEST * rows_of(rows.region.size, points)
-                easy = accepted & (size * square.sqrt() < most)
-            waiting = waiting[~accepted]
-            if not len(waiting):
-                break
-            size[waiting] /= 2
-        following = torch.where(easy, 2 * size, size)
-        stuck = None
-        if len(waiting):
-            stuck = torch.zeros_like(easy).index_fill(0, waiting, True)
-        return Step(chosen, following, size, gained, spent, stuck)
+        slope, halvings = self.slope, self.halvings
+        found = search(rows, points, evaluation, direction, state, slope, halvings)
+        assert found.spent is not None
+        square = _rows.dot(direction, direction)
+        most = _LONGEST * rows_of(rows.region.size, points)
+        # Told from the first trial: a step that found nothing is not an easy one.
+        easy = (found.spent == 1) & (state * square.sqrt() < most)
+        if found.stuck is not None:
+            easy &= ~found.stuck
+        return replace(found, state=torch.where(easy, 2 * found.size, found.size))
 
-    def _accepts(
-        self,
-        start: Tensor,
-        before: Evaluation,
-        trial: Tensor,
-        after: Evaluation,
-        push: Tensor,
-    ) -> Tensor:
-        """Armijo's test; `push` is gᵀd/(‖d‖²·size) of each row."""
-        moved = trial - start
-        predicted = _rows.dot(before.gradient, moved)
-        # On a sphere gᵀ(δ⁺ - δ) is a difference of radial parts and drowns in rounding
-        # first. The projection guarantees gᵀ(δ⁺ - δ) ≥ push·‖δ⁺ - δ‖² where d ∥ g.
-        unit = torch.finfo(predicted.dtype).eps
-        lost = 1024 * unit * before.gradient_norm * _rows.norm(trial)
-        safe = push * _rows.dot(moved, moved)
-        predicted = torch.where(predicted.abs() <= lost, safe, predicted)
-        gain = after.loss - before.loss
-        # A loss is a difference of sums over hundreds of larger terms.
-        noise = 1024 * unit * before.loss.abs()
-        bend = 0.5 * _rows.dot(after.gradient - before.gradient, moved)
-        seen = torch.where(gain.abs() <= noise, predicted + bend, gain)
-        return (predicted > 0) & (seen >= self.slope * predicted)
+
+def search(
+    rows: Rows,
+    points: Tensor,
+    evaluation: Evaluation,
+    direction: Tensor,
+    size: Tensor,
+    slope: float,
+    halvings: int,
+) -> Step:
+    """Halve `size` until ℓ(δ⁺) - ℓ(δ) ≥ slope·∇ℓᵀ(δ⁺ - δ) and > 0, δ⁺ = Π(δ + size·d).
+
+    Args:
+        rows: the problem at each row.
+        points: δ.
+        evaluation: at δ.
+        direction: d, of the form of a gradient.
+        size: `[rows]` of the first trial.
+        slope: Armijo's constant; with 0 every rise will do.
+        halvings: give up after so many trials.
+
+    Returns:
+        A step whose state is the size; rows that find none are stuck where they are.
+    """
+    size = size.clone()
+    chosen, gained = points.clone(), _copy(evaluation)
+    spent = torch.zeros_like(size, dtype=torch.int64)
+    waiting = torch.arange(len(size), device=size.device)
+    for _ in range(halvings):
+        everything = len(waiting) == len(size)
+        some = rows if everything else rows.take(waiting)
+        start, way = points[waiting], direction[waiting]
+        before = _rows.take(evaluation, waiting)
+        trial = some.advance(start, way, size[waiting])
+        after = some.evaluate(trial)
+        spent[waiting] += 1
+        square = _rows.dot(way, way)
+        push = _rows.dot(before.gradient, way) / (square * size[waiting])
+        accepted = _accepts(start, before, trial, after, push, slope)
+        index = waiting[accepted]
+        chosen[index] = trial[accepted]
+        for name in ("loss", "gradient", "wrong"):
+            getattr(gained, name)[index] = getattr(after, name)[accepted]
+        waiting = waiting[~accepted]
+        if not len(waiting):
+            break
+        size[waiting] /= 2
+    stuck = None
+    if len(waiting):
+        stuck = torch.zeros_like(size, dtype=torch.bool).index_fill(0, waiting, True)
+    return Step(chosen, size, size, gained, spent, stuck)
+
+
+def _accepts(
+    start: Tensor,
+    before: Evaluation,
+    trial: Tensor,
+    after: Evaluation,
+    push: Tensor,
+    slope: float,
+) -> Tensor:
+    """Armijo's test; `push` is gᵀd/(‖d‖²·size) of each row."""
+    moved = trial - start
+    predicted = _rows.dot(before.gradient, moved)
+    # On a sphere gᵀ(δ⁺ - δ) is a difference of radial parts and drowns in rounding
+    # first. The projection guarantees gᵀ(δ⁺ - δ) ≥ push·‖δ⁺ - δ‖² where d ∥ g.
+    unit = torch.finfo(predicted.dtype).eps
+    lost = 1024 * unit * before.gradient_norm * _rows.norm(trial)
+    safe = push * _rows.dot(moved, moved)
+    predicted = torch.where(predicted.abs() <= lost, safe, predicted)
+    gain = after.loss - before.loss
+    # A loss is a difference of sums over hundreds of larger terms.
+    noise = 1024 * unit * before.loss.abs()
+    bend = 0.5 * _rows.dot(after.gradient - before.gradient, moved)
+    seen = torch.where(gain.abs() <= noise, predicted + bend, gain)
+    return (predicted > 0) & (seen > 0) & (seen >= slope * predicted)
 
 
 def _copy(evaluation: Evaluation) -> Evaluation:
@@ -251,6 +282,15 @@ def _copy(evaluation: Evaluation) -> Evaluation:
     )
 
 
-def _check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    """Refuse what is not a positive finite number.
+
+    Args:
+        name: of the argument.
+        value: given.
+
+    Raises:
+        UserError: it is not.
+    """
     if not (isinstance(value, int | float) and 0 < value < float("inf")):
         raise UserError(f"{name}: expected a positive finite number, got {value!r}.")
