@@ -19,6 +19,7 @@ from summiteer.objectives import (
     check_objective,
     classifies,
     misclassified,
+    taken,
 )
 from summiteer.precision import in_double, lowest_precision
 from summiteer.precision import model_dtype as model_dtype
@@ -160,6 +161,7 @@ class Rows:
             self,
             inputs=self.inputs.index_select(0, index),
             targets=self.targets.index_select(0, index),
+            objective=taken(self.objective, index),
             region=self.region.take(index),
         )
 
@@ -292,6 +294,7 @@ class Problem:
                 self,
                 inputs=self.inputs[index],
                 targets=self.targets[index],
+                objective=taken(self.objective, index),
                 region=self.region.take(index),
                 mask=mask,
                 ids=ids[index],
@@ -323,7 +326,10 @@ class Problem:
                 check(outputs, self.targets)
             if self.labelled:
                 check_labels(outputs, self.targets)
-            check_objective(self.objective, first, self.targets[:_PROBE])
+            few = torch.arange(len(first), device=first.device)
+            check_objective(
+                taken(self.objective, few), first, self.targets[: len(first)]
+            )
         scale = first.abs().max()
         if bool((first - second).abs().max() > tolerances.DETERMINISTIC * scale):
             warnings.warn(

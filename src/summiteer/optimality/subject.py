@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from summiteer.objectives import taken
 from summiteer.problem import Problem
 
 
@@ -28,12 +29,15 @@ def subjects(problem: Problem, points: Tensor) -> tuple[str, ...]:
             _update(common, (name, value))
     else:
         _update(common, model)
-    _update(common, problem.objective)
     digests = []
     for i in range(len(points)):
         own = common.copy()
-        region = problem.feasible.take(torch.tensor([i], device=points.device))
-        _update(own, (problem.inputs[i], problem.targets[i], region, points[i]))
+        one = torch.tensor([i], device=points.device)
+        region = problem.feasible.take(one)
+        objective = taken(problem.objective, one)
+        _update(
+            own, (objective, problem.inputs[i], problem.targets[i], region, points[i])
+        )
         digests.append(own.hexdigest())
     return tuple(digests)
 

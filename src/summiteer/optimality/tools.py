@@ -18,7 +18,7 @@ _FUNCTIONAL = (
     "logsigmoid",
     "silu",
     "leaky_relu",
-    "cross_entropy",
+    "softplus",
     "fold",
     "unfold",
     "one_hot",
