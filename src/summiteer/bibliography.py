@@ -174,6 +174,15 @@ REFERENCES: dict[str, Reference] = {
         2020,
         arxiv="1806.05123",
     ),
+    "pintor2022indicators": Reference(
+        "Pintor, M., Demetrio, L., Sotgiu, A., Demontis, A., Carlini, N., Biggio, B. "
+        "and Roli, F.",
+        "Indicators of Attack Failure: Debugging and Improving Optimization of "
+        "Adversarial Examples",
+        "Advances in Neural Information Processing Systems 35",
+        2022,
+        arxiv="2106.09947",
+    ),
     "rump2006verification": Reference(
         "Rump, S. M.",
         "Verification of positive definiteness",

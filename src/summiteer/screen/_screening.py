@@ -1,55 +1,84 @@
 """Running the checks: on a seeded sample, each at most once, none may stop the run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from summiteer._caller import undisturbed
-from summiteer.draws import SCREEN, Draws
+from summiteer.errors import collected_warnings
 from summiteer.findings import Finding
 from summiteer.problem import Problem
-from summiteer.screen import recorded
-
-#: Examples that the costly checks look at (field.md §5).
-SAMPLE = 32
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A check that could not be made, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the checks look at.
-
-    Attributes:
-        problem: of all examples.
-        sample: the problem of the seeded sample.
-        seed: of the run.
-    """
-
-    problem: Problem
-    sample: Problem
-    seed: int
+from summiteer.screen import (
+    accuracy,
+    behaviour,
+    conventions,
+    gradients,
+    outputs,
+    radius,
+    recorded,
+    stability,
+    unconstrained,
+)
+from summiteer.screen.subject import SAMPLE, Check, NotRun, Sign, Subject, chosen
 
 
-#: (code, check): a check returns what it found, None where all is well, or `NotRun`.
-Check: TypeAlias = tuple[str, Callable[[Subject], Finding | NotRun | None]]
-#: (code, sign): reads arrays per example (see `attack_block`, `audit_block`).
-Sign: TypeAlias = tuple[str, Callable[[Mapping[str, Tensor]], Finding | None]]
+def _without(reason: str, subject: Subject) -> NotRun:
+    return NotRun(reason)
 
-CHECKS: tuple[Check, ...] = ()
+
+CHECKS: tuple[Check, ...] = (
+    ("TRAIN_MODE", behaviour.train_mode),
+    ("RANDOM", behaviour.random),
+    ("BATCH_DEPENDENT", behaviour.batch_dependent),
+    ("TEST_TIME_GRADIENTS", behaviour.differentiates),
+    ("NORMALISATION", conventions.normalisation),
+    ("NORMALISED_INPUTS", conventions.normalised),
+    ("RADIUS_TOO_LARGE", radius.too_large),
+    ("RADIUS_TOO_SMALL", radius.too_small),
+    ("CLEAN_ACCURACY", accuracy.clean_accuracy),
+    ("SOFTMAX_OUTPUTS", outputs.probabilities),
+    ("FEW_CLASSES", outputs.few_classes),
+    ("QUANTISED", gradients.quantised),
+    ("UNAVAILABLE_GRADIENTS", gradients.unavailable),
+    ("UNDERFLOW", gradients.underflow),
+    ("GRADIENT_MISMATCH", gradients.mismatch),
+    ("UNSTABLE_PREDICTIONS", stability.unstable),
+    ("UNCONSTRAINED_FAILS", unconstrained.unconstrained),
+    ("TRANSFER_FAILURE", partial(_without, "it needs a second model")),
+    ("SQUARE_IS_STRONGER", partial(_without, "it needs a search without gradients")),
+)
 SIGNS: tuple[Sign, ...] = (
     ("ZERO_GRADIENT", recorded.zero_gradient),
     ("NON_FINITE", recorded.non_finite),
     ("NOT_CONVERGED", recorded.not_converged),
+    ("INCOMPLETE", recorded.incomplete),
+    ("SILENT_SUCCESS", recorded.silent),
+    ("CYCLE", recorded.cycle),
+    ("RESCUED", recorded.rescued),
 )
+#: Code -> codes that explain it. One cause is one finding: where a cause was found, the
+#: consequence is told by "found: see CAUSE" among the checks only.
+CAUSES: dict[str, tuple[str, ...]] = {
+    "BATCH_DEPENDENT": ("RANDOM",),
+    "NORMALISED_INPUTS": ("NORMALISATION",),
+    "CLEAN_ACCURACY": ("NORMALISATION", "SOFTMAX_OUTPUTS"),
+    "QUANTISED": ("RANDOM",),
+    "UNAVAILABLE_GRADIENTS": ("QUANTISED",),
+    "UNDERFLOW": ("QUANTISED", "SOFTMAX_OUTPUTS"),
+    "GRADIENT_MISMATCH": (
+        *("RANDOM", "QUANTISED", "UNAVAILABLE_GRADIENTS", "TEST_TIME_GRADIENTS"),
+    ),
+    "UNSTABLE_PREDICTIONS": ("RANDOM", "QUANTISED"),
+    "UNCONSTRAINED_FAILS": (
+        *("RANDOM", "QUANTISED", "UNAVAILABLE_GRADIENTS", "TEST_TIME_GRADIENTS"),
+        *("UNDERFLOW", "SOFTMAX_OUTPUTS", "FEW_CLASSES", "GRADIENT_MISMATCH"),
+        "UNSTABLE_PREDICTIONS",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +87,7 @@ class Screening:
 
     Attributes:
         findings: those that fired.
-        checks: code -> "clear", "found" or "not run: reason".
+        checks: code -> "clear", "found", "found: see CODE" or "not run: reason".
         sample: ids of the examples that costly checks looked at.
     """
 
@@ -103,41 +132,43 @@ def screen(problem: Problem, seed: int = 0, size: int = SAMPLE) -> Screening:
     Returns:
         `Screening`. A check that fails is reported as not run, with its error.
     """
-    chosen = _sample(problem, seed, size)
-    subject = Subject(problem, problem.take(chosen), seed)
-    findings, checks = [], {}
+    index = chosen(problem, seed, size)
+    subject = Subject(problem, problem.take(index), seed)
+    found: dict[str, Finding] = {}
+    checks: dict[str, str] = {}
     for code, check in CHECKS:
-        with undisturbed(problem.model):
+        with undisturbed(problem.model), collected_warnings():
             try:
-                found = check(subject)
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
-                found = NotRun(str(error).splitlines()[0] if str(error) else "failed")
-        if isinstance(found, NotRun):
-            checks[code] = f"not run: {found.reason}"
+                said = check(subject)
+            # Whatever a model raises, the attack itself goes on.
+            except Exception as error:
+                text = str(error).splitlines()
+                said = NotRun(text[0] if text else type(error).__name__)
+        cause = next((c for c in CAUSES.get(code, ()) if c in found), "")
+        if isinstance(said, NotRun):
+            checks[code] = f"not run: {said.reason}"
+        elif said and cause:
+            checks[code] = f"found: see {cause}"
         else:
-            checks[code] = "found" if found else "clear"
-            findings += [found] if found else []
-    ids = torch.as_tensor(problem.ids)[chosen].tolist()
-    return Screening(tuple(findings), checks, tuple(ids))
+            checks[code] = "found" if said else "clear"
+        if isinstance(said, Finding) and not cause:
+            found[code] = said
+    ids = torch.as_tensor(problem.ids)[index.cpu()].tolist()
+    return Screening(tuple(found.values()), checks, tuple(ids))
 
 
 def signs(arrays: Mapping[str, Tensor]) -> tuple[Sequence[Finding], dict[str, str]]:
-    """Read the arrays of a run: findings, and "clear" or "found" by code.
+    """Read the arrays of a run: findings, and "clear", "found" or "not run" by code.
 
     Args:
         arrays: of all blocks.
     """
     findings, checks = [], {}
     for code, sign in SIGNS:
-        found = sign(arrays)
-        checks[code] = "found" if found else "clear"
-        findings += [found] if found else []
+        said = sign(arrays)
+        if isinstance(said, NotRun):
+            checks[code] = f"not run: {said.reason}"
+            continue
+        checks[code] = "found" if said else "clear"
+        findings += [said] if said else []
     return findings, checks
-
-
-def _sample(problem: Problem, seed: int, size: int) -> Tensor:
-    """Indices of the `size` examples with the smallest random numbers, in order."""
-    ids = torch.as_tensor(problem.ids)
-    draws = Draws(seed, ids, torch.zeros_like(ids)).on(SCREEN)
-    order = draws.uniform(1)[:, 0].argsort(stable=True)
-    return order[:size].sort().values
