@@ -21,8 +21,9 @@ _PER_EXAMPLE = (
     "best_restart",
     "misclassified",
     "misclassified_points",
+    "rescue",
 )
-_PER_RUN = ("final", "losses", "residual", "steps")
+_PER_RUN = ("final", "losses", "residual", "steps", "period", "zero_gradient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,13 @@ class Ascent:
             such run, NaN where there is none; None where targets are not labels.
         outcome: `[restarts, batch]` object array of `Outcome`.
         steps: `[restarts, batch]` steps made.
+        period: `[restarts, batch]` int64, of the first cycle that a run was seen to
+            enter; 0 where none was. See `summiteer.cycle_members`.
+        zero_gradient: `[restarts, batch]` bool, the gradient at `final` is exactly
+            zero: a critical point, a plateau, or a number too small for the dtype.
+        rescue: `[batch]` int8, whether a run of the example was made again because
+            rounding hid its gradient: 0 none, 1 in float64, 2 with the margin in place
+            of the objective; see `summiteer.rescue`.
         gradient_evaluations: rows evaluated with gradient, all together.
         trajectory: what was recorded, or None.
         space: "input", or "row" where the runs were computed in the row space of a
@@ -62,6 +70,9 @@ class Ascent:
     misclassified_points: Tensor | None
     outcome: np.ndarray
     steps: Tensor
+    period: Tensor
+    zero_gradient: Tensor
+    rescue: Tensor
     gradient_evaluations: int
     trajectory: Trajectory | None
     space: Space = "input"

@@ -39,6 +39,21 @@ REFERENCES: dict[str, Reference] = {
         1976,
         doi="10.1109/TAC.1976.1101194",
     ),
+    "bitran1981disaggregation": Reference(
+        "Bitran, G. R. and Hax, A. C.",
+        "Disaggregation and Resource Allocation Using Convex Knapsack Problems with "
+        "Bounded Variables",
+        "Management Science 27(4), 431-441",
+        1981,
+        doi="10.1287/mnsc.27.4.431",
+    ),
+    "brent1980improved": Reference(
+        "Brent, R. P.",
+        "An improved Monte Carlo factorization algorithm",
+        "BIT Numerical Mathematics 20(2), 176-184",
+        1980,
+        doi="10.1007/BF01933190",
+    ),
     "clopper1934use": Reference(
         "Clopper, C. J. and Pearson, E. S.",
         "The use of confidence or fiducial limits illustrated in the case of the "
@@ -63,6 +78,13 @@ REFERENCES: dict[str, Reference] = {
         "PMLR 139",
         2021,
         arxiv="2103.01208",
+    ),
+    "dantzig1957discrete": Reference(
+        "Dantzig, G. B.",
+        "Discrete-Variable Extremum Problems",
+        "Operations Research 5(2), 266-288",
+        1957,
+        doi="10.1287/opre.5.2.266",
     ),
     "deng2020towards": Reference(
         "Deng, Z., He, H., Huang, J. and Su, W. J.",
@@ -165,6 +187,14 @@ REFERENCES: dict[str, Reference] = {
         "SIAM Journal on Optimization 4(1), 159-176",
         1994,
         doi="10.1137/0804009",
+    ),
+    "michelot1986finite": Reference(
+        "Michelot, C.",
+        "A finite algorithm for finding the projection of a point onto the canonical "
+        "simplex of R^n",
+        "Journal of Optimization Theory and Applications 50(1), 195-200",
+        1986,
+        doi="10.1007/BF00938486",
     ),
     "pedregosa2020linearly": Reference(
         "Pedregosa, F., Negiar, G., Askari, A. and Jaggi, M.",

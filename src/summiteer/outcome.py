@@ -13,11 +13,14 @@ class Outcome(Enum):
     SUCCEEDED = "misclassified, and success was asked for (until=Misclassified())"
     STEP_LIMIT = "still climbing when max_steps ran out: give it more steps"
     STALLED = (
-        "no step moves the point any more but the residual is not small: a kink "
+        "no step moves the point any more (or, where patience was given, its best "
+        "objective does not rise any more) but the residual is not small: a kink "
         "(ReLU), a step rule that is too coarse, or the limit of the dtype"
     )
-    #: Not reported yet: cycles end as STEP_LIMIT.
-    CYCLE = "the iterates repeat: use a smaller step"
+    CYCLE = (
+        "the iterates repeat exactly, so more steps change nothing: use a smaller step "
+        '(after_cycle="refine" does)'
+    )
     NON_FINITE = (
         "the loss or its gradient became NaN or infinite; the last finite point is kept"
     )

@@ -1,5 +1,6 @@
 """What happened on the way: optional, and bounded in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor
 
 from summiteer.errors import UserError
 
+#: What is recorded unless something else is asked for.
 FIELDS = ("loss", "residual", "norm", "step_size", "displacement")
+#: What can be recorded.
+KNOWN = (*FIELDS, "gap")
 
 
 @dataclass(frozen=True)
@@ -17,22 +21,40 @@ class Recorder:
     Args:
         every: record steps 0, every, 2·every, …
         max_bytes: `every` is doubled until the whole trajectory fits.
+        fields: which numbers, as `Trajectory` names them; others are not even computed.
+            "residual" and "gap" cost arithmetic on the points at each recorded step.
+
+    Raises:
+        UserError: a number below 1, no field or an unknown one.
     """
 
     every: int = 1
     max_bytes: int = 64 * 2**20
+    fields: Sequence[str] = FIELDS
 
     def __post_init__(self) -> None:
+        given = self.fields
+        named = not isinstance(given, str) and len(given) > 0
+        if not (named and set(given) <= set(KNOWN)):
+            raise UserError(
+                f"recorder: expected fields out of {list(KNOWN)}, at least one, got "
+                f"{given!r}."
+            )
         if self.every < 1 or self.max_bytes < 1:
             raise UserError(
                 "recorder: expected every ≥ 1 and max_bytes ≥ 1, got "
                 f"every={self.every}, max_bytes={self.max_bytes}."
             )
 
+    @property
+    def measures(self) -> bool:
+        """Whether the residual is asked for."""
+        return "residual" in self.fields
+
     def stride(self, max_steps: int, rows: int) -> int:
         """Return the distance between recorded steps that keeps within max_bytes."""
         every = self.every
-        cost = 4 * len(FIELDS) * rows
+        cost = 4 * len(set(self.fields)) * rows
         while cost * (max_steps // every + 1) > self.max_bytes and every <= max_steps:
             every *= 2
         return every
@@ -42,6 +64,8 @@ class Recorder:
 class Trajectory:
     """Recorded numbers of all runs, float32; NaN after a run has stopped.
 
+    Fields that the recorder was not asked for are None.
+
     Attributes:
         step: `[records]` which steps were recorded.
         loss: `[records, restarts, batch]`.
@@ -49,14 +73,16 @@ class Trajectory:
         norm: ‖δ‖₂ in units of inputs, same shape.
         step_size: of the step that led here; 0 at the start.
         displacement: ‖δ_t - δ_(t-1)‖₂; 0 at the start.
+        gap: Frank-Wolfe gap max over v in the region of gᵀ(v - δ).
     """
 
     step: Tensor
-    loss: Tensor
-    residual: Tensor
-    norm: Tensor
-    step_size: Tensor
-    displacement: Tensor
+    loss: Tensor | None = None
+    residual: Tensor | None = None
+    norm: Tensor | None = None
+    step_size: Tensor | None = None
+    displacement: Tensor | None = None
+    gap: Tensor | None = None
 
     def with_examples(self, index: Tensor, other: "Trajectory") -> "Trajectory":
         """Return the trajectory with the examples `index` taken from another one.
@@ -67,8 +93,10 @@ class Trajectory:
         """
         index = index.cpu()
         parts = {}
-        for name in FIELDS:
+        for name in KNOWN:
             mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is None or theirs is None:
+                continue
             records = max(len(mine), len(theirs))
             joined = mine.new_full((records, *mine.shape[1:]), torch.nan)
             joined[: len(mine)] = mine
@@ -95,9 +123,15 @@ class Tape:
         self._every = recorder.stride(max_steps, restarts * batch)
         records = max_steps // self._every + 1
         self._data = {
-            name: torch.full((records, restarts * batch), torch.nan) for name in FIELDS
+            name: torch.full((records, restarts * batch), torch.nan)
+            for name in recorder.fields
         }
         self._written = 0
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What is asked for."""
+        return tuple(self._data)
 
     def wants(self, step: int) -> bool:
         """Whether `step` is to be recorded."""

@@ -13,7 +13,8 @@ class Direction(Protocol):
     """A frozen map from gradients to directions, `[rows, *input]` both.
 
     One that commutes with rotations of the inputs may say so by a class attribute
-    `rotation_invariant = True`; see `summiteer.reduction`.
+    `rotation_invariant = True`; see `summiteer.reduction`. One whose directions depend
+    on the point alone, by `memoryless = True`; see `summiteer.recurrence`.
     """
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
@@ -25,6 +26,7 @@ class RawGradient:
     """g: projected gradient ascent as the paper analyses it."""
 
     rotation_invariant: ClassVar[bool] = True
+    memoryless: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the gradients themselves."""
@@ -36,6 +38,7 @@ class Normalised:
     """g/‖g‖₂ per row, 0 where g = 0; gradients of 1e-30 are not zero."""
 
     rotation_invariant: ClassVar[bool] = True
+    memoryless: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the unit vectors."""
@@ -45,6 +48,8 @@ class Normalised:
 @dataclass(frozen=True)
 class Sign:
     """sign(g), coordinate by coordinate."""
+
+    memoryless: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the signs."""

@@ -10,6 +10,7 @@ from summiteer.adversaries.auto_pgd import AutoPGD
 from summiteer.adversaries.direction import Direction, Normalised, Sign
 from summiteer.adversaries.step_rule import BacktrackingStep, StepRule
 from summiteer.problem import Evaluation, Rows
+from summiteer.recurrence import memoryless
 from summiteer.reduction import rotation_invariant
 from summiteer.regions import Region
 
@@ -39,6 +40,19 @@ class ProjectedAscent:
     def rotation_invariant(self) -> bool:
         """Whether direction and step rule commute with rotations of the inputs."""
         return all(map(rotation_invariant, (self.direction, self.step_rule)))
+
+    @property
+    def memoryless(self) -> bool:
+        """Whether a step depends on the point alone, so that iterates may cycle."""
+        return all(map(memoryless, (self.direction, self.step_rule)))
+
+    def shrunk(self, state: Any, which: Tensor) -> Any:
+        """The state with half the step size for the rows `which` `[rows]` bool.
+
+        None where the step rule has no size that stays.
+        """
+        shrunk = getattr(self.step_rule, "shrunk", None)
+        return None if shrunk is None else shrunk(state, which)
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
         """The step rule's state."""

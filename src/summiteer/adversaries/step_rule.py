@@ -23,7 +23,9 @@ class StepRule(Protocol):
     """Chooses the step along `direction` and makes it: Π(δ + size · direction).
 
     One that commutes with rotations of the inputs may say so by a class attribute
-    `rotation_invariant = True`; see `summiteer.reduction`.
+    `rotation_invariant = True`; see `summiteer.reduction`. One whose state never
+    changes says so by `memoryless = True` (see `summiteer.recurrence`) and may have
+    `shrunk(state, which)`: the state with half the size for the rows `which` `[rows]`.
     """
 
     def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Any:
@@ -40,6 +42,19 @@ class StepRule(Protocol):
         """Return the projected step."""
 
 
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """Step sizes that stay.
+
+    Attributes:
+        each: `[rows]`.
+        common: the size of all rows if it is the same, as a number: that is faster.
+    """
+
+    each: Tensor
+    common: float | None = None
+
+
 @dataclass(frozen=True)
 class ConstantStep:
     """Π(δ + size · direction) with the same size always.
@@ -50,15 +65,16 @@ class ConstantStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
+    memoryless: ClassVar[bool] = True
 
     size: float
 
     def __post_init__(self) -> None:
         check_positive("size", self.size)
 
-    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Tensor:
-        """The size `[rows]`."""
-        return torch.full_like(evaluation.loss, self.size)
+    def init(self, rows: Rows, points: Tensor, evaluation: Evaluation) -> Sizes:
+        """The size of each row."""
+        return Sizes(torch.full_like(evaluation.loss, self.size), self.size)
 
     def step(
         self,
@@ -66,10 +82,15 @@ class ConstantStep:
         points: Tensor,
         evaluation: Evaluation,
         direction: Tensor,
-        state: Tensor,
+        state: Sizes,
     ) -> Step:
         """See `StepRule.step`."""
-        return Step(rows.advance(points, direction, self.size), state, state)
+        size = state.each.to(direction) if state.common is None else state.common
+        return Step(rows.advance(points, direction, size), state, state.each)
+
+    def shrunk(self, state: Sizes, which: Tensor) -> Sizes:
+        """Half the size for the rows `which` `[rows]` bool."""
+        return Sizes(torch.where(which, 0.5 * state.each, state.each))
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,7 @@ class LipschitzStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
+    memoryless: ClassVar[bool] = True
 
     share: float = 1.0
 
@@ -140,6 +162,10 @@ class LipschitzStep:
     ) -> Step:
         """See `StepRule.step`."""
         return Step(rows.advance(points, direction, state), state, state)
+
+    def shrunk(self, state: Tensor, which: Tensor) -> Tensor:
+        """Half the size for the rows `which` `[rows]` bool."""
+        return torch.where(which, 0.5 * state, state)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,291 @@
+"""Runs whose gradient is lost to rounding, made again where it is not.
+
+Cross-entropy is log(1 + Σ exp(z_k - z_y)) over k ≠ y: where z_y leads by more than 103
+its gradient is exactly zero in float32, by more than 745 in float64. The run is then
+said to be stationary, or its gradient masked, though there is plenty to climb. Logits
+with a common offset of 1e8 are wrong in another way: float32 keeps nothing of their
+differences.
+
+1. Made again in float64, with the same method from the same start: runs that end where
+   the gradient is exactly zero, if it is not zero there in float64 (and the loss is
+   saturated, or the residual there above its float64 tolerance: a zero by symmetry is
+   none of rounding's); and all runs of examples whose float32 outputs differ by less
+   than a hundred units of their rounding. On the way the residual stops none of them:
+   next to the gradients elsewhere in the region those of a saturated loss are tiny.
+2. Made again with the margin max z_k - z_y as objective: runs that end where the
+   gradient of a saturated cross-entropy or logistic loss is zero in float64 too, and
+   that of the margin is not. With one rival the loss increases with the margin, which
+   is then the same problem. With K - 1 of them log(1 + e^m) ≤ loss ≤
+   log(1 + (K - 1)e^m): what is ascended there is the largest term, and a maximum of
+   the one need not be a maximum of the other.
+
+What they reached is rounded to the dtype of the caller's problem and judged by its own
+model and objective, which may not see the difference (a loss of 0 stays 0): of equal
+values that of the run made again is taken as best, and only what the caller's model
+itself misclassifies counts. Step counts, `residual` and `zero_gradient` of such a run
+are those of what it ascended; a recorded trajectory stays that of the first attempt.
+
+Where nothing is gained nothing changes: a model that is flat, a dead ReLU network, an
+activation that is saturated in float64 too. A model that does not accept float64 is
+asked for the gradient of its margin only.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from summiteer import _rows, tolerances
+from summiteer.ascent import Ascent
+from summiteer.objectives import CrossEntropy, Logistic, Margin, margin
+from summiteer.outcome import Outcome
+from summiteer.precision import AsItIs
+from summiteer.problem import Problem, Rows
+from summiteer.working import residual_reference
+
+#: problem, starts `[restarts, batch, *input]`, whether residuals stop -> their runs.
+Climb: TypeAlias = Callable[[Problem, Tensor, bool], Ascent]
+
+#: Objectives that saturate where the margin does not.
+_SATURATING = (CrossEntropy, Logistic)
+#: Outputs that differ by fewer units of rounding drown: two digits are left.
+_DROWNED = 100.0
+DOUBLE, MARGIN = 1, 2
+
+
+def rescued(
+    problem: Problem,
+    ascent: Ascent,
+    starts: Tensor,
+    climb: Climb,
+    tolerance: float | None,
+) -> Ascent:
+    """Make runs again whose gradient rounding hid. Call it inside `undisturbed`.
+
+    Args:
+        problem: the caller's.
+        ascent: what its runs came to.
+        starts: `[restarts, batch, *input]` where they began.
+        climb: makes runs.
+        tolerance: residual called STATIONARY, or None.
+
+    Returns:
+        `ascent` itself where no run is in question.
+    """
+    drowned = _drowned(problem)
+    if drowned is None and not bool(ascent.zero_gradient.any()):
+        return ascent
+    for kind, other in _others(problem):
+        hidden = _hidden(problem, ascent, other, kind)
+        spent = int(ascent.zero_gradient.sum())
+        if kind == DOUBLE and drowned is not None:
+            hidden = hidden | drowned
+        run = hidden.flatten().nonzero().flatten()
+        total = ascent.gradient_evaluations + (4 if kind == DOUBLE else 1) * spent
+        ascent = replace(ascent, gradient_evaluations=total)
+        if not len(run):
+            continue
+        again = other.take(run % len(problem))
+        # Starts of the caller's dtype may lie outside by its rounding.
+        begin = again.feasible.project(starts.flatten(0, 1)[run].to(other.inputs))
+        found = climb(again, begin[None], kind == MARGIN)
+        if kind == DOUBLE and tolerance is not None:
+            found = _measured(again, found, tolerance)
+        ascent = _joined(problem, ascent, run, found, kind)
+    return ascent
+
+
+def _others(problem: Problem) -> Iterator[tuple[int, Problem]]:
+    """The problems in which a gradient may be seen that the caller's does not show."""
+    exact = problem.in_double()
+    if isinstance(exact.model, AsItIs):
+        exact = problem
+    elif problem.inputs.dtype != torch.float64:
+        yield DOUBLE, exact
+    if type(problem.objective) in _SATURATING:
+        yield MARGIN, replace(exact, objective=Margin())
+
+
+def _hidden(problem: Problem, ascent: Ascent, other: Problem, kind: int) -> Tensor:
+    """`[restarts, batch]` bool: runs whose gradient is zero, but not in `other`."""
+    flat = ascent.zero_gradient.flatten()
+    run = flat.nonzero().flatten()
+    if not len(run):
+        return ascent.zero_gradient
+    rows = other.rows(run % len(problem))
+    points = ascent.final.flatten(0, 1)[run].to(other.inputs)
+    points = rows.region.project(points)
+    evaluation = rows.evaluate(points)
+    lost = torch.zeros_like(run, dtype=torch.bool)
+    if type(problem.objective) in _SATURATING:
+        dtype = problem.inputs.dtype if kind == DOUBLE else other.inputs.dtype
+        level = float(np.log(torch.finfo(dtype).tiny))
+        with torch.no_grad():
+            outputs = rows.model(rows.inputs + points)
+        lost = margin(outputs, rows.targets) <= level
+    if kind == DOUBLE:
+        reference, _ = residual_reference(rows)
+        measure = rows.residual(points, evaluation, reference)
+        lost = lost | (measure > tolerances.stationary(torch.float64))
+    lost = lost & (_rows.norm(evaluation.gradient) > 0)
+    return flat.index_copy(0, run, lost).reshape(ascent.zero_gradient.shape)
+
+
+def _drowned(problem: Problem) -> Tensor | None:
+    """`[batch]` bool: float32 keeps nothing of how an example's outputs differ.
+
+    A few examples are asked, all of them only where one of those drowns; None if not.
+    """
+    if not problem.labelled or problem.inputs.dtype != torch.float32:
+        return None
+    if not bool(_coarse(problem.probe()).any()):
+        return None
+    exact = problem.in_double()
+    if isinstance(exact.model, AsItIs):
+        return None
+    with torch.no_grad():
+        own, true = problem.model(problem.inputs), exact.model(exact.inputs)
+    drowned = _coarse(own) & ~_coarse(true)
+    return drowned if bool(drowned.any()) else None
+
+
+def _coarse(outputs: Tensor) -> Tensor:
+    """`[rows]`: the outputs differ by few units of rounding of the largest."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
+        return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
+    least, most = outputs.aminmax(dim=1)
+    unit = torch.finfo(outputs.dtype).eps
+    largest = torch.maximum(least.abs(), most.abs())
+    return most - least < _DROWNED * unit * largest
+
+
+def _measured(problem: Problem, found: Ascent, tolerance: float) -> Ascent:
+    """Say with the residual which of the runs ended in a stationary point."""
+    rows = problem.rows()
+    reference, spent = residual_reference(rows)
+    evaluation = rows.evaluate(found.final[0])
+    residual = rows.residual(found.final[0], evaluation, reference)[None]
+    outcome = found.outcome.copy()
+    still = (residual <= tolerance).cpu().numpy()
+    for ending in (Outcome.STEP_LIMIT, Outcome.STALLED, Outcome.CYCLE):
+        outcome[still & (found.outcome == ending)] = Outcome.STATIONARY
+    total = found.gradient_evaluations + spent + len(problem)
+    return replace(
+        found, residual=residual, outcome=outcome, gradient_evaluations=total
+    )
+
+
+def _joined(
+    problem: Problem, ascent: Ascent, run: Tensor, found: Ascent, kind: int
+) -> Ascent:
+    """The ascent with runs made again, judged by the caller's model and objective.
+
+    Args:
+        problem: the caller's.
+        ascent: what its own runs came to.
+        run: `[runs]` their numbers, restart · batch + example.
+        found: of these runs, one restart each.
+        kind: for `Ascent.rescue`.
+    """
+    example, shape = run % len(problem), ascent.losses.shape
+    rows = problem.rows(example)
+    final, best = (_own(rows, points) for points in (found.final[0], found.best))
+    at_final, at_best = rows.value(final), rows.value(best)
+    rows_spent = 2 * len(run)
+    outcome = ascent.outcome.copy().reshape(-1)
+    number = run.cpu().numpy()
+    outcome[number] = found.outcome[0]
+    if problem.labelled:
+        # It succeeded in float64 only.
+        lost = (found.outcome[0] == Outcome.SUCCEEDED) & ~at_final.wrong.cpu().numpy()
+        outcome[number[lost]] = Outcome.STALLED
+    changes = {
+        "final": final,
+        "losses": at_final.loss.masked_fill(~at_final.loss.isfinite(), torch.nan),
+        **{
+            name: getattr(found, name)[0]
+            for name in ("residual", "steps", "period", "zero_gradient")
+        },
+    }
+    per_run: dict[str, Any] = {
+        name: _put(getattr(ascent, name), run, value) for name, value in changes.items()
+    }
+    rescue = ascent.rescue.clone()
+    rescue[example] = rescue[example].clamp(min=kind)
+    ascent = replace(
+        ascent, **per_run, outcome=outcome.reshape(tuple(shape)), rescue=rescue
+    )
+    ascent = _with_best(ascent, run, best, at_best.loss, found.best_loss)
+    if ascent.misclassified is not None:
+        assert found.misclassified_points is not None
+        claimed = _own(rows, found.misclassified_points.nan_to_num(0.0))
+        wrong = rows.value(claimed).wrong
+        rows_spent += len(run)
+        points, wrong = _rows.choose(wrong, claimed, best), wrong | at_best.wrong
+        points = _rows.choose(wrong, points, final)
+        ascent = _with_errors(ascent, example, points, wrong | at_final.wrong)
+    return replace(
+        ascent,
+        gradient_evaluations=ascent.gradient_evaluations + found.gradient_evaluations,
+        forward_evaluations=ascent.forward_evaluations + rows_spent,
+    )
+
+
+def _own(rows: Rows, points: Tensor) -> Tensor:
+    """Points in the caller's dtype and region."""
+    return rows.region.project(points.to(rows.inputs))
+
+
+def _put(values: Tensor, run: Tensor, new: Tensor) -> Tensor:
+    """`[restarts, batch, …]` with the runs numbered `run` replaced."""
+    flat = values.flatten(0, 1)
+    return flat.index_copy(0, run, new.to(flat)).reshape(values.shape)
+
+
+def _with_best(
+    ascent: Ascent, run: Tensor, points: Tensor, loss: Tensor, ascended: Tensor
+) -> Ascent:
+    """Take the best of the runs made again where no other is higher.
+
+    Args:
+        ascent: of all runs.
+        run: `[runs]` numbers of those made again.
+        points: `[runs, *input]` their best points.
+        loss: `[runs]` the caller's objective there.
+        ascended: `[runs]` that of the objective they ascended; it decides on ties.
+    """
+    batch = len(ascent.best)
+    example = run % batch
+    loss = loss.nan_to_num(-torch.inf).to(ascent.best_loss)
+    order = np.lexsort([x.cpu().numpy() for x in (ascended, loss, example)])
+    ranked = torch.from_numpy(order).to(run.device)
+    last = torch.ones_like(ranked, dtype=torch.bool)
+    last[:-1] = example[ranked][1:] != example[ranked][:-1]
+    top = ranked[last]
+    taken = loss[top] >= ascent.best_loss[example[top]].nan_to_num(-torch.inf)
+    top = top[taken]
+    index = example[top]
+    return replace(
+        ascent,
+        best=ascent.best.index_copy(0, index, points[top]),
+        best_loss=ascent.best_loss.index_copy(0, index, loss[top]),
+        best_restart=ascent.best_restart.index_copy(0, index, run[top] // batch),
+    )
+
+
+def _with_errors(
+    ascent: Ascent, example: Tensor, points: Tensor, wrong: Tensor
+) -> Ascent:
+    """Add misclassified points `[runs, *input]` of examples that had none."""
+    assert ascent.misclassified is not None
+    assert ascent.misclassified_points is not None
+    fresh = wrong & ~ascent.misclassified[example]
+    # The first run of each example comes last and stays.
+    index = fresh.nonzero().flatten().flip(0)
+    kept, known = ascent.misclassified_points.clone(), ascent.misclassified.clone()
+    for i in index.tolist():
+        kept[example[i]], known[example[i]] = points[i], True
+    return replace(ascent, misclassified=known, misclassified_points=kept)

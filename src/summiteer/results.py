@@ -1,0 +1,130 @@
+"""Where finished runs are written."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from summiteer import _rows
+from summiteer.ascent import Ascent, Space
+from summiteer.outcome import outcomes
+from summiteer.problem import Problem, Rows
+from summiteer.trajectory import Tape
+from summiteer.working import Working, residual
+
+
+class Results:
+    """Where finished runs are written, in the order of (restart, example).
+
+    Args:
+        points: `[restarts, batch, *input]` the starts.
+        loss: dtype of the losses, which is the model's.
+    """
+
+    def __init__(self, points: Tensor, loss: torch.dtype) -> None:
+        self._shape = points.shape
+        flat = points.flatten(0, 1)
+        self.final, self.best = flat.clone(), flat.clone()
+        self.wrong = torch.full_like(flat, torch.nan)
+        self.residual = flat.new_full((len(flat),), torch.nan)
+        self.losses = self.residual.to(loss, copy=True)
+        self.best_loss = self.losses.clone()
+        self.found = torch.zeros_like(self.losses, dtype=torch.bool)
+        self.outcome = torch.zeros_like(self.losses, dtype=torch.int64)
+        self.steps, self.period = (torch.zeros_like(self.outcome) for _ in range(2))
+        self.zero_gradient = self.found.clone()
+
+    def keep_period(self, now: Working) -> None:
+        """Write the period of rows whose last step closed their first cycle."""
+        if now.period is not None:
+            index = ((now.period > 0) & now.running).nonzero().flatten()
+            run = now.run[index]
+            first = self.period[run] == 0
+            self.period[run[first]] = now.period[index[first]]
+
+    def close(
+        self,
+        step: int,
+        rows: Rows,
+        now: Working,
+        outcome: Tensor,
+        share: float,
+    ) -> tuple[Rows, Working]:
+        """Write rows that have just finished; drop them if at most `share` go on.
+
+        Args:
+            step: number of the step made last.
+            rows: the problem at these rows.
+            now: the rows.
+            outcome: `[rows]` code of each one's `Outcome`, -1 where it goes on.
+            share: of the rows.
+        """
+        finished = now.running & (outcome >= 0)
+        if not bool(finished.any()):
+            return rows, now
+        index = finished.nonzero().flatten()
+        done, run = _rows.take(now, index), now.run[index]
+        ended = rows.take(index)
+        self.final[run] = ended.lift(done.points)
+        self.losses[run] = done.evaluation.loss
+        self.zero_gradient[run] = done.evaluation.gradient_norm == 0
+        best = _rows.choose(done.leading, done.points, done.best)
+        self.best[run] = ended.lift(best)
+        self.best_loss[run] = done.best_loss
+        self.wrong[run[done.found]] = ended.lift(done.wrong)[done.found]
+        self.found[run] = done.found
+        self.outcome[run] = outcome[index]
+        self.steps[run] = step
+        if now.broken is not None:  # the step that broke does not count
+            self.steps[run] -= now.broken[finished].long() if step else 0
+        if now.reference is not None:
+            self.residual[run] = residual(ended, done)
+        now = replace(now, running=now.running & ~finished)
+        left = now.running.nonzero().flatten()
+        if len(left) <= share * len(now.run):
+            return rows.take(left), _rows.take(now, left)
+        return rows, now
+
+    def ascent(
+        self, problem: Problem, spent: int, tape: Tape | None, space: Space
+    ) -> Ascent:
+        """Put the runs together.
+
+        Args:
+            problem: what was maximised.
+            spent: gradient evaluations.
+            tape: what was recorded.
+            space: where the runs were computed.
+        """
+        restarts, batch = self._shape[:2]
+
+        def shaped(values: Tensor) -> Tensor:
+            return values.reshape(restarts, batch, *values.shape[1:])
+
+        best_loss = shaped(self.best_loss)
+        winner = best_loss.argmax(0)
+        example = torch.arange(batch, device=winner.device)
+        found = shaped(self.found)
+        first = found.byte().argmax(0)
+        wrong = shaped(self.wrong)[first, example]
+        return Ascent(
+            final=shaped(self.final),
+            best=shaped(self.best)[winner, example],
+            # -∞ is what best-so-far began with: no iterate had a finite objective.
+            best_loss=best_loss.masked_fill(best_loss == -torch.inf, torch.nan)[
+                winner, example
+            ],
+            best_restart=winner,
+            losses=shaped(self.losses),
+            residual=shaped(self.residual),
+            misclassified=found.any(0) if problem.labelled else None,
+            misclassified_points=wrong if problem.labelled else None,
+            outcome=outcomes(shaped(self.outcome)),
+            steps=shaped(self.steps),
+            period=shaped(self.period),
+            zero_gradient=shaped(self.zero_gradient),
+            rescue=torch.zeros(batch, dtype=torch.int8, device=winner.device),
+            gradient_evaluations=spent,
+            trajectory=tape.trajectory() if tape else None,
+            space=space,
+        )
