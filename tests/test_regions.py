@@ -7,77 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
+from shapes import (
+    CONVEX,
+    DTYPES,
+    EPS,
+    LIMITS,
+    limits_of,
+    make,
+    nearest,
+    normal,
+    plain_gap,
+    points_for,
+)
 from summiteer import _rows
 from summiteer.draws import Draws
-from summiteer.regions import Box, Intersection, L2Ball, LinfBall, Sphere, intersect
-
-CONVEX = ["l2", "linf", "box", "l2box", "linfbox"]
-LIMITS = ["loose", "tight", "one-sided", "partly fixed", "fixed"]
-DTYPES = [torch.float64, torch.float32]
-EPS = {dtype: torch.finfo(dtype).eps for dtype in DTYPES}
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def box(like, radius, limits="tight", seed=5):
-    """A bound box; `tight` limits cut a ball of `radius` in most coordinates."""
-    room = radius / like[0].numel() ** 0.5
-    lower, upper = (normal(*like.shape, seed=seed + k).abs() * room for k in (0, 1))
-    if limits == "loose":
-        lower, upper = lower + 3 * radius, upper + 3 * radius
-    if limits == "one-sided":
-        side = normal(*like.shape, seed=seed + 2)
-        lower = torch.where(side > 0.3, 0.0, lower)
-        upper = torch.where(side < -0.3, 0.0, 4 * upper)
-    if limits in ("partly fixed", "fixed"):
-        moving = (normal(*like.shape, seed=seed + 3) > 0) & (limits != "fixed")
-        lower, upper = lower * moving * 3, upper * moving * 3
-    return Box(-lower, upper).bind(like)
-
-
-def make(kind, like, radius=1.0, limits="tight"):
-    """A region bound to `like`; radius a number or per row."""
-    if kind == "sphere":
-        return Sphere(radius).bind(like)
-    within = box(like, float(torch.as_tensor(radius).max()), limits)
-    if kind == "box":
-        return within
-    ball = {"l2": L2Ball, "linf": LinfBall}[kind.removesuffix("box")](radius).bind(like)
-    return intersect(ball, within) if kind.endswith("box") else ball
-
-
-def points_for(region, like, radius, seed=1):
-    """Points deep inside, near, and far outside, the zero vector among them."""
-    factor = torch.logspace(-3, 3, len(like), dtype=torch.float64)
-    factor[0] = 0
-    vectors = normal(*like.shape, seed=seed) * radius / like[0].numel() ** 0.5
-    return (vectors * _rows.expand(factor, vectors)).to(like)
-
-
-def limits_of(region, row, d):
-    """(ε, l, h) of one row in numpy; ε = inf where there is no ball."""
-    inner = region.take(torch.tensor([row]))
-    radius = np.inf
-    if isinstance(region, L2Ball | Intersection):
-        radius = float(inner.size)
-    if isinstance(region, L2Ball):
-        return radius, np.full(d, -np.inf), np.full(d, np.inf)
-    cut = inner.box if isinstance(region, Intersection) else inner
-    one = torch.zeros(1, d, dtype=torch.float64)
-    return (radius, *(x.expand(1, d)[0].numpy() for x in cut.limits(one)))
-
-
-def nearest(region, row, point):
-    """The projection by bisection on the ball's multiplier λ: clip(v/(1 + λ))."""
-    radius, low, high = limits_of(region, row, len(point))
-    at = lambda log: np.clip(point * np.exp(-log), low, high)  # noqa: E731
-    if np.linalg.norm(at(0.0)) <= radius:
-        return at(0.0)
-    excess = lambda log: np.linalg.norm(at(log)) - radius  # noqa: E731
-    return at(optimize.brentq(excess, 0, 200, xtol=1e-15, rtol=1e-15, maxiter=500))
+from summiteer.regions import Box, Intersection, L2Ball, LinfBall, Sphere
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (3, 8, 8)])
@@ -187,6 +131,7 @@ def test_rows_per_example_radius_and_take(kind):
         lambda r, p, g, d: r.project(p),
         lambda r, p, g, d: r.contains(p),
         lambda r, p, g, d: r.linear_maximiser(g),
+        lambda r, p, g, d: r.gap(p, g),
         lambda r, p, g, d: r.steepest(g),
         lambda r, p, g, d: r.sample(d, p),
         lambda r, p, g, d: r.face(r.project(p), g).pressure,
@@ -203,16 +148,43 @@ def test_rows_per_example_radius_and_take(kind):
 
 
 @pytest.mark.parametrize("limits", LIMITS)
-@pytest.mark.parametrize("kind", ["linf", "box", "linfbox"])
-def test_support_points_of_boxes_agree_with_linear_programming(kind, limits):
+@pytest.mark.parametrize("kind", CONVEX)
+def test_the_gap_is_its_definition_and_never_below_zero(kind, limits):
+    like = torch.zeros(12, 5, dtype=torch.float64)
+    region = make(kind, like, 0.8, limits)
+    points = region.project(points_for(region, like, 0.8))
+    gradients = normal(12, 5, seed=4)
+    gradients[3], gradients[4, 2] = 0, 0
+    gaps = region.gap(points, gradients)
+    assert (gaps >= 0).all()
+    for row in range(12):
+        expected = plain_gap(region, row, points[row].numpy(), gradients[row].numpy())
+        # Five products of order one; the linear solver's own tolerance.
+        assert float(gaps[row]) == pytest.approx(expected, abs=1e-9)
+    best = region.linear_maximiser(gradients)
+    # At the maximiser itself nothing cancels: units of rounding of ε‖g‖, squared.
+    assert region.gap(best, gradients).max() <= 8 * EPS[torch.float64]
+
+
+def test_the_gap_of_a_sphere_is_that_of_its_hull():
+    points, gradients = normal(6, 5), normal(6, 5, seed=1)
+    sphere, ball = make("sphere", points, 0.7), make("l2", points, 0.7)
+    points = sphere.project(points)
+    torch.testing.assert_close(
+        sphere.gap(points, gradients), ball.gap(points, gradients), rtol=1e-14, atol=0
+    )
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("kind", ["l1", "linf", "box", "l1box", "linfbox"])
+def test_support_points_of_polytopes_agree_with_linear_programming(kind, limits):
     like = torch.zeros(3, 4, dtype=torch.float64)
     region = make(kind, like, 0.6, limits)
     gradients = normal(3, 4, seed=8)
     for row, gradient in enumerate(gradients.numpy()):
-        _, low, high = limits_of(region, row, 4)
-        solved = optimize.linprog(-gradient, bounds=np.stack([low, high], 1))
         value = gradient @ region.linear_maximiser(gradients)[row].numpy()
-        assert value == pytest.approx(-solved.fun, abs=1e-12)
+        solved = plain_gap(region, row, np.zeros(4), gradient)
+        assert value == pytest.approx(solved, abs=1e-12)
 
 
 @pytest.mark.parametrize("limits", LIMITS)
@@ -265,7 +237,8 @@ def test_steepest_maximises_over_the_unit_ball_of_the_norm(kind):
     gradients = normal(5, 2, 3)
     steepest = make(kind, gradients).steepest(gradients)
     order = torch.inf if kind in ("linf", "box", "linfbox") else 2
-    dual = 1 if order == torch.inf else 2
+    order = 1 if kind in ("l1", "l1box") else order
+    dual = {1: torch.inf, 2: 2, torch.inf: 1}[order]
     flat = steepest.flatten(1)
     assert (flat.norm(order, dim=1) <= 1 + 1e-15).all()
     value = (flat * gradients.flatten(1)).sum(1)
@@ -329,14 +302,15 @@ def test_the_tangent_projection_is_orthogonal_onto_the_tangent_space(kind):
         torch.testing.assert_close(matrix @ matrix, matrix, rtol=0, atol=1e-15)
         assert round(float(matrix.trace())) == int(face.dimension)
         assert (matrix[~face.free[0]] == 0).all()
-        # Orthogonal to the point's free part wherever the ball is active.
+        # Orthogonal to the free part, or its signs, wherever the ball is active.
         if float(_rows.norm(face.normal)) > 0:
-            assert (matrix @ points[0]).abs().max() < 1e-15
+            across = points[0].sign() if region.norm == "l1" else points[0]
+            assert (matrix @ across).abs().max() < 1e-15
 
 
 def plain_residual(region, row, point, gradient, reference):
     """mathematics.md §3, word by word."""
-    if not isinstance(region, L2Ball | Intersection):
+    if isinstance(region, LinfBall | Box):
         _, low, high = limits_of(region, row, len(point))
         gap = np.maximum(gradient * low, gradient * high).sum() - gradient @ point
         scale = ((high - low) * np.maximum(reference, abs(gradient))).sum()
@@ -447,7 +421,7 @@ def test_no_point_is_stationary_against_a_reference_that_is_not_finite(kind):
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["l2", "linf"])
+@pytest.mark.parametrize("kind", ["l1", "l2", "linf", "l1box"])
 def test_the_floor_is_below_the_residual(kind, dtype, data):
     width = 32 if dtype == torch.float32 else 64
     d = data.draw(st.integers(1, 4))
@@ -456,7 +430,7 @@ def test_the_floor_is_below_the_residual(kind, dtype, data):
     radius = data.draw(st.sampled_from([1e-6, 0.3, 1.0, 1e9]))
     scale = data.draw(st.sampled_from([1e-30, 1e-9, 1.0, 1e9, 1e30]))
     points, gradients, other = (torch.tensor([row], dtype=dtype) for row in rows)
-    region = {"l2": L2Ball, "linf": LinfBall}[kind](radius).bind(points)
+    region = make(kind, points, radius, data.draw(st.sampled_from(LIMITS)))
     if data.draw(st.booleans()):
         # Near stationary points, where the loop must look closely.
         gradients = points * data.draw(st.sampled_from([1.0, -1.0])) + other * 1e-4
@@ -471,7 +445,8 @@ def test_the_floor_is_below_the_residual(kind, dtype, data):
 
 def test_the_floor_is_useful():
     gradients = normal(50, 30)
-    for region in (L2Ball(0.5).bind(gradients), LinfBall(0.1).bind(gradients)):
+    for kind in ("l2", "linf"):
+        region = make(kind, gradients, 0.5)
         reference = region.magnitude(gradients)
         floor = region.residual_floor(
             gradients * 0, gradients, _rows.norm(gradients), reference
@@ -480,7 +455,7 @@ def test_the_floor_is_useful():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["l2", "sphere", "l2box"])
+@pytest.mark.parametrize("kind", ["l1", "l1box", "l2", "sphere", "l2box"])
 def test_projections_of_an_image_net_input_are_not_outside(kind, dtype):
     # Equal entries: torch's own norm is 540 (float32) and 1200 (float64) ulp off.
     points = torch.full((2, 3, 224, 224), 0.1, dtype=dtype)
@@ -490,5 +465,7 @@ def test_projections_of_an_image_net_input_are_not_outside(kind, dtype):
         assert region.contains(projected).all()
         exact = projected.flatten(1).numpy().astype(np.longdouble)
         length = np.sqrt((exact**2).sum(1))
+        if region.norm == "l1":
+            length = abs(exact).sum(1)
         # Two or three roundings, and those of one block of 256 squares.
         assert abs(length / 3 - 1).max() <= 4 * EPS[dtype]

@@ -10,7 +10,15 @@ from scipy import stats
 from summiteer import _rows
 from summiteer.draws import Draws
 from summiteer.errors import UserError
-from summiteer.regions import Box, Intersection, L2Ball, LinfBall, Sphere, intersect
+from summiteer.regions import (
+    Box,
+    Intersection,
+    L1Ball,
+    L2Ball,
+    LinfBall,
+    Sphere,
+    intersect,
+)
 
 COUNT = 4000
 #: Seeds are fixed, and each of about a hundred p-values is asked to exceed this.
@@ -50,6 +58,26 @@ def test_the_ball_has_the_radial_law_and_no_preferred_direction(d):
         assert abs(np.corrcoef(length, points[:, 0] / length)[0, 1]) < 4 / COUNT**0.5
 
 
+@pytest.mark.parametrize("d", [1, 2, 6, 50])
+def test_the_l1_ball_is_uniform(d):
+    points = sample(L1Ball(0.7), d)
+    length = abs(points).sum(1)
+    assert stats.kstest((length / 0.7) ** d, "uniform").pvalue > RARE
+    signs = (points > 0).sum()
+    assert stats.binomtest(int(signs), points.size).pvalue > RARE
+    if d == 1:
+        return
+    # Shares of a point on the simplex: one of them ~ Beta(1, d - 1), two Beta(2, …).
+    shares = abs(points) / length[:, None]
+    for along in (shares[:, 0], shares[:, -1]):
+        assert stats.kstest(along, stats.beta(1, d - 1).cdf).pvalue > RARE
+    if d > 2:
+        pair = shares[:, 0] + shares[:, -1]
+        assert stats.kstest(pair, stats.beta(2, d - 2).cdf).pvalue > RARE
+    # Length and direction are independent: four standard errors.
+    assert abs(np.corrcoef(length, shares[:, 0])[0, 1]) < 4 / COUNT**0.5
+
+
 def test_boxes_are_uniform_coordinate_by_coordinate():
     lower = torch.tensor([-1.0, 0.0, -1e-3, 0.0]).double()
     upper = torch.tensor([2.0, 0.5, 1e-3, 0.0]).double()
@@ -76,14 +104,16 @@ def limits(kind, d):
 
 @pytest.mark.parametrize("kind", ["loose", "one-sided", "tight", "small"])
 @pytest.mark.parametrize("d", [2, 3, 6])
-def test_the_intersection_is_uniform_as_plain_rejection_is(d, kind):
+@pytest.mark.parametrize("ball", [L1Ball, L2Ball])
+def test_the_intersection_is_uniform_as_plain_rejection_is(ball, d, kind):
     low, high = limits(kind, d)
-    region = Intersection(L2Ball(1.0), Box(torch.tensor(low), torch.tensor(high)))
+    region = intersect(ball(1.0), Box(torch.tensor(low), torch.tensor(high)))
     ours = sample(region, d)
     # Uniform on the box that encloses ball ∩ box, kept where inside the ball.
     inner = np.maximum(low, -1), np.minimum(high, 1)
-    plain = np.random.default_rng(0).uniform(*inner, size=(40 * COUNT, d))
-    plain = plain[(plain**2).sum(1) <= 1][:COUNT]
+    plain = np.random.default_rng(0).uniform(*inner, size=(400 * COUNT, d))
+    order = 1 if ball is L1Ball else 2
+    plain = plain[np.linalg.norm(plain, order, axis=1) <= 1][:COUNT]
     assert len(plain) > 1000
     turn = np.linspace(1, -1, d)
     for statistic in (
@@ -134,15 +164,18 @@ def test_degenerate_boxes_are_sampled_without_warnings():
     draw = draws(20)
     for upper in ([0.0] * 5, [0.0, 3.0, 0.0, 0.0, 0.0], [1e-9, 1.0, 1e9, 0.0, 1e-300]):
         limit = torch.tensor(upper, dtype=torch.float64)
-        region = Intersection(L2Ball(0.5), Box(0 * limit, limit)).bind(like)
-        points = region.sample(draw, like)
-        assert region.contains(points).all()
-        assert (points[:, limit == 0] == 0).all()
+        for ball in (L2Ball(0.5), L1Ball(0.5)):
+            region = intersect(ball, Box(0 * limit, limit)).bind(like)
+            points = region.sample(draw, like)
+            assert region.contains(points).all()
+            assert (points[:, limit == 0] == 0).all()
 
 
 def regions():
     box = Box(-0.1, 0.3)
     return [
+        L1Ball(0.5),
+        intersect(L1Ball(0.5), box),
         L2Ball(0.5),
         Sphere(0.5),
         LinfBall(0.2),
@@ -172,7 +205,7 @@ def test_a_start_depends_on_its_name_alone(region, shape):
 INPUTS = torch.zeros(3, 2, dtype=torch.float32)
 
 
-@pytest.mark.parametrize("region", [L2Ball, LinfBall, Sphere])
+@pytest.mark.parametrize("region", [L1Ball, L2Ball, LinfBall, Sphere])
 @pytest.mark.parametrize(
     ("radius", "message"),
     [

@@ -100,6 +100,19 @@ class Region(ABC):
     def linear_maximiser(self, gradients: Tensor) -> Tensor:
         """Return argmax over v in the region of gᵀv (the support point), row by row."""
 
+    def gap(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """Frank-Wolfe gap max over v in the region of gᵀ(v - δ) `[rows]` (§3).
+
+        It bounds what a concave function can still gain, and vanishes exactly at the
+        points that first order cannot improve. Regions form it without cancellation
+        where they can.
+
+        Args:
+            points: δ `[rows, *input]` inside the region.
+            gradients: g, of the ascended function at the points.
+        """
+        return _rows.dot(gradients, self.linear_maximiser(gradients) - points)
+
     @abstractmethod
     def steepest(self, gradients: Tensor) -> Tensor:
         """Return argmax of gᵀv over the unit ball of the region's norm."""

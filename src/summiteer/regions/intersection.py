@@ -15,32 +15,34 @@ from summiteer.errors import UserError
 from summiteer.regions._region import Face, Region, default_slack, rows_of
 from summiteer.regions.box import Box
 from summiteer.regions.intervals import held_by_limits
+from summiteer.regions.l1_ball import L1Ball
+from summiteer.regions.l1_box import L1Intersection
 from summiteer.regions.l2_ball import L2Ball, ball_face, projected_residual
 from summiteer.regions.linf_ball import LinfBall
-
-#: Truncated normal numbers spent on one uniform point before the last proposal is
-#: projected instead; about 1.8·√d proposals of d numbers are needed (see `sample`).
-_NUMBERS_PER_POINT = 2**20
+from summiteer.regions.rejection import Proposal, accepted
 
 
 def intersect(ball: Region, box: Box) -> Region:
     """Return ball ∩ box as the simplest region that is exactly it.
 
     Args:
-        ball: L2Ball, LinfBall, Box or an Intersection.
+        ball: L2Ball, L1Ball, LinfBall, Box or an intersection of one with a box.
         box: in perturbation coordinates; contains 0.
 
     Returns:
-        An `Intersection` for the L2 ball; a `Box` for products of intervals.
+        An `Intersection` for the L2 ball, an `L1Intersection` for the L1 ball; a `Box`
+        for products of intervals.
 
     Raises:
         UserError: the region has no exact projection with a box (the sphere).
     """
     if isinstance(ball, L2Ball):
         return Intersection(ball, box)
-    if isinstance(ball, Intersection):
+    if isinstance(ball, L1Ball):
+        return L1Intersection(ball, box)
+    if isinstance(ball, Intersection | L1Intersection):
         within = _narrower(ball.box, box.lower, box.upper, box.radius)
-        return Intersection(ball.ball, within)
+        return replace(ball, box=within)
     if isinstance(ball, Box):
         return _narrower(box, ball.lower, ball.upper, ball.size)
     if isinstance(ball, LinfBall):
@@ -55,7 +57,7 @@ def intersect(ball: Region, box: Box) -> Region:
         return _narrower(box, -radius, radius, ball.radius)
     raise UserError(
         f"box: {type(ball).__name__} ∩ box has no exact projection; use box=None, or "
-        "L2Ball or LinfBall."
+        "L1Ball, L2Ball or LinfBall."
     )
 
 
@@ -177,6 +179,29 @@ class Intersection(Region):
             rest = radius * ((1 - spent) * (1 + spent)).clamp(min=0).sqrt()
         return reach.add_(held).copysign_(vectors)
 
+    def gap(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """gᵀ(v - δ) by the Lagrangian's multiplier λ of the ball at v.
+
+        Σ[(g_i - λv_i)(v_i - δ_i) + ½λ(v_i - δ_i)²] + ½λ(ε² - ‖δ‖²): every product is
+        ≥ 0, since v_i is at a limit where g_i - λv_i is not 0.
+        """
+        unit, length = _rows.unit(gradients), _rows.norm(gradients)
+        support = self.linear_maximiser(gradients)
+        corner = self.box.linear_maximiser(gradients)
+        radius = rows_of(self.size, points)
+        # |g_i/v_i| is λ where v_i = g_i/λ, and more where v_i is at its limit.
+        each = (unit / support).abs()
+        price = torch.where(support == 0, torch.inf, each).flatten(1).amin(1)
+        round_ = (_rows.norm(corner) > radius) & price.isfinite()
+        price = torch.where(round_, price, 0.0)
+        along = _rows.expand(price, points)
+        away = support - points
+        pressed = ((unit - along * support) * away).clamp(min=0)
+        terms = pressed + along * away.square() / 2
+        size = _rows.norm(points)
+        unspent = price * (radius - size).clamp(min=0) * (radius + size) / 2
+        return length * (terms.flatten(1).sum(1) + unspent)
+
     def steepest(self, gradients: Tensor) -> Tensor:
         """g/‖g‖; 0 where g = 0."""
         return self.ball.steepest(gradients)
@@ -187,9 +212,9 @@ class Intersection(Region):
         Proposals are independent normal numbers of variance 1/λ, truncated to
         [l_i, h_i]; one is accepted with probability exp(-λ(ε² - ‖z‖²)/2) if ‖z‖ ≤ ε,
         which makes the accepted ones uniform for every λ ≥ 0. With E‖z‖² = ε² about
-        one in 1.8·√d is accepted. After `_NUMBERS_PER_POINT` numbers (d above about
-        5000) the last proposal is projected: such a start lies on the ball's boundary,
-        where almost all of the volume is.
+        one in 1.8·√d is accepted. After 2²⁰ numbers (d above about 5000) the last
+        proposal is projected: such a start lies on the ball's boundary, where almost
+        all of the volume is.
         """
         lower, upper = (limit.cpu().double() for limit in self.box.limits(like))
         low, high = (x.expand(like.shape).flatten(1).numpy() for x in (lower, upper))
@@ -198,25 +223,14 @@ class Intersection(Region):
         low = np.maximum(low, -radius[:, None])
         high = np.minimum(high, radius[:, None])
         rate = _tilt(low, high, radius)
-        points = np.zeros_like(low)
-        waiting = np.arange(len(low))
-        # Each attempt is a stream, of which one use of randomness has 2**20.
-        attempts = max(1, min(2**16, _NUMBERS_PER_POINT // low.shape[1]))
-        for attempt in range(attempts):
-            index = torch.from_numpy(waiting)
-            tries = Draws(draws.seed, draws.ids[index], draws.restarts[index])
-            tries = tries.on(draws.stream + 2 + attempt)
-            numbers = tries.uniform(low.shape[1] + 1).numpy()
-            proposal = _truncated_normal(
-                numbers[:, 1:], low[waiting], high[waiting], rate[waiting]
-            )
-            points[waiting] = proposal
-            shortfall = radius[waiting] ** 2 - (proposal**2).sum(1)
-            chance = np.exp(-rate[waiting] * np.maximum(shortfall, 0.0) / 2)
-            accepted = (shortfall >= 0) & (numbers[:, 0] <= chance)
-            waiting = waiting[~accepted]
-            if not len(waiting):
-                break
+
+        def propose(rows: np.ndarray, numbers: np.ndarray) -> Proposal:
+            proposal = _truncated_normal(numbers, low[rows], high[rows], rate[rows])
+            shortfall = radius[rows] ** 2 - (proposal**2).sum(1)
+            chance = np.exp(-rate[rows] * np.maximum(shortfall, 0.0) / 2)
+            return proposal, np.where(shortfall >= 0, chance, 0.0)
+
+        points = accepted(draws, len(low), low.shape[1], propose)
         return self.project(torch.from_numpy(points).reshape(like.shape).to(like))
 
     def face(self, points: Tensor, gradients: Tensor) -> Face:

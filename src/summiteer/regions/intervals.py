@@ -62,6 +62,15 @@ class Intervals(Region):
             pressure=outward.flatten(1).amin(1),
         )
 
+    def gap(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """Σ |g_i|·(distance of δ_i to the better limit)."""
+        return _row_dot(gradients.abs(), self._distance(points, gradients))
+
+    def _distance(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """From each coordinate to the limit that its gradient points to."""
+        lower, upper = self.limits(points)
+        return torch.where(gradients > 0, upper - points, points - lower).abs_()
+
     def magnitude(self, gradients: Tensor) -> Tensor:
         """|g| `[rows, *input]`."""
         return gradients.abs()
@@ -72,7 +81,7 @@ class Intervals(Region):
         Each summand is formed as |g_i|·(distance to the better limit): nothing cancels.
         """
         lower, upper = self.limits(points)
-        distance = torch.where(gradients > 0, upper - points, points - lower).abs_()
+        distance = self._distance(points, gradients)
         size = gradients.abs()
         reference = torch.maximum(reference, size)
         width = upper - lower

@@ -51,6 +51,13 @@ class L2Ball(Radial):
         radius = _rows.expand(rows_of(self.radius, gradients), gradients)
         return _rows.unit(gradients) * radius
 
+    def gap(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """ε‖g‖ - gᵀδ = ‖g‖·(‖v - δ‖² + ε² - ‖δ‖²)/(2ε), v = εg/‖g‖."""
+        away = self.linear_maximiser(gradients).sub_(points)
+        size, far = _rows.norm(points), _rows.norm(away)
+        inside = (self.radius - size).clamp(min=0) * (1 + size / self.radius)
+        return _rows.norm(gradients) * (far * (far / self.radius) + inside) / 2
+
     def steepest(self, gradients: Tensor) -> Tensor:
         """g/‖g‖; 0 where g = 0."""
         return _rows.unit(gradients)

@@ -48,6 +48,11 @@ class Sphere(Radial):
         """ε·g/‖g‖."""
         return self.project(gradients)
 
+    def gap(self, points: Tensor, gradients: Tensor) -> Tensor:
+        """ε‖g‖ - gᵀδ = ‖g‖·‖v - δ‖²/(2ε), v = εg/‖g‖ (of the ball's hull)."""
+        far = _rows.norm(self.linear_maximiser(gradients) - points)
+        return _rows.norm(gradients) * (far * (far / self.radius)) / 2
+
     def steepest(self, gradients: Tensor) -> Tensor:
         """g/‖g‖; 0 where g = 0."""
         return _rows.unit(gradients)
