@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from summiteer._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOME
+    from summiteer import adapters as adapters
     from summiteer._ascend import Misclassified as Misclassified
     from summiteer._ascend import ascend as ascend
     from summiteer._attack import Attack as Attack
@@ -45,13 +46,19 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.findings import Finding as Finding
     from summiteer.landscape import Maxima as Maxima
     from summiteer.landscape import distinct_maxima as distinct_maxima
+    from summiteer.multi_target import likeliest_rivals as likeliest_rivals
+    from summiteer.multi_target import multi_targeted as multi_targeted
     from summiteer.networks import Standardise as Standardise
     from summiteer.networks import TwoLayerNetwork as TwoLayerNetwork
     from summiteer.networks import recognise as recognise
+    from summiteer.objectives import DLR as DLR
     from summiteer.objectives import CrossEntropy as CrossEntropy
     from summiteer.objectives import Logistic as Logistic
     from summiteer.objectives import Margin as Margin
     from summiteer.objectives import Quadratic as Quadratic
+    from summiteer.objectives import TargetedCrossEntropy as TargetedCrossEntropy
+    from summiteer.objectives import TargetedDLR as TargetedDLR
+    from summiteer.objectives import TargetedMargin as TargetedMargin
     from summiteer.optimality import Bracket as Bracket
     from summiteer.optimality import Certificate as Certificate
     from summiteer.optimality import Evidence as Evidence
@@ -78,6 +85,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.starts import UniformStart as UniformStart
     from summiteer.trajectory import Recorder as Recorder
     from summiteer.trajectory import Trajectory as Trajectory
+    from summiteer.until import Reached as Reached
 
 _HOME = {
     "_ascend": "Misclassified ascend",
@@ -92,8 +100,10 @@ _HOME = {
     "errors": "SummiteerError SummiteerWarning UserError",
     "findings": "Finding",
     "landscape": "Maxima distinct_maxima",
+    "multi_target": "likeliest_rivals multi_targeted",
     "networks": "Standardise TwoLayerNetwork recognise",
-    "objectives": "CrossEntropy Logistic Margin Quadratic",
+    "objectives": "CrossEntropy DLR Logistic Margin Quadratic TargetedCrossEntropy "
+    "TargetedDLR TargetedMargin",
     "optimality": "Bracket Certificate Evidence Verdict local_optimality polish "
     "upper_bound",
     "optimality.mixed_integer": "GlobalMaximum global_maximum",
@@ -102,21 +112,26 @@ _HOME = {
     "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",
     "starts": "BoundaryStart CentreStart GivenStart Start UniformStart",
     "trajectory": "Recorder Trajectory",
+    "until": "Reached",
 }
 _MODULE_OF = {name: home for home, names in _HOME.items() for name in names.split()}
 __all__ = [*_MODULE_OF]
+#: Modules whose names are public: `sm.adapters.from_foolbox`.
+_MODULES = ("adapters",)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name not in _MODULE_OF:
+    if name not in _MODULE_OF and name not in _MODULES:
         raise AttributeError(f"module 'summiteer' has no attribute {name!r}")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f"summiteer.{name}")
     value = getattr(importlib.import_module(f"summiteer.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULE_OF])
+    return sorted({*globals(), *_MODULE_OF, *_MODULES})

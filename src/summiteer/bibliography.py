@@ -130,6 +130,13 @@ REFERENCES: dict[str, Reference] = {
         2015,
         arxiv="1412.6572",
     ),
+    "gowal2019alternative": Reference(
+        "Gowal, S., Uesato, J., Qin, C., Huang, P.-S., Mann, T. and Kohli, P.",
+        "An Alternative Surrogate Loss for PGD-based Adversarial Testing",
+        "arXiv preprint",
+        2019,
+        arxiv="1910.09338",
+    ),
     "hager2005conjugate": Reference(
         "Hager, W. W. and Zhang, H.",
         "A new conjugate gradient method with guaranteed descent and an efficient "

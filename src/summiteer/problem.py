@@ -13,6 +13,8 @@ from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer._typing import Model
 from summiteer.errors import SummiteerWarning, UserError
+from summiteer.inputs import bad_examples as bad_examples
+from summiteer.inputs import check_inputs
 from summiteer.objectives import (
     Objective,
     check_labels,
@@ -301,6 +303,14 @@ class Problem:
             )
         )
 
+    def with_objective(self, objective: Objective) -> "Problem":
+        """Return the same problem with another objective, the model not examined again.
+
+        Args:
+            objective: what is ascended instead; see `examine_targets`.
+        """
+        return self._same_model(replace(self, objective=objective))
+
     def examine(self) -> None:
         """Check once, on a few examples, that model, objective and targets fit.
 
@@ -319,17 +329,7 @@ class Problem:
             )
         with undisturbed(self.model):
             first, second = (self.probe() for _ in range(2))
-            # The targets of all examples, so that every bad index is named at once.
-            outputs = first[:1].expand(len(self), *first.shape[1:])
-            check = getattr(self.objective, "check", None)
-            if check is not None:
-                check(outputs, self.targets)
-            if self.labelled:
-                check_labels(outputs, self.targets)
-            few = torch.arange(len(first), device=first.device)
-            check_objective(
-                taken(self.objective, few), first, self.targets[: len(first)]
-            )
+            self._fit(first)
         scale = first.abs().max()
         if bool((first - second).abs().max() > tolerances.DETERMINISTIC * scale):
             warnings.warn(
@@ -340,6 +340,28 @@ class Problem:
                 stacklevel=3,
             )
         self._examined.append(True)
+
+    def examine_targets(self) -> None:
+        """Check on a few examples that outputs, objective and targets fit.
+
+        Raises:
+            UserError: what does not.
+        """
+        with undisturbed(self.model):
+            self._fit(self.probe())
+
+    def _fit(self, outputs: Tensor) -> None:
+        """See `examine_targets`; outputs of the first few examples."""
+        # The targets of all examples, so that every bad index is named at once.
+        every = outputs[:1].expand(len(self), *outputs.shape[1:])
+        check = getattr(self.objective, "check", None)
+        if check is not None:
+            check(every, self.targets)
+        if self.labelled:
+            check_labels(every, self.targets)
+        few = torch.arange(len(outputs), device=outputs.device)
+        objective = taken(self.objective, few)
+        check_objective(objective, outputs, self.targets[: len(outputs)])
 
     def probe(self) -> Tensor:
         """Outputs on the first few examples; call it inside `undisturbed`.
@@ -392,82 +414,9 @@ class Problem:
         return other
 
 
-def check_inputs(
-    model: Model, inputs: Tensor, box: tuple[float, float] | None
-) -> Tensor:
-    """Return `inputs` detached, or say what is wrong with them.
-
-    Args:
-        model: for its dtype.
-        inputs: `[batch, *input]`.
-        box: (lo, hi) or None.
-
-    Raises:
-        UserError: shape, dtype, NaN or Inf (all bad indices), or outside the box.
-    """
-    if not isinstance(inputs, Tensor):
-        raise UserError(
-            f"inputs: expected a torch tensor [batch, *input], got "
-            f"{type(inputs).__name__}; use torch.as_tensor."
-        )
-    if inputs.ndim < 2 or inputs.numel() == 0:
-        raise UserError(
-            "inputs: expected [batch, *input] with at least one example and one "
-            f"coordinate, got shape {list(inputs.shape)}."
-        )
-    own = model_dtype(model)
-    if not inputs.is_floating_point() or (own is not None and own != inputs.dtype):
-        wanted = own or torch.float32
-        raise UserError(
-            f"inputs: expected {wanted} (the model's own), got {inputs.dtype}; use "
-            f"inputs.to({wanted})."
-        )
-    bad = bad_examples(inputs)
-    if bad:
-        raise UserError(
-            f"inputs: NaN or infinite values in examples {bad}; remove them, or use "
-            "--skip-bad on the command line."
-        )
-    if box is not None:
-        low, high = check_box(box)
-        outside = ((inputs < low) | (inputs > high)).flatten(1).any(1)
-        if bool(outside.any()):
-            rows = outside.nonzero().flatten().tolist()
-            raise UserError(
-                f"inputs: examples {rows} lie outside the box [{low:g}, {high:g}] "
-                f"(seen {float(inputs.min()):g} … {float(inputs.max()):g}); give the "
-                "data's own box, or box=None. Normalise inside the model, not before."
-            )
-    return inputs.detach()
-
-
 def _ordinary(tensor: Tensor) -> Tensor:
     """A copy of a tensor that was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
-
-
-def bad_examples(inputs: Tensor) -> list[int]:
-    """Return the indices of examples with NaN or infinite entries."""
-    bad = ~inputs.isfinite().flatten(1).all(1)
-    return [int(i) for i in bad.nonzero().flatten()]
-
-
-def check_box(box: tuple[float, float]) -> tuple[float, float]:
-    """Return (lo, hi) as floats, or say what is wrong.
-
-    Args:
-        box: the two limits in input coordinates.
-
-    Raises:
-        UserError: not two finite numbers lo < hi.
-    """
-    try:
-        low, high = (float(limit) for limit in box)
-    except (TypeError, ValueError):
-        low = high = float("nan")
-    if not (low < high and abs(low) < float("inf") and abs(high) < float("inf")):
-        raise UserError(f"box: expected two finite numbers lo < hi, got {box!r}.")
-    return low, high
 
 
 def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:

@@ -20,7 +20,15 @@ from torch import Tensor
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
 from summiteer.networks import PiecewiseLinear, as_piecewise_linear
-from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
+from summiteer.objectives import (
+    CrossEntropy,
+    Logistic,
+    Margin,
+    Quadratic,
+    TargetedMargin,
+    scalar,
+    taken,
+)
 from summiteer.optimality.big_m import Form, Matrices, Program, encode, matrices
 from summiteer.problem import Problem
 from summiteer.regions.intervals import Intervals
@@ -73,8 +81,9 @@ def global_maximum(
     floating-point solver has tolerances, so the answer never supports a proof.
 
     Args:
-        problem: on an L∞ ball, a box, or both; the objective Margin, Logistic,
-            CrossEntropy of two classes, or Quadratic of one output.
+        problem: on an L∞ ball, a box, or both; the objective Margin,
+            TargetedMargin of a label, Logistic, CrossEntropy of two classes, or
+            Quadratic of one output.
         method: "milp", the only one.
         time_limit: seconds per example, or None; an example that ran out of them is not
             `optimal`, and its value and bound are the best known.
@@ -117,7 +126,8 @@ def _maxima(
     found, points = [], []
     for i in range(len(exact)):
         end = math.inf if time_limit is None else time.monotonic() + time_limit
-        pieces = _pieces(exact.objective, exact.targets[i], network.outputs)
+        objective = taken(exact.objective, torch.tensor([i]))
+        pieces = _pieces(objective, exact.targets[i], network.outputs)
         search = _Search(encode(network, inputs[i], lower[i], upper[i], end), end)
         for piece in pieces.rows:
             search.maximise(*piece)
@@ -194,10 +204,13 @@ def _pieces(objective: Any, target: Tensor, outputs: int) -> _Pieces:
         own = int(target)
         rows = [(unit[k] - unit[own], 0.0) for k in range(outputs) if k != own]
         return _Pieces(rows, float if kind is Margin else _softplus)
+    if kind is TargetedMargin and objective.over == "label":
+        rival = int(objective.of(target[None]))
+        return _Pieces([(unit[rival] - unit[int(target)], 0.0)], float)
     raise UserError(
         f"objective: {kind.__name__} of {outputs} output(s) is no increasing function "
-        "of linear ones; expected Margin, Logistic, CrossEntropy of two classes, or "
-        "Quadratic of one output. Use Margin."
+        "of linear ones; expected Margin, TargetedMargin of a label, Logistic, "
+        "CrossEntropy of two classes, or Quadratic of one output. Use Margin."
     )
 
 

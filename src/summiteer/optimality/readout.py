@@ -15,7 +15,13 @@ from torch.nn import functional
 from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
 from summiteer.optimality.rounding import Enclosure, up
-from summiteer.optimality.scalar_form import IDENTITY, SOFTPLUS, SQUARE, Link
+from summiteer.optimality.scalar_form import (
+    IDENTITY,
+    SOFTPLUS,
+    SQUARE,
+    Link,
+    one_rival,
+)
 from summiteer.problem import Problem
 
 #: Units of rounding of exp, of the sum of K of them, of their quotient.
@@ -158,6 +164,10 @@ def readout(problem: Problem, outputs: Tensor) -> Readout | str:
             link = SOFTPLUS if kind is Logistic else IDENTITY
             return Difference(link, -wanted[:, None], zero, ())
         return f"{kind.__name__} of one output is not a loss that proofs know"
+    rival = one_rival(problem)
+    if rival is not None:
+        pair = functional.one_hot(torch.stack([rival, targets]), classes).double()
+        return Difference(IDENTITY, pair[0] - pair[1], zero, ())
     if kind not in (Margin, CrossEntropy) or targets.is_floating_point():
         return f"{kind.__name__} of several outputs is not a loss that proofs know"
     if kind is CrossEntropy and classes > 2:

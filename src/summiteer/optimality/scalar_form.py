@@ -1,9 +1,10 @@
 """A problem as one function of two-layer networks: objective = φ(max_i F_i).
 
 ½(f - y)² is ½max(F, -F)² with F = s(f - y), the logistic loss is softplus(-yf), a
-margin is the largest of K - 1 differences z_k - z_y, and the cross-entropy of two
-classes is the softplus of the one difference. φ is increasing where it is used, so that
-maxima of the objective are maxima of the largest F_i (Prop. 1; §7, several outputs).
+margin is the largest of K - 1 differences z_k - z_y, a targeted one is one of them, and
+the cross-entropy of two classes is the softplus of the one difference. φ is increasing
+where it is used, so that maxima of the objective are maxima of the largest F_i (Prop.
+1; §7, several outputs).
 """
 
 from collections.abc import Callable
@@ -14,7 +15,14 @@ from torch import Tensor
 
 from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
 from summiteer.networks.activations import Softplus
-from summiteer.objectives import CrossEntropy, Logistic, Margin, Quadratic, scalar
+from summiteer.objectives import (
+    CrossEntropy,
+    Logistic,
+    Margin,
+    Quadratic,
+    TargetedMargin,
+    scalar,
+)
 from summiteer.optimality.relu_form import slopes
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.surface import Surface, gradient_ceiling
@@ -156,10 +164,14 @@ def scalar_form(
     if isinstance(network, str):
         return network
     scalar_network, objective = as_two_layer(problem.model).scalar, problem.objective
+    rival = one_rival(problem)
     with torch.no_grad():
         outputs = network(problem.inputs + points)
         if scalar_network is not None:
             form = _one_output(scalar_network, problem, scalar(outputs))
+        elif rival is not None:
+            surface = difference(network, problem.inputs, rival, problem.targets)
+            form = ScalarForm(IDENTITY, surface, (), ())
         elif type(objective) is Margin or (
             type(objective) is CrossEntropy and network.outputs == 2
         ):
@@ -167,6 +179,14 @@ def scalar_form(
         else:
             return f"{type(objective).__name__} of several outputs is not one function"
     return form
+
+
+def one_rival(problem: Problem) -> Tensor | None:
+    """The rival t of each row where z_t - z_y is ascended, else None `[rows]`."""
+    objective = problem.objective
+    if type(objective) is TargetedMargin and objective.over == "label":
+        return objective.of(problem.targets)
+    return None
 
 
 def _one_output(
