@@ -69,7 +69,8 @@ def test_json_is_one_document_and_the_same_when_resumed(tmp_path, model_file, ru
     # Equal seconds too: nothing was computed again.
     assert (code, again) == (0, first)
     with Store.read(tmp_path / "run") as store:
-        assert len(store.finished()) == 3
+        kinds = sorted(record.kind for record in store.finished().values())
+        assert kinds == ["attack", "attack", "attack", "screen"]
 
 
 def test_another_run_in_the_same_directory_is_refused(tmp_path, model_file, run_cli):
@@ -217,7 +218,7 @@ BAD = [
     (("classifier", "digits", "--radius", "1", "--within", "2"), "within"),
     (("classifier", "digits", "--radius", "1", "--effort", "max"), "standard"),
     (("classifier", "digits", "--radius", "1", "--until", "bored"), "misclassified"),
-    (("classifier", "digits", "--radius", "1", "--objective", "dlr"), "margin"),
+    (("classifier", "digits", "--radius", "1", "--objective", "hinge"), "margin"),
     (("classifier", "nowhere.npz", "--radius", "1"), "does not exist"),
     (("wrong_width", "digits", "--radius", "1"), "forward pass on inputs of shape"),
     (("narrow", "digits", "--radius", "1"), "labels must lie in 0 … 2"),

@@ -52,7 +52,7 @@ def test_bad_data_files_are_refused_with_one_sentence(tmp_path):
         "objects.npz": "something other than plain arrays",
         "text.npz": "npz",
         "text.safetensors": "not a readable .safetensors",
-        "data.csv": "must be .npz or .safetensors",
+        "data.csv": "must be .npz, .safetensors or .pt",
         "missing.npz": "does not exist",
         "": "is a directory",
     }

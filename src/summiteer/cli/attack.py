@@ -1,22 +1,30 @@
 """`summiteer attack`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from summiteer.cli import options
-from summiteer.cli.options import at_least, check_choice, check_seed, check_share
-from summiteer.cli.running import enforce, progress, resumption, say
+from summiteer.cli.explaining import check_explained, explanations
+from summiteer.cli.options import (
+    adversary_of,
+    check_choice,
+    check_least,
+    check_seed,
+    check_share,
+)
+from summiteer.cli.running import enforce, progress, requirements, resumption, say
 from summiteer.cli.source import (
     Network,
     Source,
+    check_fits,
     check_source,
     from_data,
     from_property,
 )
-from summiteer.errors import UserError
 
 
 def attack(
@@ -38,7 +46,10 @@ def attack(
         ),
     ] = None,
     box: options.Box = None,
+    mask: options.Mask = None,
     objective: options.Objective = None,
+    adversary: options.Adversary = None,
+    rivals: options.Rivals = 0,
     effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
     steps: Annotated[
         int | None, typer.Option(help="longest run; 100, thorough 500")
@@ -57,6 +68,8 @@ def attack(
     std: options.Std = None,
     limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
+    no_screen: options.NoScreen = False,
+    explain: options.Explain = None,
     block_size: options.BlockSize = None,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -65,49 +78,62 @@ def attack(
 ) -> None:
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
     check_choice("--until", until, (None, "misclassified"))
+    check_choice("--adversary", adversary, (None, *options.ADVERSARIES))
+    check_choice("--effort", effort, ("standard", "thorough"))
+    for option, value, least in (
+        *(("--steps", steps, 0), ("--restarts", restarts, 0)),
+        *(("--block-size", block_size, 1), ("--rivals", rivals, 0)),
+    ):
+        check_least(option, value, least)
     check_share("--within", within)
     check_seed(seed)
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
-    own |= {"--objective": objective, "--limit": limit, "--tolerance": tolerance}
+    own |= {"--mask": mask, "--objective": objective, "--limit": limit}
+    own |= {"--tolerance": tolerance, "--rivals": rivals or None}
     check_source(claim, own)
+    network = Network(model, weights, mean, std)
+    required = requirements(require)
     from summiteer._ascend import Misclassified
     from summiteer.examination import block_size_of
-    from summiteer.report.requirements import requirement
     from summiteer.settings import EFFORTS, Effort, Settings
 
-    required = [requirement(text) for text in require or []]
-    check_choice("--effort", effort, tuple(EFFORTS))
     usual = EFFORTS[effort]
+    most = usual.max_steps if steps is None else steps
+    starts = usual.restarts if restarts is None else restarts
 
     def settings_of(**parts: Any) -> Settings:
+        fixed = {"screened": not no_screen} | parts
         return Settings(
-            effort=Effort(
-                at_least("--restarts", restarts, 0, usual.restarts),
-                at_least("--steps", steps, 0, usual.max_steps),
-                usual.more_steps,
-            ),
+            effort=Effort(starts, most, usual.more_steps),
+            adversary=adversary_of(adversary, parts["region"], most),
             seed=seed,
             until=None if until is None else Misclassified(),
             within=within,
             right_within=tolerance,
-            **parts,
+            rivals=rivals,
+            **fixed,
         )
 
-    network = Network(model, weights, mean, std)
     if claim is None:
         source = from_data(network, own, skip_bad, settings_of)
     else:
         source = from_property(network, claim, settings_of)
-    if tolerance is not None and type(source.problem.objective).__name__ != "Quadratic":
-        raise UserError("--tolerance: only for regression (objective quadratic).")
+    check_fits(source.problem, tolerance, rivals)
+    check_explained(source, explain or ())
     size = block_size_of(source.problem, source.settings, block_size)
     for note in source.notes:
         say(note, as_json)
-    result = _run(source, size, out, as_json)
+    result = _run(source, size, out, as_json, explain or ())
     enforce(required, result)
 
 
-def _run(source: Source, size: int, out: Path | None, as_json: bool) -> dict[str, Any]:
+def _run(
+    source: Source,
+    size: int,
+    out: Path | None,
+    as_json: bool,
+    explained: Sequence[int],
+) -> dict[str, Any]:
     """Attack in a directory of its own, print what was found, return result.json."""
     from summiteer import runs
     from summiteer.cells import digest
@@ -129,10 +155,13 @@ def _run(source: Source, size: int, out: Path | None, as_json: bool) -> dict[str
         )
         if source.judge:
             result = source.judge(result, store)
+        told = explanations(source, store, explained)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print_attack(result, str(directory))
         if source.judge:
             print(property_text(result, str(directory)))
+    for text in told:
+        say(text, as_json)
     return result

@@ -1,5 +1,7 @@
 """Options that several commands share, and what is checked about their values."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +17,33 @@ OBJECTIVES = ("cross-entropy", "margin", "dlr", "logistic", "quadratic")
 ADVERSARIES = ("apgd", "pga", "mi-fgsm", "frank-wolfe", "dc")
 
 
+def _fraction(text: str) -> float:
+    above, slash, below = text.partition("/")
+    return float(above) / (float(below) if slash else 1.0)
+
+
 def _number(text: str) -> float:
     """A number, or a fraction such as 8/255."""
-    above, slash, below = text.partition("/")
     try:
-        return float(above) / (float(below) if slash else 1.0)
+        return _fraction(text)
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """Numbers or fractions between commas, finite; None for None."""
+    if text is None:
+        return None
+    try:
+        values = [_fraction(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        values = []
+    if not values or not all(math.isfinite(value) for value in values):
+        raise UserError(
+            f"{option}: expected a number, or numbers with commas between them such "
+            f"as 0.485,0.456,0.406, got {text!r}."
+        )
+    return values
 
 
 Model = Annotated[
@@ -59,7 +81,45 @@ Within = Annotated[float, typer.Option(help="search distance of verdicts, in rad
 Tolerance = Annotated[
     float | None, typer.Option(help="regression: |f - y| that counts as right")
 ]
-Weights = Annotated[str | None, typer.Option(help="state dict, .safetensors or .pt")]
+Adversary = Annotated[
+    str | None,
+    typer.Option(
+        help="apgd (usual), pga: projected "
+        "gradient ascent with line search, mi-fgsm, frank-wolfe, or dc: two-layer "
+        "ReLU networks on L2 balls"
+    ),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="which coordinates may move: bool [*input], or one row per example of "
+        "DATA, in .npy, .npz, .safetensors or .pt",
+    ),
+]
+Rivals = Annotated[
+    int,
+    typer.Option(
+        help="classification: attack towards each of so many likely classes too"
+    ),
+]
+NoScreen = Annotated[
+    bool,
+    typer.Option("--no-screen", help="leave out the failure screen of model and data"),
+]
+Explain = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="ID",
+        help="say why example ID has its verdict, with the numbers; repeatable",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="state dict, .safetensors or .pt; nothing in it is run"
+    ),
+]
 Mean = Annotated[
     str | None,
     typer.Option(
@@ -116,6 +176,32 @@ def objective_of(name: str | None) -> Any:
     return None if name is None else dict(zip(OBJECTIVES, kinds, strict=True))[name]()
 
 
+def adversary_of(name: str | None, region: "Region", steps: int) -> Any:
+    """The adversary of a name; None for the region's usual one.
+
+    Args:
+        name: one of `ADVERSARIES`, or None.
+        region: a ball.
+        steps: of each run: APGD's schedule and MI-FGSM's step depend on it.
+    """
+    if name is None:
+        return None
+    from summiteer import adversaries
+
+    radius = float(region.size)
+    makers: dict[str, Callable[[], Any]] = {
+        "apgd": lambda: adversaries.AutoPGD(steps=max(1, steps)),
+        "pga": lambda: adversaries.default_adversary(region),
+        # The paper's step, radius/steps.
+        "mi-fgsm": lambda: adversaries.MomentumAscent(
+            adversaries.ConstantStep(radius / max(1, steps))
+        ),
+        "frank-wolfe": adversaries.FrankWolfe,
+        "dc": adversaries.DCAscent,
+    }
+    return makers[name]()
+
+
 def check_choice(
     option: str, value: str | None, choices: tuple[str | None, ...]
 ) -> None:
@@ -123,6 +209,18 @@ def check_choice(
     if value not in choices:
         names = ", ".join(str(choice) for choice in choices if choice is not None)
         raise UserError(f"{option}: expected one of {names}, got {value!r}.")
+
+
+def check_box(text: str | None) -> None:
+    """Refuse what is neither LO,HI with LO < HI nor none."""
+    if text is None or text.strip().lower() == "none":
+        return
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
+    if not low < high:
+        raise UserError(f"--box: expected LO,HI with LO < HI, got {text!r}.")
 
 
 def check_positive(option: str, value: float) -> None:
@@ -143,10 +241,13 @@ def check_seed(seed: int) -> None:
         raise UserError(f"--seed: expected an integer from 0 to 2**32 - 1, got {seed}.")
 
 
+def check_least(option: str, value: int | None, least: int) -> None:
+    """Refuse what is given and smaller."""
+    if value is not None and value < least:
+        raise UserError(f"{option}: expected an integer ≥ {least}, got {value}.")
+
+
 def at_least(option: str, value: int | None, least: int, usual: int = 0) -> int:
     """The value, or the usual one if none is given."""
-    if value is None:
-        return usual
-    if value < least:
-        raise UserError(f"{option}: expected an integer ≥ {least}, got {value}.")
-    return value
+    check_least(option, value, least)
+    return usual if value is None else value

@@ -14,6 +14,13 @@ def say(text: str, quiet: bool) -> None:
     print(text, file=sys.stderr if quiet else sys.stdout)
 
 
+def requirements(texts: list[str] | None) -> list[tuple[str, float]]:
+    """What --require asks for, checked."""
+    from summiteer.report.requirements import requirement
+
+    return [requirement(text) for text in texts or []]
+
+
 def enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
     """Exit with 3 if a share is below what is required."""
     from summiteer.report.requirements import shares_below

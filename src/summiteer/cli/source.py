@@ -8,8 +8,12 @@ import typer
 
 from summiteer.cli.options import (
     NORMS,
+    OBJECTIVES,
+    check_box,
     check_choice,
+    check_least,
     check_positive,
+    numbers,
     objective_of,
     region_of,
 )
@@ -25,14 +29,52 @@ class Network:
     mean: str | None = None
     std: str | None = None
 
-    def load(self) -> tuple[Any, tuple[int, ...] | None]:
-        """The model, and the shape of its inputs where its file says so."""
+    def __post_init__(self) -> None:
+        """What can be said before anything is loaded."""
+        for option, text in (("--mean", self.mean), ("--std", self.std)):
+            values = numbers(option, text)
+            if option == "--std" and values and min(values) <= 0:
+                raise UserError(f"--std: expected numbers > 0, got {text!r}.")
+
+    def load(self) -> tuple[Any, tuple[int, ...] | None, list[str]]:
+        """The model, the shape of its inputs where its file says so, and notes."""
         from summiteer import data as files
 
+        notes: list[str] = []
+        shape = None
         if self.source.endswith(".onnx") and self.weights is None:
             read = files.load_onnx(self.source)
-            return read.module, read.input_shape
-        return files.load_model(self.source, self.weights), None
+            model, shape = read.module, read.input_shape
+        else:
+            with collected_warnings() as messages:
+                model = files.load_model(self.source, self.weights)
+            notes += messages
+        return self._standardised(model, shape), shape, notes
+
+    def _standardised(self, model: Any, shape: tuple[int, ...] | None) -> Any:
+        """The model behind --mean and --std."""
+        if self.mean is None and self.std is None:
+            return model
+        import torch
+        from torch import nn
+
+        from summiteer.networks import Standardise
+        from summiteer.problem import model_dtype
+
+        if not isinstance(model, nn.Module):
+            raise UserError(
+                f"--mean, --std: MODEL must be an nn.Module to stand behind them, got "
+                f"{type(model).__name__}; normalise inside of it."
+            )
+        mean = numbers("--mean", self.mean) or [0.0]
+        std = numbers("--std", self.std) or [1.0]
+        first = Standardise(mean, std, model_dtype(model) or torch.float32)
+        if shape is not None:
+            first.constants(shape)
+        whole = nn.Sequential(first, model)
+        # In the mode that the model came in, which the problem asks about.
+        whole.training = first.training = model.training
+        return whole
 
 
 class Source(NamedTuple):
@@ -45,6 +87,8 @@ class Source(NamedTuple):
     names: dict[str, str]
     #: Which of the file's examples they are.
     ids: Any = None
+    #: How many examples the data have, chosen or not.
+    total: int = 0
     #: result.json's content and the store -> what is added for a property.
     judge: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
 
@@ -60,11 +104,44 @@ def check_source(claim: str | None, own: dict[str, Any]) -> None:
         check_positive("--radius", own["--radius"])
         own["--norm"] = (own["--norm"] or NORMS[0]).lower()
         check_choice("--norm", own["--norm"], NORMS)
+        check_box(own["--box"])
+        check_choice("--objective", own["--objective"], (None, *OBJECTIVES))
+        check_least("--limit", own["--limit"], 1)
+        tolerance = own["--tolerance"]
+        if tolerance is not None and not 0 <= tolerance < float("inf"):
+            raise UserError(
+                f"--tolerance: expected a finite number ≥ 0, got {tolerance:g}."
+            )
         return
     given = [name for name, value in own.items() if value is not None]
     if given:
         raise UserError(
             f"--property: says itself what {given[0]} would say; give one of the two."
+        )
+
+
+def check_fits(problem: Any, tolerance: float | None, rivals: int) -> None:
+    """Refuse options that mean nothing for this problem."""
+    regression = type(problem.objective).__name__ == "Quadratic"
+    if tolerance is not None and not regression:
+        raise UserError(
+            "--tolerance: only for regression (objective quadratic), and the targets "
+            "are labels."
+        )
+    if not rivals:
+        return
+    from summiteer._caller import undisturbed
+
+    with undisturbed(problem.model):
+        outputs = tuple(problem.probe().shape)
+    if not problem.labelled or len(outputs) != 2 or outputs[1] < 2:
+        raise UserError(
+            "--rivals: only for classification with one output per class; leave it out."
+        )
+    if rivals > outputs[1] - 1:
+        raise UserError(
+            f"--rivals: expected at most {outputs[1] - 1}, the number of other "
+            f"classes, got {rivals}."
         )
 
 
@@ -90,21 +167,24 @@ def from_data(
 
     region = region_of(own["--norm"], own["--radius"])
     loss = objective_of(own["--objective"])
-    model, shape = network.load()
+    model, shape, said = network.load()
     dataset = files.load_data(own["DATA"])
     dtype = model_dtype(model) or torch.float32
     inputs, targets, ids, notes = files.examples(
         dataset, dtype, own["--limit"], skip_bad, shape
     )
     limits = files.box_of(own["--box"], inputs)
+    notes = said + notes
     if own["--box"] is None:
         notes.append(files.box_note(limits, inputs))
-    settings = settings_of(region=region, box=limits, objective=loss)
+    named = own.get("--mask")
+    mask = files.load_mask(named, inputs, ids) if named else None
+    settings = settings_of(region=region, box=limits, objective=loss, mask=mask)
     with collected_warnings() as messages:
         problem = examination.problem_of(model, inputs, targets, settings, ids)
         problem.examine()
     names = {"model": network.source, "data": own["DATA"]}
-    return Source(problem, settings, messages, notes, names, ids)
+    return Source(problem, settings, messages, notes, names, ids, len(dataset.inputs))
 
 
 def from_property(
@@ -121,14 +201,17 @@ def from_property(
     from summiteer.data import load_property
 
     read = load_property(claim)
-    model, shape = network.load()
+    model, shape, notes = network.load()
     with collected_warnings() as messages:
         problem = violation.property_problem(model, read, shape)
         problem.examine()
-    settings = settings_of(region=problem.region, objective=problem.objective)
+    # A property says itself what data it means: there is nothing to screen.
+    settings = settings_of(
+        region=problem.region, objective=problem.objective, screened=False
+    )
     names = {"model": network.source, **runs.property_names(read)}
 
     def judge(result: dict[str, Any], store: Any) -> dict[str, Any]:
         return runs.judge_property(result, model, read, problem, store)
 
-    return Source(problem, settings, messages, [], names, problem.ids, judge)
+    return Source(problem, settings, messages, notes, names, problem.ids, judge=judge)

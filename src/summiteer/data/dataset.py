@@ -1,6 +1,5 @@
 """Examples to attack: bundled, in tables of arrays, or a folder of idx files."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from summiteer.data._files import existing, read_safetensors
+from summiteer.data._files import existing, read_tensors
 from summiteer.data.idx import SPLITS, read_idx
 from summiteer.errors import UserError
 
@@ -61,11 +60,14 @@ BUNDLED: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
 }
 
 
+_SUFFIXES = (".npz", ".safetensors", ".pt")
+
+
 def load_data(source: str) -> Dataset:
     """Return the data named on the command line.
 
     Args:
-        source: a name in `BUNDLED`; an .npz or .safetensors file with `inputs` and
+        source: a name in `BUNDLED`; an .npz, .safetensors or .pt file with `inputs` and
             `targets` (or `labels`); or a folder of MNIST's idx files, for whose
             train split `:train` follows the folder (test split, `:t10k`, if nothing
             does): inputs pixels/255 as `[n, 1, height, width]` float32.
@@ -80,13 +82,13 @@ def load_data(source: str) -> Dataset:
     if folder.is_dir():
         return Dataset(source, *read_idx(folder, split))
     path = existing("DATA", source, f"or one of {', '.join(BUNDLED)}")
-    readers = {".npz": _read_npz, ".safetensors": read_safetensors}
-    if path.suffix not in readers:
+    if path.suffix not in _SUFFIXES:
         raise UserError(
-            f"DATA: {path} must be .npz or .safetensors with `inputs` and `targets`, "
-            f"a folder of idx files, or one of {', '.join(BUNDLED)}."
+            f"DATA: {path} must be {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} with "
+            f"`inputs` and `targets`, a folder of idx files, or one of "
+            f"{', '.join(BUNDLED)}."
         )
-    tensors = readers[path.suffix](path)
+    tensors = read_tensors("DATA", path)
     if "targets" not in tensors and "labels" in tensors:
         tensors["targets"] = tensors["labels"]
     missing = [name for name in ("inputs", "targets") if name not in tensors]
@@ -98,38 +100,9 @@ def load_data(source: str) -> Dataset:
     return Dataset(source, tensors["inputs"], tensors["targets"])
 
 
-def load_adversarial(source: str, ids: Tensor | None = None) -> Tensor:
-    """Return the adversarial inputs of a file.
-
-    Args:
-        source: .npz, .npy, .safetensors or .pt.
-        ids: which of the file's rows are wanted; all if None.
-
-    Raises:
-        UserError: the file holds no such tensor.
-    """
-    path = existing("ADVERSARIAL", source, "give .npz, .npy, .safetensors or .pt")
-    tensors = _read_npz(path) if path.suffix == ".npz" else read_safetensors(path)
-    (tensor,) = tensors.values()
-    return tensor if ids is None else tensor[ids]
-
-
 def _folder(source: str) -> tuple[Path, str]:
     """A folder and the split that may follow it."""
     place, _, split = source.rpartition(":")
     if split in SPLITS and not Path(source).is_dir():
         return Path(place), split
     return Path(source), SPLITS[0]
-
-
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: torch.from_numpy(archive[name]) for name in archive.files}
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"DATA: {path} holds something other than plain arrays of numbers "
-            f"({error}); save it with numpy.savez(inputs=..., targets=...)."
-        ) from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"DATA: {path} is not a readable .npz file: {error}") from error

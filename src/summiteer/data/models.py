@@ -5,20 +5,23 @@ Reading a file never runs code from it, the model factory that the user names ex
 
 import importlib
 import importlib.util
-import pickle
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from summiteer.data._files import existing, read_safetensors
+from summiteer.data._files import existing, read_state
 from summiteer.data.onnx_file import load_onnx
-from summiteer.errors import UserError
+from summiteer.errors import SummiteerWarning, UserError
+
+#: What wrappers put before the names of a state dict.
+_WRAPPERS = ("module.", "_orig_mod.")
+#: So many names of each kind are shown.
+_FEW = 4
 
 
 def load_model(source: str, weights: str | None = None) -> Any:
@@ -28,15 +31,30 @@ def load_model(source: str, weights: str | None = None) -> Any:
         source: `file.py:factory` or `package.module:factory`. The factory takes no
             arguments; an nn.Module under that name is taken as it is. Or `x.onnx`, see
             `load_onnx`.
-        weights: a .safetensors or .pt file with its state dict; nothing is unpickled.
+        weights: a .safetensors or .pt file with its state dict, there by itself or
+            under `state_dict`, `model_state_dict`, `model` or `net`; names may all
+            begin with what nn.DataParallel or torch.compile put there. Nothing in the
+            file is run.
 
     Raises:
         UserError: the file, module, factory or weights cannot be used.
+
+    Warns:
+        SummiteerWarning: names were changed, or weights are NaN or infinite.
     """
     if source.endswith(".onnx"):
         if weights is not None:
             raise UserError(f"--weights: {source} has its own; leave them out.")
         return load_onnx(source).module
+    model = _made(source)
+    if weights is not None:
+        _load_weights(model, weights)
+    _say_non_finite(model, weights or source)
+    return model
+
+
+def _made(source: str) -> Any:
+    """What the factory returned."""
     place, colon, name = source.rpartition(":")
     if not colon or not place or not name:
         raise UserError(
@@ -68,8 +86,6 @@ def load_model(source: str, weights: str | None = None) -> Any:
             f"MODEL: {source}() returned {type(model).__name__}; expected an nn.Module "
             "or a callable."
         )
-    if weights is not None:
-        _load_weights(model, weights)
     return model
 
 
@@ -124,43 +140,75 @@ def _load_weights(model: object, source: str) -> None:
             f"--weights: only an nn.Module takes weights, got {type(model).__name__}."
         )
     path = existing("--weights", source, "give a .safetensors or .pt file")
-    if path.suffix == ".safetensors":
-        state = read_safetensors(path)
-    else:
-        state = _read_checkpoint(path)
+    own = model.state_dict()
+    state = _without_prefix(read_state("--weights", path), own)
+    wrong = _mismatches(state, own)
+    if wrong:
+        raise UserError(
+            f"--weights: {path} does not fit the model: {'; '.join(wrong)}."
+        )
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())
+    except RuntimeError as error:  # the model may have its own idea of its state
+        detail = " ".join(str(error).split())[:500]
         raise UserError(
             f"--weights: {path} does not fit the model: {detail}"
         ) from error
 
 
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            # A foreign pickle protocol: it loads, or is refused below in our words.
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"--weights: {path} needs pickled code to load, which could run anything, "
-            "so it is refused; save the state dict: torch.save(model.state_dict(), …) "
-            "or a .safetensors file."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"--weights: {path} is not a readable file: {detail}"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) for value in state.values()
-    ):
-        raise UserError(
-            f"--weights: {path} holds no state dict (name -> tensor); save "
-            "model.state_dict()."
+def _without_prefix(
+    state: dict[str, Tensor], own: Mapping[str, object]
+) -> dict[str, Tensor]:
+    """The state without what a wrapper put before all its names.
+
+    nn.DataParallel puts `module.`, torch.compile `_orig_mod.`.
+    """
+    for prefix in _WRAPPERS:
+        ours = any(name.startswith(prefix) for name in own)
+        if state and not ours and all(name.startswith(prefix) for name in state):
+            warnings.warn(
+                f"--weights: the prefix {prefix!r} of all names was left out.",
+                SummiteerWarning,
+                stacklevel=2,
+            )
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _mismatches(state: Mapping[str, Tensor], own: Mapping[str, object]) -> list[str]:
+    """What keeps a state from being the model's, a few names of each kind."""
+    shapes = [
+        f"{name} {list(value.shape)} where the model has {list(here.shape)}"
+        for name, value in state.items()
+        if isinstance(here := own.get(name), Tensor) and here.shape != value.shape
+    ]
+    kinds = {
+        "it lacks": [name for name in own if name not in state],
+        "it has, and the model has not,": [name for name in state if name not in own],
+        "of another shape:": shapes,
+    }
+    return [f"{text} {_few(names)}" for text, names in kinds.items() if names]
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
+
+
+def _say_non_finite(model: object, source: str) -> None:
+    """Warn of weights that make every output NaN."""
+    if not isinstance(model, nn.Module):
+        return
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    bad = [
+        name
+        for name, value in tensors
+        if value.is_floating_point() and not bool(value.isfinite().all())
+    ]
+    if bad:
+        warnings.warn(
+            f"MODEL: {source} has NaN or infinite numbers in {_few(bad)}: its outputs "
+            "and everything said about them may be worthless.",
+            SummiteerWarning,
+            stacklevel=2,
         )
-    return cast("dict[str, Tensor]", state)

@@ -19,6 +19,7 @@ from summiteer.networks.construction import (
     Value,
     number,
     pair,
+    weight,
     whole,
 )
 from summiteer.networks.shapes import (
@@ -33,6 +34,7 @@ from summiteer.networks.shapes import (
     unsqueeze,
     view,
 )
+from summiteer.networks.standardise import Standardise
 
 #: What a handler is given before torch's arguments.
 Handler = Callable[..., Any]
@@ -308,6 +310,14 @@ def _batch_norm_layer(build: Construction, value: Any, layer: Any) -> Value:
     return batch_norm(build, value, **given)
 
 
+def _standardise_layer(build: Construction, value: Any, layer: Any) -> Value:
+    """Two steps, each exact in real arithmetic, so that each rounding is counted."""
+    weight(layer.mean), weight(layer.std)  # plain tensors, before anything is asked
+    mean, std = layer.constants(computed(value).shape)
+    moved = build.elementwise(computed(value), offset=_negative(mean))
+    return build.elementwise(moved, divisor=std)
+
+
 def _same_layer(build: Construction, value: Any, layer: Any) -> Value:
     return computed(value)
 
@@ -332,6 +342,7 @@ LAYERS: dict[type[nn.Module], Handler] = {
     nn.AlphaDropout: _same_layer,
     nn.FeatureAlphaDropout: _same_layer,
     nn.Identity: _same_layer,
+    Standardise: _standardise_layer,
 }
 
 #: Functions by identity: handler(construction, *arguments of the function).
