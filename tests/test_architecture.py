@@ -36,6 +36,7 @@ LAYERS = (
     "ascent",
     "rescue results",
     "_ascend",
+    "_snap cycle",
     "multi_target",
     "optimality",
     "analytic landscape",

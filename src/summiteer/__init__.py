@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer._audit import audit as audit
     from summiteer._constants import Constants as Constants
     from summiteer._constants import constants as constants
+    from summiteer._snap import Snapped as Snapped
+    from summiteer._snap import snap as snap
     from summiteer.adversaries import Adversary as Adversary
     from summiteer.adversaries import AutoPGD as AutoPGD
     from summiteer.adversaries import BacktrackingStep as BacktrackingStep
@@ -37,6 +39,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.adversaries import Sign as Sign
     from summiteer.adversaries import frank_wolfe_gap as frank_wolfe_gap
     from summiteer.ascent import Ascent as Ascent
+    from summiteer.cycle import Cycle as Cycle
+    from summiteer.cycle import cycle_members as cycle_members
     from summiteer.data import Dataset as Dataset
     from summiteer.data import load_data as load_data
     from summiteer.data import load_model as load_model
@@ -92,10 +96,12 @@ _HOME = {
     "_attack": "Attack attack",
     "_audit": "Audit audit",
     "_constants": "Constants constants",
+    "_snap": "Snapped snap",
     "adversaries": "Adversary AutoPGD BacktrackingStep ConstantStep DCAscent "
     "DecayingStep FrankWolfe FullStep LipschitzStep MomentumAscent Normalised "
     "OpenLoopStep ProjectedAscent RawGradient ShortStep Sign frank_wolfe_gap",
     "ascent": "Ascent",
+    "cycle": "Cycle cycle_members",
     "data": "Dataset load_data load_model",
     "errors": "SummiteerError SummiteerWarning UserError",
     "findings": "Finding",

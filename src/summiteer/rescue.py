@@ -1,23 +1,25 @@
-"""Runs whose gradient is lost to rounding, made again where it is not.
+"""Runs whose gradient is lost to rounding or saturation, made again where it is not.
 
-Cross-entropy is log(1 + Σ exp(z_k - z_y)) over k ≠ y: where z_y leads by more than 103
-its gradient is exactly zero in float32, by more than 745 in float64. The run is then
-said to be stationary, or its gradient masked, though there is plenty to climb. Logits
-with a common offset of 1e8 are wrong in another way: float32 keeps nothing of their
-differences.
+Cross-entropy is log(1 + Σ exp(z_k - z_y)) over k ≠ y. Where z_y leads by 10 or more it
+and its gradient are tiny beside those at other points of the region, and the residual,
+which is measured against these, calls a run STATIONARY that has everything to climb.
+Where z_y leads by more than 103 the gradient is exactly zero in float32, by more than
+745 in float64: the run is called stationary, or its gradient masked. Logits with a
+common offset of 1e8 are wrong in another way: float32 keeps nothing of their
+differences. What is made again, with the same method from the same start:
 
-1. Made again in float64, with the same method from the same start: runs that end where
-   the gradient is exactly zero, if it is not zero there in float64 (and the loss is
-   saturated, or the residual there above its float64 tolerance: a zero by symmetry is
-   none of rounding's); and all runs of examples whose float32 outputs differ by less
-   than a hundred units of their rounding. On the way the residual stops none of them:
-   next to the gradients elsewhere in the region those of a saturated loss are tiny.
-2. Made again with the margin max z_k - z_y as objective: runs that end where the
-   gradient of a saturated cross-entropy or logistic loss is zero in float64 too, and
-   that of the margin is not. With one rival the loss increases with the margin, which
-   is then the same problem. With K - 1 of them log(1 + e^m) ≤ loss ≤
-   log(1 + (K - 1)e^m): what is ascended there is the largest term, and a maximum of
-   the one need not be a maximum of the other.
+1. In float64, where the residual does not stop it on the way: runs that end STATIONARY
+   where cross-entropy or logistic loss is tiny, or with a gradient that is exactly
+   zero, if in float64 the gradient is not zero and the point does not maximise gᵀδ over
+   the region to 1e-2 (of the range of gᵀδ); and all runs of examples whose float32
+   outputs differ by less than a hundred units of their rounding. A zero gradient of
+   another loss must also leave a residual above its tolerance in float64: a zero by
+   symmetry is none of rounding's.
+2. With the margin max z_k - z_y as objective: runs that end where the gradient of the
+   loss is zero in float64 too, and that of the margin is not. With one rival the loss
+   increases with the margin, which is then the same problem. With K - 1 of them
+   log(1 + e^m) ≤ loss ≤ log(1 + (K - 1)e^m): what is ascended there is the largest
+   term, and a maximum of the one need not be a maximum of the other.
 
 What they reached is rounded to the dtype of the caller's problem and judged by its own
 model and objective, which may not see the difference (a loss of 0 stays 0): of equal
@@ -26,8 +28,8 @@ itself misclassifies counts. Step counts, `residual` and `zero_gradient` of such
 are those of what it ascended; a recorded trajectory stays that of the first attempt.
 
 Where nothing is gained nothing changes: a model that is flat, a dead ReLU network, an
-activation that is saturated in float64 too. A model that does not accept float64 is
-asked for the gradient of its margin only.
+activation that is saturated in float64 too. Of a model that does not accept float64
+only the margin is asked, in its own dtype.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +42,7 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.ascent import Ascent
-from summiteer.objectives import CrossEntropy, Logistic, Margin, margin
+from summiteer.objectives import CrossEntropy, Logistic, Margin
 from summiteer.outcome import Outcome
 from summiteer.precision import AsItIs
 from summiteer.problem import Problem, Rows
@@ -51,6 +53,11 @@ Climb: TypeAlias = Callable[[Problem, Tensor, bool], Ascent]
 
 #: Objectives that saturate where the margin does not.
 _SATURATING = (CrossEntropy, Logistic)
+#: Losses so small have gradients so much smaller than elsewhere: 1 - p_y ≤ loss, and 1
+#: where the example is misclassified.
+_TINY_LOSS = 1e-3
+#: An angle of so much to the normal leaves its square of the gain: nothing to repeat.
+_SETTLED = 1e-2
 #: Outputs that differ by fewer units of rounding drown: two digits are left.
 _DROWNED = 100.0
 DOUBLE, MARGIN = 1, 2
@@ -63,7 +70,7 @@ def rescued(
     climb: Climb,
     tolerance: float | None,
 ) -> Ascent:
-    """Make runs again whose gradient rounding hid. Call it inside `undisturbed`.
+    """Make runs again whose gradient could not be seen. Call it inside `undisturbed`.
 
     Args:
         problem: the caller's.
@@ -76,16 +83,15 @@ def rescued(
         `ascent` itself where no run is in question.
     """
     drowned = _drowned(problem)
-    if drowned is None and not bool(ascent.zero_gradient.any()):
+    if drowned is None and not bool(_doubtful(problem, ascent).any()):
         return ascent
     for kind, other in _others(problem):
-        hidden = _hidden(problem, ascent, other, kind)
-        spent = int(ascent.zero_gradient.sum())
+        hidden, spent = _hidden(problem, ascent, other, kind)
+        total = ascent.gradient_evaluations + spent
+        ascent = replace(ascent, gradient_evaluations=total)
         if kind == DOUBLE and drowned is not None:
             hidden = hidden | drowned
         run = hidden.flatten().nonzero().flatten()
-        total = ascent.gradient_evaluations + (4 if kind == DOUBLE else 1) * spent
-        ascent = replace(ascent, gradient_evaluations=total)
         if not len(run):
             continue
         again = other.take(run % len(problem))
@@ -103,35 +109,52 @@ def _others(problem: Problem) -> Iterator[tuple[int, Problem]]:
     exact = problem.in_double()
     if isinstance(exact.model, AsItIs):
         exact = problem
-    elif problem.inputs.dtype != torch.float64:
+    else:
         yield DOUBLE, exact
     if type(problem.objective) in _SATURATING:
         yield MARGIN, replace(exact, objective=Margin())
 
 
-def _hidden(problem: Problem, ascent: Ascent, other: Problem, kind: int) -> Tensor:
-    """`[restarts, batch]` bool: runs whose gradient is zero, but not in `other`."""
-    flat = ascent.zero_gradient.flatten()
-    run = flat.nonzero().flatten()
+def _doubtful(problem: Problem, ascent: Ascent) -> Tensor:
+    """`[restarts, batch]` bool: no gradient, or one that is small for its loss is."""
+    doubtful = ascent.zero_gradient
+    if type(problem.objective) in _SATURATING:
+        tiny = (ascent.losses < _TINY_LOSS) & (ascent.rescue == 0)
+        if bool(tiny.any()):
+            still = torch.from_numpy(ascent.outcome == Outcome.STATIONARY)
+            doubtful = doubtful | (tiny & still.to(tiny.device))
+    return doubtful
+
+
+def _hidden(
+    problem: Problem, ascent: Ascent, other: Problem, kind: int
+) -> tuple[Tensor, int]:
+    """`[restarts, batch]` bool: runs that have a way up in `other`; evaluations."""
+    doubtful = _doubtful(problem, ascent)
+    run = doubtful.flatten().nonzero().flatten()
     if not len(run):
-        return ascent.zero_gradient
+        return doubtful, 0
     rows = other.rows(run % len(problem))
     points = ascent.final.flatten(0, 1)[run].to(other.inputs)
     points = rows.region.project(points)
-    evaluation = rows.evaluate(points)
-    lost = torch.zeros_like(run, dtype=torch.bool)
-    if type(problem.objective) in _SATURATING:
-        dtype = problem.inputs.dtype if kind == DOUBLE else other.inputs.dtype
-        level = float(np.log(torch.finfo(dtype).tiny))
-        with torch.no_grad():
-            outputs = rows.model(rows.inputs + points)
-        lost = margin(outputs, rows.targets) <= level
-    if kind == DOUBLE:
-        reference, _ = residual_reference(rows)
+    evaluation, spent = rows.evaluate(points), len(run)
+    # Measured against itself: of what scale it is does not matter.
+    own = rows.region.magnitude(evaluation.gradient)
+    going = rows.residual(points, evaluation, own) > _SETTLED
+    if kind == MARGIN:
+        exact = other.inputs.dtype == torch.float64
+        tiny = torch.finfo(torch.float64).tiny if exact else _TINY_LOSS
+        going = going & (evaluation.loss <= float(np.log(tiny)))
+    elif type(problem.objective) in _SATURATING:
+        going = going & (evaluation.loss < _TINY_LOSS)
+    else:
+        reference, more = residual_reference(rows)
+        spent += more
         measure = rows.residual(points, evaluation, reference)
-        lost = lost | (measure > tolerances.stationary(torch.float64))
-    lost = lost & (_rows.norm(evaluation.gradient) > 0)
-    return flat.index_copy(0, run, lost).reshape(ascent.zero_gradient.shape)
+        going = going & (measure > tolerances.stationary(torch.float64))
+    going = going & (evaluation.gradient_norm > 0)
+    hidden = doubtful.flatten().index_copy(0, run, going)
+    return hidden.reshape(doubtful.shape), spent
 
 
 def _drowned(problem: Problem) -> Tensor | None:

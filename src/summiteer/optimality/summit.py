@@ -43,7 +43,7 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
         exact = problem.in_double()
         climber = ProjectedAscent(Normalised(), BacktrackingStep(first=_FIRST))
         start = GivenStart(points.double())
-        reached = ascend(exact, climber, start, max_steps=_STEPS).final[0]
+        reached = ascend(exact, climber, start, _STEPS, rescue=False).final[0]
         along = climbed(exact, reached)
         if along is not None:
             return along
