@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from torch import Tensor
 from summiteer import _rows, tolerances
 from summiteer._ascend import Misclassified, Until, ascend
 from summiteer._caller import undisturbed
+from summiteer._snap import snap
 from summiteer._typing import Model
-from summiteer.adversaries import Adversary
+from summiteer.adversaries import Adversary, default_adversary, default_attack
 from summiteer.ascent import Ascent
 from summiteer.attack_summary import attack_result
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
@@ -26,13 +27,19 @@ from summiteer.examination import (
     problem_of,
     proved_robustness,
 )
+from summiteer.multi_target import multi_targeted
 from summiteer.objectives import Objective
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, screen
+from summiteer.screen.loss_path import incomplete
 from summiteer.settings import EFFORTS, Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
+from summiteer.trajectory import Recorder
+
+#: Steps that take the strongest point to the top of its hill.
+_SETTLING = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +56,16 @@ class Attack:
     perturbations: Tensor
     arrays: Mapping[str, Tensor]
     result: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        result = self.result
+        verdicts = ", ".join(
+            f"{sum(known.values())} {name}"
+            for name, known in result["verdicts"].items()
+        )
+        robust = result["robust_accuracy"]
+        said = "" if robust is None else f"robust accuracy at most {robust:.4g}; "
+        return f"Attack on {result['examples']} examples: {said}{verdicts}"
 
     @property
     def robust_accuracy(self) -> float | None:
@@ -147,41 +164,156 @@ def attack(
 def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     """Attack one block and examine it.
 
+    The default attack is `default_attack` from every start, then, if asked for, runs
+    towards each of the likeliest rivals, and last `_settled`, which takes the strongest
+    point to the top of its hill. An adversary of the user's own is left alone.
+
     Args:
         problem: of the block's examples.
         settings: of the attack.
 
     Returns:
         The arrays of `examined` and, with one entry per example: outcome (int8 code of
-        the best run), broken (any run met NaN or infinity), survived, flipped (by
+        the run that ended at the point), broken (any run met NaN or infinity), period
+        (of a cycle that any run met, 0 for none), incomplete (the best run still rose,
+        see `summiteer.screen.loss_path`), silent (misclassified, but not where the
+        objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), gradient_evaluations.
     """
+    ascent, found = _climbed(problem, settings)
+    if settings.adversary is None:
+        found = _settled(problem, found)
+    arrays = examined(problem, found.points, settings.within)
+    _check_inside(problem, found.points)
+    survived = arrays["correct"]
+    if problem.labelled:
+        survived = survived & ~found.wrong.cpu()
+    flipped, spent = _continue(problem, settings, ascent, survived)
+    return arrays | {
+        "outcome": found.outcome,
+        "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
+        "period": ascent.period.amax(0).cpu(),
+        "incomplete": _incomplete(ascent).cpu(),
+        "silent": _silent(problem, ascent).cpu(),
+        "rescued": ascent.rescue.cpu(),
+        "survived": survived,
+        "flipped": flipped.cpu(),
+        "proved_robust": proved_robustness(problem, survived),
+        "gradient_evaluations": torch.tensor([found.spent + spent]),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The strongest point of each example.
+
+    Attributes:
+        points: `[batch, *input]`.
+        outcome: `[batch]` int8 code of the run that ended there.
+        wrong: `[batch]` bool, whether any iterate of any run was misclassified.
+        spent: gradient evaluations.
+    """
+
+    points: Tensor
+    outcome: Tensor
+    wrong: Tensor
+    spent: int
+
+
+def _climbed(problem: Problem, settings: Settings) -> tuple[Ascent, _Found]:
+    """The runs from every start; then, of the survivors, towards each rival."""
     effort = settings.effort
     start: Start = CentreStart()
     if effort.restarts:
         start += UniformStart(restarts=effort.restarts, seed=settings.seed)
+    method = settings.adversary or default_attack(problem.feasible, effort.max_steps)
     ascent = ascend(
-        problem, settings.adversary, start, effort.max_steps, until=settings.until
+        problem,
+        method,
+        start,
+        effort.max_steps,
+        recorder=Recorder(fields=("loss",)),
+        until=settings.until,
+        after_cycle="stop" if settings.adversary else "refine",
     )
-    points = _strongest(problem, ascent)
-    arrays = examined(problem, points, settings.within)
-    _check_inside(problem, points)
-    survived = arrays["correct"]
-    if ascent.misclassified is not None:
-        survived = survived & ~ascent.misclassified.cpu()
-    flipped, spent = _continue(problem, settings, ascent, survived)
+    found = _found(problem, ascent)
+    index = (~found.wrong).nonzero().flatten()
+    if not (settings.rivals and problem.labelled and len(index)):
+        return ascent, found
+    some = problem.take(index)
+    towards = multi_targeted(
+        some,
+        method,
+        start,
+        effort.max_steps,
+        settings.rivals,
+        until=Misclassified() if settings.until else None,
+    )
+    return ascent, _better(problem, found, index, _found(some, towards))
+
+
+def _found(problem: Problem, ascent: Ascent) -> _Found:
+    example = torch.arange(len(problem))
     codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
-    outcome = torch.from_numpy(codes(ascent.outcome))[
-        ascent.best_restart.cpu(), torch.arange(len(problem))
-    ]
-    return arrays | {
-        "outcome": outcome,
-        "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
-        "survived": survived,
-        "flipped": flipped.cpu(),
-        "proved_robust": proved_robustness(problem, survived),
-        "gradient_evaluations": torch.tensor([ascent.gradient_evaluations + spent]),
-    }
+    outcome = torch.from_numpy(codes(ascent.outcome))
+    none = torch.zeros(len(problem), dtype=torch.bool, device=ascent.best.device)
+    return _Found(
+        _strongest(problem, ascent),
+        outcome[ascent.best_restart.cpu(), example],
+        none if ascent.misclassified is None else ascent.misclassified,
+        ascent.gradient_evaluations,
+    )
+
+
+def _better(problem: Problem, found: _Found, index: Tensor, other: _Found) -> _Found:
+    """`other`, of the examples `index`, where it broke one or is not lower."""
+    with undisturbed(problem.model):
+        rows = problem.rows(index)
+        before, after = rows.value(found.points[index]), rows.value(other.points)
+    higher = (after.loss >= before.loss) & (after.wrong | ~before.wrong)
+    chosen = index[higher | (other.wrong & ~found.wrong[index])]
+    place = (higher | (other.wrong & ~found.wrong[index])).nonzero().flatten()
+    outcome = found.outcome.clone()
+    outcome[chosen.cpu()] = other.outcome[place.cpu()]
+    wrong = found.wrong.clone()
+    wrong[index] |= other.wrong
+    points = found.points.index_copy(0, chosen, other.points[place])
+    return _Found(points, outcome, wrong, found.spent + other.spent)
+
+
+def _settled(problem: Problem, found: _Found) -> _Found:
+    """Take each point to the top of its hill: backtracking steps, then `snap`.
+
+    APGD halves its step by a plan, not by what it meets, and ends near maxima rather
+    than at them. What breaks on this way counts.
+    """
+    everyone = torch.arange(len(problem), device=found.points.device)
+    climber = default_adversary(problem.feasible)
+    run = ascend(problem, climber, GivenStart(found.points), _SETTLING)
+    found = _better(problem, found, everyone, _found(problem, run))
+    snapped = snap(problem, found.points)
+    return replace(
+        found,
+        points=snapped.points,
+        spent=found.spent + snapped.gradient_evaluations,
+    )
+
+
+def _incomplete(ascent: Ascent) -> Tensor:
+    """Whether the best run of each example still rose when its steps ran out."""
+    assert ascent.trajectory is not None
+    assert ascent.trajectory.loss is not None
+    stopped = torch.from_numpy(ascent.outcome != Outcome.STEP_LIMIT)
+    rising = incomplete(ascent.trajectory.loss.cpu(), stopped)
+    return rising[ascent.best_restart.cpu(), torch.arange(rising.shape[1])]
+
+
+def _silent(problem: Problem, ascent: Ascent) -> Tensor:
+    """Misclassified somewhere, but not where the objective is highest."""
+    if ascent.misclassified is None:
+        return torch.zeros(len(problem), dtype=torch.bool)
+    with undisturbed(problem.model):
+        return ascent.misclassified & ~problem.rows().value(ascent.best).wrong
 
 
 def _check_inside(problem: Problem, points: Tensor) -> None:
@@ -220,6 +352,7 @@ def _continue(
     index = survived.nonzero().flatten()
     if not (problem.labelled and len(index) and settings.effort.more_steps):
         return flipped, 0
+    # APGD would begin anew from there; the default goes on.
     more = ascend(
         problem.take(index),
         settings.adversary,

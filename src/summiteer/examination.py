@@ -52,6 +52,7 @@ def problem_of(
         settings.objective or Quadratic(),
         settings.region,
         box=settings.box,
+        mask=settings.mask,
         ids=ids,
     )
     if settings.objective is not None:
