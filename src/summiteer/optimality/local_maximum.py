@@ -13,7 +13,7 @@ F(q) ≤ F(p) + Γ + ‖r‖D - ½μD², D = ‖q - p‖: the maximum of F over 
 coordinates are held, F(q) ≤ F(p) + Γ - Σ λ_i|q_i - p_i|.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -220,15 +220,37 @@ def raised(
         smooth: whether the network with the slopes is one affine map `[rows]`.
     """
     found = summit(patch, stand, patch.pulled(slopes).gradient, gap)
-    if isinstance(patch.form.readout, Difference) or not bool(stand.curved.any()):
+    index = (stand.curved & smooth & patch.holds).nonzero().flatten()
+    if isinstance(patch.form.readout, Difference) or not len(index):
         return found
     # Curved on the ball: Taylor at p, where the gradients of all of N are too coarse.
+    # K more passes, for the rows that need them alone.
+    part, some = patch.take(index), stand.take(index)
+    chosen = {number: _rows.take(slope, index) for number, slope in slopes.items()}
+    curved = _curved(part, some, chosen, gap[index])
+    return _put(found, index, curved)
+
+
+def _curved(
+    patch: Patch, stand: Stand, slopes: dict[int, Enclosure], gap: Tensor
+) -> Summit:
+    """`summit` with the curvature of a cross-entropy."""
     # φ's own gradient counts at what the chosen slopes make of p, not at what F does.
     outputs = patch.relaxed(stand.slack, slopes)
     gradient = patch.pulled(slopes, outputs).gradient
     bend = softmax_bend(patch, stand, gradient, slopes)
-    curved = summit(patch, stand, gradient, gap, bend)
-    return _rows.choose(stand.curved & smooth, curved, found)
+    return summit(patch, stand, gradient, gap, bend)
+
+
+def _put(found: Summit, index: Tensor, part: Summit) -> Summit:
+    """The rows `index` replaced."""
+    changes = {
+        field.name: getattr(found, field.name).index_copy(
+            0, index, getattr(part, field.name)
+        )
+        for field in fields(found)
+    }
+    return replace(found, **changes)
 
 
 def softmax_bend(

@@ -66,7 +66,7 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
     """
     del budget
     with torch.no_grad(), on_cpu():
-        form = _form(problem, points)
+        form = local_form(problem, points)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
         reach = down(within * problem.size.to(torch.float64), 2)
@@ -82,7 +82,7 @@ def climbed(problem: Problem, points: Tensor) -> Tensor | None:
         points: `[batch, *input]` float64.
     """
     with torch.no_grad(), on_cpu():
-        form = _form(problem, points)
+        form = local_form(problem, points)
         if isinstance(form, str):
             return None
         reach = _CLIMB * problem.size.to(torch.float64)
@@ -90,8 +90,13 @@ def climbed(problem: Problem, points: Tensor) -> Tensor | None:
         return flat.reshape(points.shape)
 
 
-def _form(problem: Problem, points: Tensor) -> LocalForm | str:
-    """The problem as it is near the points, or why nothing can be proved."""
+def local_form(problem: Problem, points: Tensor) -> LocalForm | str:
+    """The problem as it is near the points, or why nothing can be proved.
+
+    Args:
+        problem: in float64.
+        points: `[batch, *input]` float64.
+    """
     known = _premises(problem)
     if isinstance(known, str):
         return known
@@ -101,6 +106,21 @@ def _form(problem: Problem, points: Tensor) -> LocalForm | str:
     if isinstance(form, str):
         return form
     return LocalForm(network, problem.inputs, form, limits)
+
+
+def reproduced(problem: Problem, form: LocalForm, points: Tensor) -> Tensor:
+    """Whether the model computes what the network says, within four bounds `[rows]`.
+
+    Args:
+        problem: in float64.
+        form: near the points.
+        points: `[rows, d]`.
+    """
+    seen = form.around(points, points.new_zeros(len(points)))
+    moved = problem.inputs + points.reshape(problem.inputs.shape)
+    outputs = problem.model(moved).reshape(len(moved), -1)
+    room = up(4 * seen.outputs.radius + 1e-14 * (1 + outputs.abs()))
+    return ((outputs - seen.outputs.middle).abs() <= room).all(1)
 
 
 def _premises(problem: Problem) -> tuple[PiecewiseLinear, Limits] | str:
@@ -150,7 +170,7 @@ class _Prover:
         self.problem, self.form = problem, form
         self.points, self.reach = points, reach
         rows = len(points)
-        self.open = self._reproduced()
+        self.open = reproduced(problem, form, points)
         self.reason = [
             "no inequality of Props. 10 and 11 holds here" if same else OTHER_MODEL
             for same in self.open.tolist()
@@ -181,15 +201,6 @@ class _Prover:
             self.direction.reshape(shape),
         )
 
-    def _reproduced(self) -> Tensor:
-        """Whether the model computes what the network says, within four bounds."""
-        problem, form = self.problem, self.form
-        seen = form.around(self.points, torch.zeros_like(self.reach))
-        moved = problem.inputs + self.points.reshape(problem.inputs.shape)
-        outputs = problem.model(moved).reshape(len(moved), -1)
-        room = up(4 * seen.outputs.radius + 1e-14 * (1 + outputs.abs()))
-        return ((outputs - seen.outputs.middle).abs() <= room).all(1)
-
     def _stand(self, form: LocalForm, points: Tensor, index: Tensor) -> Stand:
         """The face that points nearly stationary lie on."""
         patch = form.around(points, torch.zeros(len(points), dtype=torch.float64))
@@ -210,16 +221,18 @@ class _Prover:
         form = self.form.take(index)
         points = self._snapped(form, index)
         standing = self._stand(form, points, index)
-        best: Summit | None = None
+        part = torch.arange(len(index))
         for share in _RADII:
-            radius = up(share * self.reach[index] + standing.slack)
-            patch = form.around(standing.points, radius)
-            held = certified(patch, standing)
-            best = held if best is None else best.better(held)
-            if bool(best.proved.all()):
+            some = standing.take(part)
+            radius = up(share * self.reach[index[part]] + some.slack)
+            patch = form.take(part).around(some.points, radius)
+            held = certified(patch, some)
+            self._record(index[part], some, held, _ALONE)
+            # More kinks are not better; what does not press on a small N does not on
+            # a larger one.
+            part = part[~held.proved & (held.margin > 0)]
+            if not len(part):
                 break
-        assert best is not None
-        self._record(index, standing, best, _ALONE)
 
     def _snapped(self, form: LocalForm, index: Tensor) -> Tensor:
         """The given points, or the maxima of affine pieces next to them."""

@@ -66,14 +66,8 @@ def uphill(
     usable = torch.isfinite(way).all(1) & (length(way) > 0)
     proved = (rise > 0) & usable & patch.holds
     unit = _rows.unit(torch.where(proved[:, None], way, 0.0))
-    start = patch if given is None else given
-    gain, low = _measured(start.form, start.points, start.radius, unit)
-    return Uphill(
-        proved,
-        torch.where(proved[:, None], unit, torch.nan),
-        torch.where(proved, gain, torch.nan),
-        low,
-    )
+    gain, low = _measured(patch if given is None else given, unit, proved)
+    return Uphill(proved, torch.where(proved[:, None], unit, torch.nan), gain, low)
 
 
 def pinned(patch: Patch) -> Patch:
@@ -114,33 +108,45 @@ def curving(patch: Patch, given: Patch) -> Uphill:
         patch: N around the given points, of the search distance; or its `pinned` part.
         given: where the gain is measured from.
     """
-    limits, points, readout = patch.form.limits, patch.points, patch.form.readout
-    rows = len(points)
-    best = torch.zeros_like(points)
-    if isinstance(readout, Entropy):
-        own = one_hot(readout.labels, readout.classes).double()
-        for unit in torch.eye(readout.classes, dtype=torch.float64):
-            apart = Enclosure.exact(unit.expand(rows, -1) - own)
-            slope = patch.pull(apart, patch.slopes).gradient
-            best = torch.maximum(best, down(slope.middle.abs() - slope.radius))
+    proved = torch.zeros_like(patch.radius, dtype=torch.bool)
+    unit = torch.zeros_like(patch.points)
+    limits, points = patch.form.limits, patch.points
     at_upper, at_lower = _blocked(limits, points, patch.radius)
     inner = up(length(points) + patch.radius) < limits.radius
     free = ~at_upper & ~at_lower & inner[:, None]
-    steepest_of, place = torch.where(free, best, 0.0).max(1)
-    proved = (steepest_of > 0) & (patch.tied == 0)
-    unit = torch.zeros_like(points)
-    unit[torch.arange(rows), place] = 1.0
-    ahead, low = _measured(given.form, given.points, given.radius, unit)
-    back, _ = _measured(given.form, given.points, given.radius, -unit)
+    # Each of K outputs costs a pass: only rows that can be proved are asked.
+    index = (free.any(1) & (patch.tied == 0)).nonzero().flatten()
+    if isinstance(patch.form.readout, Entropy) and len(index):
+        best = _steepness(patch.take(index), patch.form.readout.take(index))
+        steepest_of, place = torch.where(free[index], best, 0.0).max(1)
+        proved[index] = steepest_of > 0
+        unit[index, place] = 1.0
+    ahead, low = _measured(given, unit, proved)
+    back, _ = _measured(given, -unit, proved)
     forth = ~(back.nan_to_num(0.0) > ahead.nan_to_num(0.0))
     way = torch.where(forth[:, None], unit, -unit)
-    gain = torch.where(forth, ahead, back)
     return Uphill(
         proved,
         torch.where(proved[:, None], way, torch.nan),
-        torch.where(proved, gain, torch.nan),
+        torch.where(forth, ahead, back),
         low,
     )
+
+
+def _steepness(patch: Patch, readout: Entropy) -> Tensor:
+    """≤ the largest |J_ki - J_yi| over the classes k, for each coordinate `[rows, d]`.
+
+    Args:
+        patch: of the rows.
+        readout: the patch's.
+    """
+    own = one_hot(readout.labels, readout.classes).double()
+    best = torch.zeros_like(patch.points)
+    for unit in torch.eye(readout.classes, dtype=torch.float64):
+        apart = Enclosure.exact(unit.expand(len(best), -1) - own)
+        slope = patch.pull(apart, patch.slopes).gradient
+        best = torch.maximum(best, down(slope.middle.abs() - slope.radius))
+    return best
 
 
 def _blocked(limits: Limits, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,10 +269,20 @@ def feasible(limits: Limits, points: Tensor, radius: Tensor, wanted: Tensor) -> 
     return torch.where(reaching[:, None], tilted, way)
 
 
-def _measured(
+def _measured(patch: Patch, way: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """(≤ the best rise of F along the way within R and C, ≤ F(p)); NaN if not asked."""
+    gain = torch.full_like(patch.radius, torch.nan)
+    low, index = gain.clone(), asked.nonzero().flatten()
+    if len(index):
+        form, radius = patch.form.take(index), patch.radius[index]
+        gain[index], low[index] = _rise(form, patch.points[index], radius, way[index])
+    return gain, low
+
+
+def _rise(
     form: LocalForm, points: Tensor, radius: Tensor, way: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(≤ the best rise of F along the way within R and C, ≤ F(p))."""
+    """`_measured` on all rows."""
     limits = form.limits
     zero = torch.zeros_like(radius)
     start = form.around(points, zero)
