@@ -30,7 +30,7 @@ LAYERS = (
     "inputs",
     "problem",
     "until",
-    "_constants recurrence reduction",
+    "_constants recurrence reduction saturation",
     "patience starts adversaries",
     "outcome trajectory working",
     "ascent",

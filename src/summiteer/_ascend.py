@@ -17,6 +17,7 @@ from summiteer.problem import Evaluation, Problem, Rows
 from summiteer.reduction import Reduction, choose
 from summiteer.rescue import rescued
 from summiteer.results import Results
+from summiteer.saturation import saturated
 from summiteer.starts import CentreStart, Start, UniformStart
 from summiteer.trajectory import Recorder, Tape
 from summiteer.working import (
@@ -79,9 +80,10 @@ def ascend(
     """Run a first-order adversary on every example from every start.
 
     Each run stops by itself: when its residual (mathematics.md §3) is at most
-    `tolerance`, when `until` is met, when its step no longer moves it, when its
-    iterates repeat, when a number is not finite. Finished runs leave the batch, so cost
-    follows the work left. The point made by the last step is evaluated too.
+    `tolerance` and not only because the loss is saturated (`summiteer.saturation`),
+    when `until` is met, when its step no longer moves it, when its iterates repeat,
+    when a number is not finite. Finished runs leave the batch, so cost follows the work
+    left. The point made by the last step is evaluated too.
 
     Args:
         problem: what is maximised.
@@ -141,7 +143,8 @@ def ascend(
                 again = plan.climb(problem.take(doubtful), points[:, doubtful])
                 ascent = ascent.with_examples(doubtful, again)
         if rescue and max_steps:
-            ascent = rescued(problem, ascent, points, plan.again, tolerance)
+            silent = replace(plan, recorder=None)
+            ascent = rescued(problem, ascent, points, silent.climb)
         return ascent
 
 
@@ -220,11 +223,6 @@ class _Plan:
             now = move(rows, now, made, evaluation, step + 1, watched)
         return results.ascent(problem, spent, tape, "row" if reduction else "input")
 
-    def again(self, problem: Problem, points: Tensor, measured: bool) -> Ascent:
-        """The same runs of another problem, not recorded; see `summiteer.rescue`."""
-        tolerance = self.tolerance if measured else None
-        return replace(self, recorder=None, tolerance=tolerance).climb(problem, points)
-
 
 def default_start() -> Start:
     """The centre and four uniform points, seed 0."""
@@ -288,6 +286,10 @@ def _judge(
         outcome = outcome.masked_fill(now.stalled, Outcome.STALLED.code)
     if measure is not None and tolerance is not None:
         still = measure <= tolerance
+        if bool(still.any()):
+            # No step up could be found: then saturation does not matter.
+            stalled = torch.zeros_like(still) if now.stalled is None else now.stalled
+            still = still & (stalled | ~saturated(rows, now.points, now.evaluation))
         outcome = outcome.masked_fill(still, Outcome.STATIONARY.code)
         outcome = outcome.masked_fill(_zero(now, measure), Outcome.ZERO_GRADIENT.code)
         outcome = outcome.masked_fill(~measure.isfinite(), Outcome.NON_FINITE.code)

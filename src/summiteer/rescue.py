@@ -1,25 +1,21 @@
-"""Runs whose gradient is lost to rounding or saturation, made again where it is not.
+"""Runs whose gradient is lost to rounding, made again where it is not.
 
-Cross-entropy is log(1 + Σ exp(z_k - z_y)) over k ≠ y. Where z_y leads by 10 or more it
-and its gradient are tiny beside those at other points of the region, and the residual,
-which is measured against these, calls a run STATIONARY that has everything to climb.
-Where z_y leads by more than 103 the gradient is exactly zero in float32, by more than
-745 in float64: the run is called stationary, or its gradient masked. Logits with a
-common offset of 1e8 are wrong in another way: float32 keeps nothing of their
-differences. What is made again, with the same method from the same start:
+Where z_y leads all z_k by more than 103 the gradient of the cross-entropy log(1 + Σ
+exp(z_k - z_y)) is exactly zero in float32, by more than 745 in float64: a run there is
+said to be stationary, or its gradient masked, though there is everything to climb.
+Logits with a common offset of 1e8 are wrong in another way: float32 keeps nothing of
+their differences. What is made again, with the same method from the same start:
 
-1. In float64, where the residual does not stop it on the way: runs that end STATIONARY
-   where cross-entropy or logistic loss is tiny, or with a gradient that is exactly
-   zero, if in float64 the gradient is not zero and the point does not maximise gᵀδ over
-   the region to 1e-2 (of the range of gᵀδ); and all runs of examples whose float32
-   outputs differ by less than a hundred units of their rounding. A zero gradient of
-   another loss must also leave a residual above its tolerance in float64: a zero by
-   symmetry is none of rounding's.
-2. With the margin max z_k - z_y as objective: runs that end where the gradient of the
-   loss is zero in float64 too, and that of the margin is not. With one rival the loss
-   increases with the margin, which is then the same problem. With K - 1 of them
-   log(1 + e^m) ≤ loss ≤ log(1 + (K - 1)e^m): what is ascended there is the largest
-   term, and a maximum of the one need not be a maximum of the other.
+1. In float64: runs that end with a gradient that is exactly zero, if it is not zero
+   there in float64; and all runs of examples whose float32 outputs differ by less than
+   a hundred units of their rounding. Of losses that do not saturate a zero gradient
+   must also leave a residual above its tolerance in float64: a zero by symmetry is none
+   of rounding's.
+2. With the margin max z_k - z_y as objective, in float64: runs that end where the
+   gradient of the loss is zero in float64 too, and that of the margin is not. With one
+   rival the loss increases with the margin, which is then the same problem. With K - 1
+   of them log(1 + e^m) ≤ loss ≤ log(1 + (K - 1)e^m): what is ascended there is the
+   largest term, and a maximum of the one need not be a maximum of the other.
 
 What they reached is rounded to the dtype of the caller's problem and judged by its own
 model and objective, which may not see the difference (a loss of 0 stays 0): of equal
@@ -42,34 +38,22 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.ascent import Ascent
-from summiteer.objectives import CrossEntropy, Logistic, Margin
+from summiteer.objectives import Margin
 from summiteer.outcome import Outcome
 from summiteer.precision import AsItIs
 from summiteer.problem import Problem, Rows
+from summiteer.saturation import SATURATING, TINY_LOSS, going
 from summiteer.working import residual_reference
 
-#: problem, starts `[restarts, batch, *input]`, whether residuals stop -> their runs.
-Climb: TypeAlias = Callable[[Problem, Tensor, bool], Ascent]
+#: problem, starts `[restarts, batch, *input]` -> what their runs came to.
+Climb: TypeAlias = Callable[[Problem, Tensor], Ascent]
 
-#: Objectives that saturate where the margin does not.
-_SATURATING = (CrossEntropy, Logistic)
-#: Losses so small have gradients so much smaller than elsewhere: 1 - p_y ≤ loss, and 1
-#: where the example is misclassified.
-_TINY_LOSS = 1e-3
-#: An angle of so much to the normal leaves its square of the gain: nothing to repeat.
-_SETTLED = 1e-2
 #: Outputs that differ by fewer units of rounding drown: two digits are left.
 _DROWNED = 100.0
 DOUBLE, MARGIN = 1, 2
 
 
-def rescued(
-    problem: Problem,
-    ascent: Ascent,
-    starts: Tensor,
-    climb: Climb,
-    tolerance: float | None,
-) -> Ascent:
+def rescued(problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb) -> Ascent:
     """Make runs again whose gradient could not be seen. Call it inside `undisturbed`.
 
     Args:
@@ -77,13 +61,12 @@ def rescued(
         ascent: what its runs came to.
         starts: `[restarts, batch, *input]` where they began.
         climb: makes runs.
-        tolerance: residual called STATIONARY, or None.
 
     Returns:
         `ascent` itself where no run is in question.
     """
     drowned = _drowned(problem)
-    if drowned is None and not bool(_doubtful(problem, ascent).any()):
+    if drowned is None and not bool(ascent.zero_gradient.any()):
         return ascent
     for kind, other in _others(problem):
         hidden, spent = _hidden(problem, ascent, other, kind)
@@ -97,10 +80,7 @@ def rescued(
         again = other.take(run % len(problem))
         # Starts of the caller's dtype may lie outside by its rounding.
         begin = again.feasible.project(starts.flatten(0, 1)[run].to(other.inputs))
-        found = climb(again, begin[None], kind == MARGIN)
-        if kind == DOUBLE and tolerance is not None:
-            found = _measured(again, found, tolerance)
-        ascent = _joined(problem, ascent, run, found, kind)
+        ascent = _joined(problem, ascent, run, climb(again, begin[None]), kind)
     return ascent
 
 
@@ -109,52 +89,38 @@ def _others(problem: Problem) -> Iterator[tuple[int, Problem]]:
     exact = problem.in_double()
     if isinstance(exact.model, AsItIs):
         exact = problem
-    else:
+    elif problem.inputs.dtype != torch.float64:
         yield DOUBLE, exact
-    if type(problem.objective) in _SATURATING:
+    if type(problem.objective) in SATURATING:
         yield MARGIN, replace(exact, objective=Margin())
-
-
-def _doubtful(problem: Problem, ascent: Ascent) -> Tensor:
-    """`[restarts, batch]` bool: no gradient, or one that is small for its loss is."""
-    doubtful = ascent.zero_gradient
-    if type(problem.objective) in _SATURATING:
-        tiny = (ascent.losses < _TINY_LOSS) & (ascent.rescue == 0)
-        if bool(tiny.any()):
-            still = torch.from_numpy(ascent.outcome == Outcome.STATIONARY)
-            doubtful = doubtful | (tiny & still.to(tiny.device))
-    return doubtful
 
 
 def _hidden(
     problem: Problem, ascent: Ascent, other: Problem, kind: int
 ) -> tuple[Tensor, int]:
-    """`[restarts, batch]` bool: runs that have a way up in `other`; evaluations."""
-    doubtful = _doubtful(problem, ascent)
-    run = doubtful.flatten().nonzero().flatten()
+    """`[restarts, batch]` bool: flat runs with a way up in `other`; evaluations."""
+    flat = ascent.zero_gradient
+    run = flat.flatten().nonzero().flatten()
     if not len(run):
-        return doubtful, 0
+        return flat, 0
     rows = other.rows(run % len(problem))
     points = ascent.final.flatten(0, 1)[run].to(other.inputs)
     points = rows.region.project(points)
     evaluation, spent = rows.evaluate(points), len(run)
-    # Measured against itself: of what scale it is does not matter.
-    own = rows.region.magnitude(evaluation.gradient)
-    going = rows.residual(points, evaluation, own) > _SETTLED
+    lost = going(rows, points, evaluation)
     if kind == MARGIN:
-        exact = other.inputs.dtype == torch.float64
-        tiny = torch.finfo(torch.float64).tiny if exact else _TINY_LOSS
-        going = going & (evaluation.loss <= float(np.log(tiny)))
-    elif type(problem.objective) in _SATURATING:
-        going = going & (evaluation.loss < _TINY_LOSS)
+        # Where the loss itself can have no gradient: e^m is no normal number.
+        tiny = torch.finfo(other.inputs.dtype).tiny
+        lost = lost & (evaluation.loss <= float(np.log(tiny)))
+    elif type(problem.objective) in SATURATING:
+        lost = lost & (evaluation.loss < TINY_LOSS)
     else:
         reference, more = residual_reference(rows)
         spent += more
         measure = rows.residual(points, evaluation, reference)
-        going = going & (measure > tolerances.stationary(torch.float64))
-    going = going & (evaluation.gradient_norm > 0)
-    hidden = doubtful.flatten().index_copy(0, run, going)
-    return hidden.reshape(doubtful.shape), spent
+        lost = lost & (measure > tolerances.stationary(torch.float64))
+    hidden = flat.flatten().index_copy(0, run, lost)
+    return hidden.reshape(flat.shape), spent
 
 
 def _drowned(problem: Problem) -> Tensor | None:
@@ -183,22 +149,6 @@ def _coarse(outputs: Tensor) -> Tensor:
     unit = torch.finfo(outputs.dtype).eps
     largest = torch.maximum(least.abs(), most.abs())
     return most - least < _DROWNED * unit * largest
-
-
-def _measured(problem: Problem, found: Ascent, tolerance: float) -> Ascent:
-    """Say with the residual which of the runs ended in a stationary point."""
-    rows = problem.rows()
-    reference, spent = residual_reference(rows)
-    evaluation = rows.evaluate(found.final[0])
-    residual = rows.residual(found.final[0], evaluation, reference)[None]
-    outcome = found.outcome.copy()
-    still = (residual <= tolerance).cpu().numpy()
-    for ending in (Outcome.STEP_LIMIT, Outcome.STALLED, Outcome.CYCLE):
-        outcome[still & (found.outcome == ending)] = Outcome.STATIONARY
-    total = found.gradient_evaluations + spent + len(problem)
-    return replace(
-        found, residual=residual, outcome=outcome, gradient_evaluations=total
-    )
 
 
 def _joined(
