@@ -4,6 +4,7 @@ The file is data: nothing in it is run, and every operator that is not in the ta
 `summiteer.data.onnx_layers` is refused.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from summiteer.data._files import existing
-from summiteer.data.onnx_layers import KNOWN, Node, layers_of, refuse
+from summiteer.data.onnx_layers import KNOWN, constant_layer, layers_of
+from summiteer.data.onnx_node import MOST_NUMBERS, Node, check_size, refuse
 from summiteer.errors import UserError
 
 #: Versions of the default operator set whose meaning is implemented.
@@ -53,11 +55,46 @@ class Additions(nn.Module):
         """The last step's result; torch.fx can trace it."""
         values = [inputs]
         for layer, sources in zip(self.layers, self.sources, strict=True):
-            if len(sources) == 2:
-                values.append(values[sources[0]] + values[sources[1]])
-            else:
+            if len(sources) == 1:
                 values.append(layer(values[sources[0]]))
+            else:
+                left, right = values[sources[0]], values[sources[1]]
+                values.append(left + right)
         return values[-1]
+
+
+class Join(nn.Module):
+    """Values side by side along one axis.
+
+    Args:
+        axis: counted with the batch.
+    """
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """One value."""
+        return torch.cat(values, self.axis)
+
+
+class Joins(Additions):
+    """The same where values are also put side by side; proofs do not know it."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The last step's result."""
+        values = [inputs]
+        for layer, sources in zip(self.layers, self.sources, strict=True):
+            values.append(_combined(layer, [values[source] for source in sources]))
+        return values[-1]
+
+
+def _combined(layer: nn.Module, taken: list[Tensor]) -> Tensor:
+    if len(taken) == 2 and not isinstance(layer, Join):
+        return taken[0] + taken[1]
+    made: Tensor = layer(*taken)
+    return made
 
 
 def load_onnx(source: str) -> OnnxModel:
@@ -65,7 +102,8 @@ def load_onnx(source: str) -> OnnxModel:
 
     The network is the file's in real arithmetic. Gemm's alpha and beta are multiplied
     into the weights in the file's dtype where they are not 1. A constant added after a
-    MatMul, or after a Conv without bias, becomes that layer's bias.
+    MatMul, or after a Conv without bias, becomes that layer's bias. Which operators
+    proofs know is said in `summiteer.data.onnx_layers`.
 
     Args:
         source: the file. Its first input dimension is taken as the batch.
@@ -124,6 +162,9 @@ class _Builder:
 
     def __init__(self, path: Path, model: Any) -> None:
         self.path, self.graph = path, model.graph
+        self.opset = next(
+            (u.version for u in model.opset_import if u.domain in ("", "ai.onnx")), 1
+        )
         self.constants = {
             tensor.name: self._tensor(tensor) for tensor in self.graph.initializer
         }
@@ -168,6 +209,11 @@ class _Builder:
                 f"MODEL: {self.path} takes inputs of ONNX type {kind.elem_type}; "
                 "expected float32 (1) or float64 (11)."
             )
+        if math.prod(sizes[1:]) > MOST_NUMBERS:
+            raise UserError(
+                f"MODEL: {self.path} takes inputs of shape {sizes}: more than "
+                f"{MOST_NUMBERS} numbers in one example."
+            )
         self.batch = sizes[0]
         return tuple(sizes[1:]), _TYPES[kind.elem_type]
 
@@ -202,6 +248,7 @@ class _Builder:
             inputs=tuple(raw.input),
             output=raw.output[0],
             batch=self.batch,
+            opset=int(self.opset),
         )
         if any(raw.output[1:]):
             refuse(node, "expected one output, as in inference")
@@ -218,6 +265,12 @@ class _Builder:
         if node.kind == "Add":
             self._sum(node, [self.place[name] for name in moving])
             return
+        if node.kind == "Concat":
+            self._join(node)
+            return
+        if node.kind in ("Mul", "Sub") and 0 in node.constants and len(moving) == 1:
+            self._turned(node, self.place[moving[0]])
+            return
         if node.inputs[0] != moving[0] or len(moving) > 1:
             refuse(node, "expected all but its first input to be constants")
         place = self.place[moving[0]]
@@ -227,15 +280,41 @@ class _Builder:
 
     def _step(self, node: Node, layer: nn.Module, sources: tuple[int, ...]) -> int:
         taken = [self.values[source] for source in sources]
+        if isinstance(layer, Join):
+            check_size(node, [sum(value[0].numel() for value in taken)])
         try:
             with torch.no_grad():
-                value = taken[0] + taken[1] if len(taken) == 2 else layer(taken[0])
+                value = _combined(layer, taken)
         except (RuntimeError, ValueError, TypeError) as error:
             refuse(node, " ".join(str(error).split()))
         self.layers.append(layer)
         self.sources.append(sources)
         self.values.append(value)
         return len(self.values) - 1
+
+    def _turned(self, node: Node, place: int) -> None:
+        """constant·x, or constant - x = -x + constant."""
+        value, constant = self.values[place], node.constants[0]
+        if node.kind == "Sub":
+            minus = torch.tensor(-1.0, dtype=value.dtype)
+            layer = constant_layer(node, "Mul", minus, value)
+            place = self._step(node, layer, (place,))
+        kind = "Add" if node.kind == "Sub" else "Mul"
+        layer = constant_layer(node, kind, constant, value)
+        self.place[node.output] = self._step(node, layer, (place,))
+
+    def _join(self, node: Node) -> None:
+        """Values of one example side by side."""
+        names = [name for name in node.inputs if name]
+        if any(name in self.constants for name in names):
+            refuse(node, "expected computed values, got a constant")
+        places = [self.place[name] for name in names]
+        ndim = self.values[places[0]].ndim
+        axis = int(node.attributes.get("axis", 1))
+        axis += ndim if axis < 0 else 0
+        if not 0 < axis < ndim:
+            refuse(node, f"expected an axis of the example, got {axis}")
+        self.place[node.output] = self._step(node, Join(axis), tuple(places))
 
     def _sum(self, node: Node, places: list[int]) -> None:
         if len(places) == 2:
@@ -247,34 +326,36 @@ class _Builder:
             return
         (constant,) = node.constants.values()
         (place,) = places
+        if not self._as_bias(node, place, constant):
+            layer = constant_layer(node, "Add", constant, self.values[place])
+            self.place[node.output] = self._step(node, layer, (place,))
+
+    def _as_bias(self, node: Node, place: int, constant: Tensor) -> bool:
+        """Make an added constant the bias of the layer before, where that is exact."""
         if list(self.place.values()).count(place) > 1 or self._readers(node) > 1:
-            refuse(node, "its other input is used elsewhere too, or has another name")
+            return False
         layer = self.layers[place - 1] if place else None
         if not isinstance(layer, nn.Linear | nn.Conv2d) or layer.bias is not None:
-            refuse(
-                node,
-                "a constant can be added only right after a MatMul, or a Conv or Gemm "
-                "without bias",
-            )
+            return False
         value = self.values[place]
         # The output channels are the dimension that the bias belongs to.
         channel = value.ndim - 1 if isinstance(layer, nn.Linear) else 1
+        if constant.ndim > value.ndim or constant.dtype != value.dtype:
+            return False
         aligned = constant.reshape(
             [1] * (value.ndim - constant.ndim) + [*constant.shape]
         )
         others = [n for i, n in enumerate(aligned.shape) if i != channel]
-        fits = aligned.ndim == value.ndim and aligned.dtype == value.dtype
-        if not fits or any(n != 1 for n in others):
-            refuse(
-                node,
-                f"expected one {value.dtype} number per channel, got {constant.dtype} "
-                f"{list(constant.shape)} to add to {list(value.shape)}",
-            )
+        if any(n != 1 for n in others):
+            return False
+        if aligned.shape[channel] not in (1, value.shape[channel]):
+            return False
         bias = aligned.flatten().to(value).expand(value.shape[channel]).clone()
         layer.bias = nn.Parameter(bias)
         with torch.no_grad():
             self.values[place] = value + aligned
         self.place[node.output] = place
+        return True
 
     def _readers(self, node: Node) -> int:
         """How many nodes take the value that a constant is added to."""
@@ -287,6 +368,8 @@ class _Builder:
         layers, sources = self.layers[:last], self.sources[:last]
         if sources == chain[:last]:
             return nn.Sequential(*layers)
+        if any(isinstance(layer, Join) for layer in layers):
+            return Joins(layers, sources)
         return Additions(layers, sources)
 
     def _tensor(self, tensor: Any) -> Tensor:

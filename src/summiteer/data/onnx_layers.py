@@ -1,57 +1,31 @@
-"""The table of ONNX operators: what each becomes as layers of torch."""
+"""The table of ONNX operators: what each becomes as layers of torch.
+
+Recognised in proofs, behind which verdicts can be PROVED: Add, Sub, Mul and Div by
+constants, AveragePool, BatchNormalization, Conv, Dropout, Flatten, Gemm,
+GlobalAveragePool, GlobalMaxPool, Identity, LeakyRelu, MatMul, MaxPool, Relu, Reshape,
+Squeeze, Unsqueeze, sums of two values. The others (Clip, Concat, Elu, Gelu,
+HardSigmoid, HardSwish, LogSoftmax, Pad, PRelu, Selu, Sigmoid, Softmax, Softplus, Tanh,
+Transpose) are attacked, and what is said then is NUMERICAL.
+"""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from summiteer.errors import UserError
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operator of a graph.
-
-    Attributes:
-        path: of the file, for messages.
-        kind: the operator.
-        name: the node's, or its output's.
-        attributes: as stored.
-        constants: the inputs that are constants, by position.
-        inputs: names, empty where an optional one is left out.
-        output: name of the result.
-        batch: the first dimension of the graph's input, 0 if free.
-    """
-
-    path: Path
-    kind: str
-    name: str
-    attributes: Mapping[str, Any]
-    constants: Mapping[int, Tensor]
-    inputs: tuple[str, ...]
-    output: str
-    batch: int
-
-    def has(self, position: int) -> bool:
-        """Whether an optional input is given."""
-        return position < len(self.inputs) and bool(self.inputs[position])
-
-
-def refuse(node: Node, reason: str) -> NoReturn:
-    """Say what is wrong with a node.
-
-    Args:
-        node: which.
-        reason: what was expected, or what came.
-
-    Raises:
-        UserError: always.
-    """
-    raise UserError(f"MODEL: {node.path}, {node.kind} (node {node.name!r}): {reason}.")
+from summiteer.data.onnx_modules import (
+    Clip,
+    Elu,
+    Frame,
+    HardSigmoid,
+    ParametricRelu,
+    Quotient,
+    Scale,
+    Shift,
+    Transpose,
+)
+from summiteer.data.onnx_node import Node, check_size, refuse
 
 
 def layers_of(node: Node, value: Tensor) -> list[nn.Module]:
@@ -214,6 +188,176 @@ def _leaky_relu(node: Node, value: Tensor) -> list[nn.Module]:
     return [nn.LeakyReLU(float(node.attributes.get("alpha", usual)))]
 
 
+def constant_layer(node: Node, kind: str, constant: Tensor, value: Tensor) -> nn.Module:
+    """The layer that adds, subtracts, multiplies or divides by a constant.
+
+    Args:
+        node: of that kind; the constant is its second input, or it commutes.
+        kind: Add, Sub, Mul or Div.
+        constant: which broadcasts to an example.
+        value: an example of the other input, two rows.
+    """
+    if constant.dtype != value.dtype:
+        refuse(node, f"a constant {constant.dtype} meets values {value.dtype}")
+    wide = constant.ndim == value.ndim and len(constant) != 1
+    fits = constant.ndim <= value.ndim and not wide
+    row = value.shape[1:]
+    if fits and constant.ndim == value.ndim:
+        constant = constant[0]
+    pairs = zip(constant.shape[::-1], row[::-1], strict=False)
+    if not fits or any(size not in (1, whole) for size, whole in pairs):
+        refuse(
+            node,
+            f"expected a constant that fits one example {list(row)}, got "
+            f"{list(constant.shape)}",
+        )
+    if kind == "Div" and bool((constant == 0).any()):
+        refuse(node, "a division by zero")
+    makers = {"Add": Shift, "Sub": Shift, "Mul": Scale, "Div": Quotient}
+    return makers[kind](-constant if kind == "Sub" else constant.clone())
+
+
+def _by_constant(node: Node, value: Tensor) -> list[nn.Module]:
+    if node.kind == "PRelu":
+        slope = _weight(node, 1, None, value)
+        made = constant_layer(node, "Mul", slope, value)
+        assert isinstance(made, Shift)
+        return [ParametricRelu(made.constant)]
+    constant = _weight(node, 1, None, value)
+    return [constant_layer(node, node.kind, constant, value)]
+
+
+def _number(node: Node, name: str, usual: float) -> float:
+    """An attribute, or the float32 that ONNX takes where there is none."""
+    single = float(torch.tensor(usual, dtype=torch.float32))
+    return float(node.attributes.get(name, single))
+
+
+def _smooth(node: Node, value: Tensor) -> list[nn.Module]:
+    return [{"Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh}[node.kind]()]
+
+
+def _softplus(node: Node, value: Tensor) -> list[nn.Module]:
+    # Beyond this threshold torch's is the identity to the last bit of float64.
+    return [nn.Softplus(threshold=50.0)]
+
+
+def _gelu(node: Node, value: Tensor) -> list[nn.Module]:
+    kind = node.attributes.get("approximate", b"none").decode()
+    if kind not in ("none", "tanh"):
+        refuse(node, f"expected approximate = none or tanh, got {kind}")
+    return [nn.GELU(kind)]
+
+
+def _elu(node: Node, value: Tensor) -> list[nn.Module]:
+    if node.kind == "Elu":
+        return [Elu(_number(node, "alpha", 1.0))]
+    usual = 1.67326319217681884765625, 1.05070102214813232421875
+    return [Elu(_number(node, "alpha", usual[0]), _number(node, "gamma", usual[1]))]
+
+
+def _hard(node: Node, value: Tensor) -> list[nn.Module]:
+    if node.kind == "HardSwish":
+        sixth = float(torch.tensor(1 / 6, dtype=torch.float32))
+        return [HardSigmoid(sixth, 0.5, times=True)]
+    return [HardSigmoid(_number(node, "alpha", 0.2), _number(node, "beta", 0.5))]
+
+
+def _clip(node: Node, value: Tensor) -> list[nn.Module]:
+    limits: list[float | None] = []
+    for position, name in ((1, "min"), (2, "max")):
+        # An attribute before operator set 11, an input since.
+        given = node.attributes.get(name)
+        if node.has(position):
+            given = _weight(node, position, None, value)
+            if given.numel() != 1:
+                refuse(node, f"expected one number as {name}, got {list(given.shape)}")
+        limits.append(None if given is None else float(given))
+    if limits == [None, None]:
+        return []
+    return [Clip(*limits)]
+
+
+def _softmax(node: Node, value: Tensor) -> list[nn.Module]:
+    axis = int(node.attributes.get("axis", -1 if node.opset >= 13 else 1))
+    axis += value.ndim if axis < 0 else 0
+    if axis != value.ndim - 1:
+        refuse(node, f"expected the last axis, {value.ndim - 1}, got {axis}")
+    return [nn.Softmax(-1) if node.kind == "Softmax" else nn.LogSoftmax(-1)]
+
+
+def _global_max_pool(node: Node, value: Tensor) -> list[nn.Module]:
+    _check_image(node, value)
+    return [nn.MaxPool2d((int(value.shape[2]), int(value.shape[3])))]
+
+
+def _axes(node: Node, value: Tensor) -> list[int] | None:
+    """Axes that are an attribute, or an input in later operator sets."""
+    given = node.attributes.get("axes")
+    if node.has(1):
+        if 1 not in node.constants:
+            refuse(node, "expected constant axes")
+        given = node.constants[1].flatten().tolist()
+    return None if given is None else [int(axis) for axis in given]
+
+
+def _squeeze(node: Node, value: Tensor) -> list[nn.Module]:
+    axes = _axes(node, value)
+    extra = len(axes or ()) if node.kind == "Unsqueeze" else 0
+    ndim = value.ndim + extra
+    if axes is None:
+        if node.kind == "Unsqueeze" or node.batch == 1:
+            refuse(node, "expected axes")
+        axes = [i for i in range(1, ndim) if value.shape[i] == 1]
+    places = {axis + ndim if axis < 0 else axis for axis in axes}
+    if not all(0 < place < ndim for place in places) or len(places) < len(axes):
+        refuse(node, f"expected different axes of an example, got {axes}")
+    row = list(value.shape[1:])
+    if node.kind == "Unsqueeze":
+        for place in sorted(places):
+            row.insert(place - 1, 1)
+    else:
+        if any(value.shape[place] != 1 for place in places):
+            refuse(node, f"axes {axes} of {list(value.shape)} are not of size 1")
+        row = [n for i, n in enumerate(row, 1) if i not in places]
+    if not row:
+        refuse(node, "nothing would be left of an example but the number")
+    if len(row) == 1:
+        return [nn.Flatten(1)]
+    return [nn.Flatten(1), nn.Unflatten(1, tuple(row))]
+
+
+def _transpose(node: Node, value: Tensor) -> list[nn.Module]:
+    usual = range(value.ndim)[::-1]
+    order = tuple(int(n) for n in node.attributes.get("perm", usual))
+    if sorted(order) != list(range(value.ndim)) or order[0] != 0:
+        refuse(node, f"expected the batch to stay first, got perm = {list(order)}")
+    return [Transpose(order)]
+
+
+def _pad(node: Node, value: Tensor) -> list[nn.Module]:
+    if node.attributes.get("mode", b"constant") != b"constant":
+        refuse(node, "expected mode = constant")
+    given = node.attributes.get("pads")
+    if node.has(1):
+        if 1 not in node.constants or node.has(3):
+            refuse(node, "expected constant pads for all axes")
+        given = node.constants[1].flatten().tolist()
+    pads = [int(n) for n in given or ()]
+    filling = float(node.attributes.get("value", 0.0))
+    if node.has(2):
+        filling = float(_weight(node, 2, None, value))
+    count = value.ndim
+    wrong = len(pads) != 2 * count or pads[:1] + pads[count : count + 1] != [0, 0]
+    if wrong or min(pads) < 0:
+        refuse(node, f"expected pads ≥ 0 for each axis but the batch, got {pads}")
+    sizes = [n + pads[i] + pads[i + count] for i, n in enumerate(value.shape)]
+    check_size(node, sizes[1:])
+    # torch counts the axes from the last one.
+    turned = [n for i in range(1, count)[::-1] for n in (pads[i], pads[i + count])]
+    return [Frame(turned, filling)]
+
+
 def _identity(node: Node, value: Tensor) -> list[nn.Module]:
     """No layer at all."""
     if node.kind == "Dropout" and node.has(2):
@@ -226,20 +370,40 @@ def _identity(node: Node, value: Tensor) -> list[nn.Module]:
 _LAYERS: Mapping[str, Callable[[Node, Tensor], list[nn.Module]]] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
+    "Clip": _clip,
     "Conv": _convolution,
+    "Div": _by_constant,
     "Dropout": _identity,
+    "Elu": _elu,
     "Flatten": _flatten,
+    "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
+    "GlobalMaxPool": _global_max_pool,
+    "HardSigmoid": _hard,
+    "HardSwish": _hard,
     "Identity": _identity,
     "LeakyRelu": _leaky_relu,
+    "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
+    "Mul": _by_constant,
+    "PRelu": _by_constant,
+    "Pad": _pad,
     "Relu": _relu,
     "Reshape": _reshape,
+    "Selu": _elu,
+    "Sigmoid": _smooth,
+    "Softmax": _softmax,
+    "Softplus": _softplus,
+    "Squeeze": _squeeze,
+    "Sub": _by_constant,
+    "Tanh": _smooth,
+    "Transpose": _transpose,
+    "Unsqueeze": _squeeze,
 }
 #: Every operator that a file may use.
-KNOWN = frozenset({*_LAYERS, "Add", "Constant"})
+KNOWN = frozenset({*_LAYERS, "Add", "Concat", "Constant"})
 
 
 def _weight(node: Node, position: int, ndim: int | None, value: Tensor) -> Tensor:
