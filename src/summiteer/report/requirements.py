@@ -5,7 +5,15 @@ from typing import Any
 
 from summiteer.errors import UserError
 
-_KNOWN = ("stationary", "maximum", "proved", "proved_global", "numerical", "undecided")
+_KNOWN = (
+    "stationary",
+    "maximum",
+    "proved",
+    "proved_maximum",
+    "proved_global",
+    "numerical",
+    "undecided",
+)
 
 
 def requirement(text: str) -> tuple[str, float]:
