@@ -351,6 +351,7 @@ def test_shares_count_verdicts():
     assert counted == {
         "maximum": 0.5,
         "proved": 0.5,
+        "proved_maximum": 0.25,
         "proved_global": 0.25,
         "numerical": 0.25,
         "undecided": 0.25,
