@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from summiteer._caller import undisturbed
+from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer.errors import collected_warnings
 from summiteer.findings import Finding
 from summiteer.problem import Problem
@@ -68,7 +68,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "CLEAN_ACCURACY": ("NORMALISATION", "SOFTMAX_OUTPUTS"),
     "QUANTISED": ("RANDOM",),
     "UNAVAILABLE_GRADIENTS": ("QUANTISED",),
-    "UNDERFLOW": ("QUANTISED", "SOFTMAX_OUTPUTS"),
+    "UNDERFLOW": ("QUANTISED", "SOFTMAX_OUTPUTS", "NORMALISATION"),
     "GRADIENT_MISMATCH": (
         *("RANDOM", "QUANTISED", "UNAVAILABLE_GRADIENTS", "TEST_TIME_GRADIENTS"),
     ),
@@ -76,7 +76,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "UNCONSTRAINED_FAILS": (
         *("RANDOM", "QUANTISED", "UNAVAILABLE_GRADIENTS", "TEST_TIME_GRADIENTS"),
         *("UNDERFLOW", "SOFTMAX_OUTPUTS", "FEW_CLASSES", "GRADIENT_MISMATCH"),
-        "UNSTABLE_PREDICTIONS",
+        *("UNSTABLE_PREDICTIONS", "NORMALISATION"),
     ),
 }
 
@@ -133,7 +133,9 @@ def screen(problem: Problem, seed: int = 0, size: int = SAMPLE) -> Screening:
         `Screening`. A check that fails is reported as not run, with its error.
     """
     index = chosen(problem, seed, size)
-    subject = Subject(problem, problem.take(index), seed)
+    # Checks meet the model in eval mode.
+    training = behaves_differently_in_training(problem.model)
+    subject = Subject(problem, problem.take(index), seed, training)
     found: dict[str, Finding] = {}
     checks: dict[str, str] = {}
     for code, check in CHECKS:

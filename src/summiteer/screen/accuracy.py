@@ -8,6 +8,7 @@ from torch import Tensor
 
 from summiteer.findings import Finding
 from summiteer.objectives import misclassified, scalar
+from summiteer.screen.slopes import flat
 from summiteer.screen.subject import WIDE_SAMPLE, NotRun, Subject, chosen
 
 #: Chance that another convention looks better by luck, and that guessing does.
@@ -48,7 +49,7 @@ def _guessing(subject: Subject) -> Finding | None:
     wide = problem.take(chosen(problem, subject.seed, WIDE_SAMPLE))
     with torch.no_grad():
         outputs = wide.model(wide.inputs)
-    right = ~misclassified(outputs, wide.targets) & outputs.flatten(1).isfinite().all(1)
+    right = ~misclassified(outputs, wide.targets) & flat(outputs).isfinite().all(1)
     classes = max(2, scalar(outputs).shape[-1] if scalar(outputs).ndim > 1 else 2)
     count = int(right.sum())
     if binom.sf(count - 1, len(right), 1 / classes) < _GUESSING:
@@ -93,5 +94,5 @@ def _conventions(subject: Subject) -> Iterator[tuple[str, Tensor]]:
         if possible:
             with torch.no_grad():
                 said = problem.model(changed)
-            finite = said.flatten(1).isfinite().all(1)
+            finite = flat(said).isfinite().all(1)
             yield name, ~misclassified(said, targets) & finite

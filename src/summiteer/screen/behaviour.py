@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from summiteer import tolerances
-from summiteer._caller import behaves_differently_in_training
 from summiteer.findings import Finding
 from summiteer.screen.subject import NotRun, Subject
 
@@ -16,7 +15,7 @@ _BATCH = 1e3
 
 def train_mode(subject: Subject) -> Finding | None:
     """A module in train mode whose outputs depend on the mode."""
-    name = behaves_differently_in_training(subject.problem.model)
+    name = subject.training
     if not name:
         return None
     return Finding(

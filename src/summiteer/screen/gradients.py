@@ -14,7 +14,9 @@ from summiteer.screen.subject import NotRun, Subject
 def unavailable(subject: Subject) -> Finding | None:
     """IoAF indicator 1: backward fails, or ‖∇L‖ = 0 exactly (`pintor2022indicators`).
 
-    Departure: a gradient that only underflows is another finding, with another remedy.
+    Departures: a gradient that only underflows is another finding, with another remedy;
+    and it must be zero at a random point nearby as well, for at the minimum of a loss
+    (a regression that fits its data) it is zero for the best of reasons.
     """
     remedy = (
         "remove detach, no_grad, numpy and operations without derivative, or "
@@ -27,8 +29,7 @@ def unavailable(subject: Subject) -> Finding | None:
             "no gradient attack can move, the robust accuracy is the clean one",
             remedy,
         )
-    zero = subject.start.gradient_norm == 0
-    zero = zero & ~_saturated(subject)
+    zero = _zero(subject) & ~_saturated(subject)
     if not bool(zero.any()):
         return None
     moves = subject.slopes.moves[zero]
@@ -76,7 +77,7 @@ def quantised(subject: Subject) -> Finding | None:
     measured = subject.slopes
     names = subject.forward_pass.flat
     # A plateau of a ReLU network looks the same, but has no such operation.
-    stepped = measured.stepped & ((measured.norm > 0) | bool(names))
+    stepped = (measured.still > 0) & ((measured.norm > 0) | bool(names))
     if not subject.many(stepped):
         return None
     straight = measured.norm[stepped] > 0
@@ -89,7 +90,8 @@ def quantised(subject: Subject) -> Finding | None:
     return Finding(
         "QUANTISED",
         f"model: the outputs at {subject.count(stepped)} do not change at all for "
-        f"input changes of {1e-4:g} box widths, only for larger ones, {gradient}{ways}",
+        f"input changes of {float(measured.still[stepped].median()):g} box widths, "
+        f"only for larger ones, {gradient}{ways}",
         "gradients do not describe this model, the robust accuracy may be too high",
         "attack the model without the quantiser, or a smooth stand-in for it, and "
         "evaluate those examples here",
@@ -127,7 +129,7 @@ def mismatch(subject: Subject) -> Finding | NotRun | None:
 
 def _saturated(subject: Subject) -> torch.Tensor:
     """`[sample]` bool: ∇L is zero though ∇L in float64 or the margin's is not."""
-    zero = subject.start.gradient_norm == 0
+    zero = _zero(subject)
     if not bool(zero.any()):
         return zero
     shown = _gradient_in_double(subject) > 0
@@ -136,6 +138,10 @@ def _saturated(subject: Subject) -> torch.Tensor:
         still = torch.zeros_like(subject.exact.inputs)
         shown = shown | (_rows.norm(margin.evaluate(still).gradient) > 0)
     return zero & shown
+
+
+def _zero(subject: Subject) -> torch.Tensor:
+    return (subject.start.gradient_norm == 0) & (subject.nearby.gradient_norm == 0)
 
 
 def _gradient_in_double(subject: Subject) -> torch.Tensor:

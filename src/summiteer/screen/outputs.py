@@ -3,7 +3,7 @@
 import torch
 
 from summiteer.findings import Finding
-from summiteer.objectives import scalar
+from summiteer.objectives import DLR, TargetedDLR, scalar
 from summiteer.screen.subject import NotRun, Subject
 
 #: Sums of probabilities agree to this (`croce2020reliable`'s check), or to rounding.
@@ -52,7 +52,7 @@ def _one_probability(subject: Subject, low: float, high: float) -> Finding | Non
 
 def few_classes(subject: Subject) -> Finding | NotRun | None:
     """The difference of logits ratio with three classes or fewer."""
-    if "DLR" not in type(subject.problem.objective).__name__:
+    if not isinstance(subject.problem.objective, DLR | TargetedDLR):
         return NotRun("the objective is not DLR")
     classes = subject.outputs.shape[-1]
     if classes > 3:

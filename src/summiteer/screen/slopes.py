@@ -16,9 +16,9 @@ from summiteer.problem import Problem
 
 #: Lengths per coordinate, in widths of the box: from one that crosses any quantiser to
 #: one below every grid in use.
-_LENGTHS = (0.6, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)  # decades
-#: How many of them, from the last, are below every quantisation step in use.
-_FINE = 2
+_LENGTHS = (0.6, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9)  # decades
+#: The first so many are too long to tell a derivative, but cross quantisation steps.
+_LONG = 2
 _DIRECTIONS = 4
 #: The probe is moved off the input by up to so many widths: inputs lie on kinks (black
 #: pixels and no bias) and on the grid of an 8-bit file, random points do not.
@@ -41,8 +41,9 @@ class Slopes:
             the best h; NaN where rounding hides it.
         along: `[batch]` D/∇φᵀd along the gradient itself, at that h; NaN where the
             gradient is zero.
-        stepped: `[batch]` bool, f does not change at all over the two shortest lengths
-            in most directions, though it does over longer ones.
+        still: `[batch]` the longest length, in widths, over which f does not change at
+            all in most random directions, though a straight line through what it
+            changes over longer ones would show; 0 if it changes over each.
         moves: `[batch]` bool, f changes over the longest lengths.
         norm: `[batch]` ‖∇φ‖.
         refused: why there is no gradient, or "".
@@ -50,7 +51,7 @@ class Slopes:
 
     error: Tensor
     along: Tensor
-    stepped: Tensor
+    still: Tensor
     moves: Tensor
     norm: Tensor
     refused: str
@@ -68,9 +69,9 @@ def slopes(
         eps: unit of rounding of the coarsest dtype inside the model.
     """
     width = limits[1] - limits[0]
-    points = _generic(exact.inputs, limits, draws)
+    points = generic(exact.inputs, limits, draws)
     with torch.no_grad():
-        outputs = exact.model(points).double().flatten(1)
+        outputs = flat(exact.model(points).double())
     weights = draws.on(draws.stream + 1).normal(outputs.shape[1]).to(outputs)
     weights = _rows.unit(weights)
     gradient, refused = _gradient(exact, points, weights)
@@ -91,44 +92,46 @@ def slopes(
     )  # [directions, lengths, batch]
     slope = torch.einsum("nd,nkd->kn", gradient.flatten(1), ways.flatten(2))
     noise = _ROUNDING * eps * _rows.norm(outputs)
-    return _compare(rises, slope, lengths, noise, norm, refused)
+    best, along = _errors(rises, slope, lengths, noise)
+    big = rises.abs() > noise / _RESOLVED
+    still = _still(rises[:-1], lengths, noise)
+    return Slopes(best, along, still / width, big.any(0).any(0), norm, refused)
 
 
-def _compare(
-    rises: Tensor,
-    slope: Tensor,
-    lengths: Tensor,
-    noise: Tensor,
-    norm: Tensor,
-    refused: str,
-) -> Slopes:
+def _errors(
+    rises: Tensor, slope: Tensor, lengths: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See `Slopes.error` and `Slopes.along`."""
     size = lengths[None, :, None]
     differences = rises / (2 * size)
     both = torch.maximum(differences.square(), slope[:, None].square())
     scale = both.mean(0).sqrt()  # [lengths, batch]
     error = (differences - slope[:, None]).abs().median(0).values / scale
     resolved = noise / (2 * size[0]) <= _RESOLVED * scale
-    error = torch.where(resolved & (scale > 0), error, torch.inf)
-    best, where = error.min(0)
+    resolved[:_LONG] = False
+    best, where = error.where(resolved & (scale > 0), torch.inf).min(0)
     example = torch.arange(len(noise), device=noise.device)
     along = differences[-1, where, example] / slope[-1]
-    big = rises.abs() > noise / _RESOLVED
-    # What a straight line through the longer lengths would change over the shortest.
-    steepest = (rises[:, :-_FINE].abs() / size[:, :-_FINE]).amax(1)
-    visible = steepest * lengths[-1] > noise / _RESOLVED
-    still = (rises[:-1, -_FINE:] == 0).all(1) & visible[:-1]
-    return Slopes(
-        error=torch.where(best.isfinite(), best, torch.nan),
-        along=along,
-        stepped=still.double().mean(0) > 0.5,
-        moves=big.any(0).any(0),
-        norm=norm,
-        refused=refused,
-    )
+    return torch.where(best.isfinite(), best, torch.nan), along
 
 
-def _generic(inputs: Tensor, limits: tuple[float, float], draws: Draws) -> Tensor:
-    """Inputs moved by a random offset, to the side that the limits leave."""
+def _still(rises: Tensor, lengths: Tensor, noise: Tensor) -> Tensor:
+    """See `Slopes.still`, in the units of the inputs."""
+    size = lengths[None, :, None]
+    steepest = (rises.abs() / size).cummax(1).values  # over lengths at least as long
+    visible = (steepest * size > noise / _RESOLVED).double().mean(0) > 0.5
+    still = ((rises == 0).double().mean(0) > 0.5) & visible
+    return (still * lengths[:, None]).amax(0)
+
+
+def generic(inputs: Tensor, limits: tuple[float, float], draws: Draws) -> Tensor:
+    """Inputs moved by a random offset, to the side that the limits leave.
+
+    Args:
+        inputs: `[batch, *input]`.
+        limits: (lo, hi).
+        draws: random numbers of the examples.
+    """
     offset = draws.uniform(inputs[0].numel()).to(inputs).reshape(inputs.shape)
     offset = (2 * offset - 1) * _OFFSET * (limits[1] - limits[0])
     moved = inputs + offset
@@ -140,7 +143,7 @@ def _gradient(exact: Problem, points: Tensor, weights: Tensor) -> tuple[Tensor, 
     """∇φ, or zeros and why there is none."""
     moved = points.detach().requires_grad_()
     try:
-        value = (exact.model(moved).flatten(1) * weights).sum()
+        value = (flat(exact.model(moved)) * weights).sum()
         if not value.requires_grad:
             return torch.zeros_like(points), "no gradient reaches the inputs"
         (gradient,) = torch.autograd.grad(value, moved, allow_unused=True)
@@ -156,5 +159,9 @@ def _rise(exact: Problem, points: Tensor, weights: Tensor, move: Tensor) -> Tens
     """φ(x + move) - φ(x - move) `[batch]`."""
     with torch.no_grad():
         ahead, behind = exact.model(points + move), exact.model(points - move)
-    change: Tensor = (ahead.double() - behind.double()).flatten(1)
-    return (change * weights).sum(1)
+    return (flat(ahead.double() - behind.double()) * weights).sum(1)
+
+
+def flat(outputs: Tensor) -> Tensor:
+    """`[rows, …]` as `[rows, numbers]`, `[rows]` as `[rows, 1]`."""
+    return outputs.reshape(len(outputs), -1)

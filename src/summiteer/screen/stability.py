@@ -5,6 +5,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.findings import Finding
+from summiteer.screen.slopes import flat
 from summiteer.screen.subject import Subject
 
 #: Side of the cube of noise, in widths of the box, and draws (`pintor2022indicators`).
@@ -65,7 +66,7 @@ def _outputs(subject: Subject, noise: Tensor) -> Tensor:
 
 
 def _change(outputs: Tensor, still: Tensor) -> Tensor:
-    return _rows.norm((outputs.double() - still).flatten(1))
+    return _rows.norm(flat(outputs.double() - still))
 
 
 def _noise(subject: Subject, k: int) -> Tensor:

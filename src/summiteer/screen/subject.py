@@ -13,7 +13,7 @@ from summiteer.findings import Finding
 from summiteer.objectives import misclassified
 from summiteer.problem import Evaluation, Problem
 from summiteer.screen.forward_pass import ForwardPass, watch
-from summiteer.screen.slopes import Slopes, slopes
+from summiteer.screen.slopes import Slopes, flat, generic, slopes
 
 #: Examples that the costly checks look at (field.md §5).
 SAMPLE = 32
@@ -39,11 +39,13 @@ class Subject:
         problem: of all examples.
         sample: the problem of the seeded sample.
         seed: of the run.
+        training: a module in train mode whose outputs depend on the mode, or "".
     """
 
     problem: Problem
     sample: Problem
     seed: int
+    training: str = ""
 
     @cached_property
     def limits(self) -> tuple[float, float]:
@@ -70,12 +72,19 @@ class Subject:
     def correct(self) -> Tensor:
         """Which examples of the sample are classified correctly."""
         wrong = misclassified(self.outputs, self.sample.targets)
-        return ~wrong & self.outputs.flatten(1).isfinite().all(1)
+        return ~wrong & flat(self.outputs).isfinite().all(1)
 
     @cached_property
     def start(self) -> Evaluation:
         """Loss and gradient at the sample itself."""
         return self.sample.rows().evaluate(torch.zeros_like(self.sample.inputs))
+
+    @cached_property
+    def nearby(self) -> Evaluation:
+        """Loss and gradient at random points nearby."""
+        inputs = self.sample.inputs
+        points = generic(inputs, self.limits, self.draws(16))
+        return self.sample.rows().evaluate(points - inputs)
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
