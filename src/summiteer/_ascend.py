@@ -99,9 +99,9 @@ def ascend(
             same iterates to rounding, or ("auto") where it takes less time.
         patience: a run whose best objective has not risen beyond rounding
             (`tolerances.SAME_LOSS`) for so many steps has STALLED; None to wait for
-            ever. Normalised steps of constant size circle a maximum on an L2 ball
-            without ever repeating: `best` is then as good as it gets, and `residual` at
-            `final` says how far from stationary such a run stopped.
+            ever. Normalised steps of constant size circle a maximum inside an L2 ball
+            and repeat exactly late or never, as do methods with a memory. `residual` at
+            `final` says how far from stationary such a run was stopped.
         after_cycle: what follows where the iterates of a method without memory repeat
             exactly. "stop", as the published methods would for ever do the same: the
             run ends as CYCLE. "refine": it goes on from its best point with half the
