@@ -15,7 +15,7 @@ from summiteer.networks import TwoLayerNetwork
 from summiteer.objectives import Quadratic
 from summiteer.optimality.verdict import Verdict
 from summiteer.problem import Problem
-from summiteer.regions import Box, L2Ball, LinfBall, Region, Sphere
+from summiteer.regions import Box, L1Ball, L2Ball, LinfBall, Region, Sphere
 
 _MAXIMUM = Verdict.STRICT_LOCAL_MAXIMUM
 
@@ -163,6 +163,42 @@ def linear_on_sphere() -> KnownProblem:
     return KnownProblem(
         "linear on sphere", problem, 0.5 * _SLOPE[None] / norm, 0.5 * norm, (low,)
     )
+
+
+def linear_on_l1() -> KnownProblem:
+    """B'δ on an L1 ball: the vertex ±ε·e_k of the largest |b_k|, value ε·max|b|."""
+    problem = _form(L1Ball(0.5), _SLOPE)
+    vertex, second = _vector(0.5, 0, 0, 0, 0), _vector(0, 0, 0, -0.5, 0)
+    edge = 0.5 * (vertex + second)
+    others = tuple(
+        Known(point, Verdict.NOT_STATIONARY) for point in (second, edge, -vertex)
+    )
+    return KnownProblem("linear on L1", problem, vertex[None], 0.45, others)
+
+
+def linear_on_l1_and_box() -> KnownProblem:
+    """B'δ on L1 ball ∩ box: filled by falling |b_k|, each up to its limit.
+
+    The input box [0, 1] stops the first coordinate at 0.5, the fourth takes the rest.
+    """
+    problem = _form(L1Ball(0.8), _SLOPE, box=(0.0, 1.0))
+    vertex = _vector(0.5, 0, 0, -(0.8 - 0.5), 0)
+    other = Known(_vector(0.5, -(0.8 - 0.5), 0, 0, 0), Verdict.NOT_STATIONARY)
+    return KnownProblem(
+        "linear on L1 ∩ box", problem, vertex[None], float(_SLOPE @ vertex), (other,)
+    )
+
+
+def concave_on_l1() -> KnownProblem:
+    """C'δ - ½‖δ‖² on an L1 ball: the projection of c, inside one of its edges."""
+    centre, maximiser = _vector(0.5, -0.3, 0.1), _vector(0.35, -0.15, 0.0)
+    problem = _form(L1Ball(0.5), centre, (-1.0, -1.0, -1.0))
+    value = float(centre @ maximiser - maximiser @ maximiser / 2)
+    others = (
+        Known(_vector(0.5, 0.0, 0.0), Verdict.NOT_STATIONARY),
+        Known(-maximiser, Verdict.NOT_STATIONARY),
+    )
+    return KnownProblem("concave on L1", problem, maximiser[None], value, others)
 
 
 def linear_on_linf() -> KnownProblem:
@@ -337,6 +373,8 @@ def one_neuron() -> KnownProblem:
 _ALL: tuple[Callable[[], KnownProblem], ...] = (
     linear_on_l2,
     linear_on_sphere,
+    linear_on_l1,
+    linear_on_l1_and_box,
     linear_on_linf,
     linear_on_box,
     linear_on_ball_and_box,
@@ -344,6 +382,7 @@ _ALL: tuple[Callable[[], KnownProblem], ...] = (
     concave_at_centre,
     concave_off_centre,
     concave_in_linf,
+    concave_on_l1,
     trust_region,
     planted_saddle,
     convex_bowl,

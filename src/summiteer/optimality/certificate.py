@@ -14,7 +14,7 @@ from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
 from summiteer.networks import TwoLayer, recognise
-from summiteer.optimality import numerical, piecewise, relu, smooth
+from summiteer.optimality import l1_vertex, numerical, piecewise, relu, smooth
 from summiteer.optimality.claims import NUMBERS, Claims
 from summiteer.optimality.explanation import explanation
 from summiteer.optimality.points import check_budget, checked
@@ -33,6 +33,7 @@ Prover: TypeAlias = Callable[[Problem, Tensor, float, int], Claims]
 #: `prove(problem, points, within, budget) -> Claims`, strongest first. Adding a prover
 #: is one file and one line here.
 PROVERS: tuple[Prover, ...] = (
+    l1_vertex.prove,
     smooth.prove,
     relu.prove,
     piecewise.prove,
@@ -251,6 +252,8 @@ def local_optimality(
 def _speaker(problem: Problem) -> tuple[Prover, str]:
     """(The prover made for the caller's own model, why there is none or "")."""
     model = recognise(problem.model, tuple(problem.inputs.shape[1:]))
+    if problem.feasible.norm == "l1":
+        return l1_vertex.prove, getattr(model, "reason", "")
     if isinstance(model, TwoLayer):
         return (smooth if model.network.activation.smooth else relu).prove, ""
     return piecewise.prove, getattr(model, "reason", "")
@@ -301,7 +304,7 @@ def _certificate(
 def shares(
     verdicts: Sequence[Verdict], evidence: Sequence[Evidence]
 ) -> dict[str, float]:
-    """Shares of maxima, proved, proved global, numerical and undecided verdicts.
+    """Shares of verdicts: maxima, proved ones, other proofs, measured, undecided.
 
     Args:
         verdicts: of the examples counted.
@@ -317,6 +320,7 @@ def shares(
     counts = {
         "maximum": sum(v.is_maximum for v in verdicts),
         "proved": len(proved),
+        "proved_maximum": sum(v.is_maximum for v in proved),
         "proved_global": sum(v is Verdict.GLOBAL_MAXIMUM for v in proved),
         "numerical": sum(
             e is Evidence.NUMERICAL and v is not Verdict.UNDECIDED for v, e in pairs
