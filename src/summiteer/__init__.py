@@ -77,6 +77,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.problem import Problem as Problem
     from summiteer.regions import Box as Box
     from summiteer.regions import Intersection as Intersection
+    from summiteer.regions import L1Ball as L1Ball
+    from summiteer.regions import L1Intersection as L1Intersection
     from summiteer.regions import L2Ball as L2Ball
     from summiteer.regions import LinfBall as LinfBall
     from summiteer.regions import Region as Region
@@ -115,7 +117,8 @@ _HOME = {
     "optimality.mixed_integer": "GlobalMaximum global_maximum",
     "outcome": "Outcome",
     "problem": "Evaluation Problem",
-    "regions": "Box Intersection L2Ball LinfBall Region Sphere intersect",
+    "regions": "Box Intersection L1Ball L1Intersection L2Ball LinfBall Region Sphere "
+    "intersect",
     "starts": "BoundaryStart CentreStart GivenStart Start UniformStart",
     "trajectory": "Recorder Trajectory",
     "until": "Reached",
