@@ -188,7 +188,8 @@ def move(
     displacement, patience = now.displacement, now.patience
     if watched:
         displacement = rows.distance(points, now.points)
-        stalled = _either(stalled, _still(rows, points, displacement))
+        if not made.restless:
+            stalled = _either(stalled, _still(rows, points, displacement))
     if not _rows.all_finite(evaluation.loss):
         broken = ~evaluation.loss.isfinite()
         points = _rows.choose(~broken, points, now.points)
