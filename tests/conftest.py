@@ -105,5 +105,9 @@ def fails():
     raise RuntimeError("no such weights")
 
 
+def function():
+    return lambda inputs: inputs[:, :10]
+
+
 number = 3
 """

@@ -42,7 +42,8 @@ def attack(
         typer.Option(
             "--property",
             metavar="FILE",
-            help="x.vnnlib[.gz]: look for a violation in its box, instead of DATA",
+            help="x.vnnlib[.gz]: look for a violation in its box, instead of DATA; "
+            "exit code 0 whether or not one is found",
         ),
     ] = None,
     box: options.Box = None,

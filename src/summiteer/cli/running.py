@@ -47,7 +47,8 @@ def resumption(store: Any, quiet: bool) -> Iterator[None]:
     """Say that this is a run that was begun before."""
     done = len(store.finished())
     if done:
-        say(f"taking up run {store.run}: {done} parts are done already", quiet)
+        parts = "1 part is" if done == 1 else f"{done} parts are"
+        say(f"taking up run {store.run}: {parts} done already", quiet)
     yield
 
 

@@ -8,6 +8,9 @@ from torch import Tensor
 from summiteer.data.dataset import Dataset
 from summiteer.errors import UserError
 
+#: So many numbers of examples are listed.
+_SHOWN = 20
+
 
 def examples(
     dataset: Dataset,
@@ -51,12 +54,19 @@ def examples(
     if skip_bad and not bool(good.all()):
         bad = ids[~good].tolist()
         inputs, targets, ids = inputs[good], targets[good], ids[good]
-        notes.append(f"skipped {len(bad)} examples with NaN or Inf: {bad}")
+        noun = "example" if len(bad) == 1 else "examples"
+        notes.append(f"skipped {len(bad)} {noun} with NaN or Inf: {_few(bad)}")
     given = tuple(inputs.shape[1:])
     if shape and shape != given and math.prod(shape) == math.prod(given):
         inputs = inputs.reshape(-1, *shape)
         notes.append(f"inputs {list(given)} are given to the model as {list(shape)}")
     return inputs, targets, ids, notes
+
+
+def _few(numbers: list[int]) -> str:
+    """The first of them: a reader needs no thousand."""
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"{numbers[:_SHOWN]}{more}"
 
 
 def box_of(text: str | None, inputs: Tensor) -> tuple[float, float] | None:

@@ -69,6 +69,19 @@ class Bracket:
     def __len__(self) -> int:
         return len(self.reason)
 
+    def __repr__(self) -> str:
+        unknown = sum(map(bool, self.reason))
+        gaps = self.gap[~self.gap.isnan()]
+        told = (
+            f"gaps {float(gaps.min()):.3g} … {float(gaps.max()):.3g}, "
+            if len(gaps)
+            else ""
+        )
+        return (
+            f"Bracket of {len(self)} maxima: {told}{unknown} without an upper bound; "
+            "see lower, upper, reason"
+        )
+
     @property
     def gap(self) -> Tensor:
         """Upper - lower, rounded up `[batch]`."""

@@ -70,6 +70,12 @@ class GlobalMaximum:
     def __len__(self) -> int:
         return len(self.optimal)
 
+    def __repr__(self) -> str:
+        return (
+            f"GlobalMaximum of {len(self)} examples: {sum(self.optimal)} optimal up to "
+            "the solver's tolerances (NUMERICAL); see value, bound, reason"
+        )
+
 
 def global_maximum(
     problem: Problem, method: str = "milp", time_limit: float | None = 60.0
