@@ -27,9 +27,10 @@ def check_inputs(
             f"{type(inputs).__name__}; use torch.as_tensor."
         )
     if inputs.ndim < 2 or inputs.numel() == 0:
+        remedy = "; use inputs[:, None] for one number each" * (inputs.ndim == 1)
         raise UserError(
             "inputs: expected [batch, *input] with at least one example and one "
-            f"coordinate, got shape {list(inputs.shape)}."
+            f"coordinate, got shape {list(inputs.shape)}{remedy}."
         )
     own = model_dtype(model)
     if not inputs.is_floating_point() or (own is not None and own != inputs.dtype):
