@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from summiteer.audit_findings import CORRECTIONS, findings_in, short_of_summit
+from summiteer.kinds import KIND_NAMES
 from summiteer.problem import Problem
 from summiteer.screen import Screening
 from summiteer.settings import Settings
@@ -39,10 +42,16 @@ def audit_result(
         "claimed_robust_accuracy": share_of(arrays["claimed"]) if labelled else None,
         "corrected_robust_accuracy": share_of(arrays["survived"]) if labelled else None,
     }
-    return summary(
+    more = {
+        "corrections": corrections(arrays) if labelled else None,
+        "kinds": kinds(arrays, labelled),
+        "excess": excess(arrays, labelled),
+        "gains": gains(arrays, labelled),
+    }
+    result = summary(
         "audit",
         accuracies,
-        {},
+        more,
         arrays,
         settings,
         problem,
@@ -52,3 +61,76 @@ def audit_result(
         run=run,
         files=files,
     )
+    # First of all what may make every other number meaningless.
+    own = [finding.as_json() for finding in findings_in(arrays, labelled)]
+    result["findings"] = own + result["findings"]
+    return result
+
+
+def corrections(arrays: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many examples moved between right and wrong, by reason."""
+    counts = torch.bincount(arrays["correction"].long(), minlength=len(CORRECTIONS))
+    pairs = zip(CORRECTIONS, counts.tolist(), strict=True)
+    return {name.lower(): count for name, count in pairs if name != "NONE"}
+
+
+def kinds(arrays: Mapping[str, Tensor], labelled: bool) -> dict[str, dict[str, Any]]:
+    """Examples of each kind, and how many of them the model withstood."""
+    table: dict[str, dict[str, Any]] = {}
+    for code, name in enumerate(KIND_NAMES):
+        mask = arrays["kind"] == code
+        if bool(mask.any()):
+            withstood = int((mask & arrays["claimed"]).sum()) if labelled else None
+            table[name] = {"examples": int(mask.sum()), "withstood": withstood}
+    return table
+
+
+def excess(arrays: Mapping[str, Tensor], labelled: bool) -> dict[str, Any]:
+    """How many lie outside beyond rounding, and by how much at most."""
+    finite = ~arrays["length"].isnan()
+    outside = finite & ~arrays["inside"]
+    over = torch.maximum(arrays["excess"], arrays["box_excess"])
+    only = arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY")
+    return {
+        "outside": int(outside.sum()),
+        "rounded_to_8_bits": int((outside & arrays["rounded"]).sum()),
+        "grid": int(arrays["levels"][0]) or None,
+        "largest": _largest(over[outside]),
+        "largest_ulps": _largest(arrays["ulps"][outside]),
+        "wrong_only_outside": int(only.sum()) if labelled else None,
+    }
+
+
+def gains(arrays: Mapping[str, Tensor], labelled: bool) -> dict[str, Any]:
+    """What ascent from the very points still adds, where it adds something."""
+    short = short_of_summit(arrays)
+    lost = arrays["correction"] == CORRECTIONS.index("ASCENT")
+    margins = None
+    if labelled:
+        margins = (arrays["reached_margins"] - arrays["given_margins"])[short]
+    return {
+        "examples": int(short.sum()),
+        "reached_mean": _mean(arrays["reached_losses"]),
+        "objective": _middle(arrays["gained"][short]),
+        "objective_largest": _largest(arrays["gained"][short]),
+        "margin": None if margins is None else _middle(margins),
+        "margin_largest": None if margins is None else _largest(margins),
+        "steps": _middle(arrays["steps"][short].double()),
+        "moved": _middle(arrays["moved"][short]),
+        "flipped": int(lost.sum()) if labelled else None,
+    }
+
+
+def _middle(values: Tensor) -> float | None:
+    finite = values[values.isfinite()]
+    return float(finite.median()) if len(finite) else None
+
+
+def _mean(values: Tensor) -> float | None:
+    finite = values[values.isfinite()]
+    return float(finite.mean()) if len(finite) else None
+
+
+def _largest(values: Tensor) -> float | None:
+    finite = values[values.isfinite()]
+    return float(finite.max()) if len(finite) else None

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from summiteer._audit import audit_block
 from summiteer._typing import Model
 from summiteer._version import __version__
 from summiteer.attack_summary import attack_result
+from summiteer.audit_findings import CORRECTIONS
 from summiteer.audit_summary import audit_result
 from summiteer.cells import Cell, digest_arrays
 from summiteer.data import Property
@@ -27,6 +28,8 @@ from summiteer.examination import (
     blocks_of,
     gather,
 )
+from summiteer.given import Given
+from summiteer.kinds import KIND_NAMES
 from summiteer.problem import Problem
 from summiteer.screen import Screening, screen
 from summiteer.settings import Settings
@@ -71,11 +74,13 @@ class Command:
         block: the indices of a block -> its arrays.
         result: (arrays, settings, problem, messages, screening, seconds=, run=,
             files=) -> result.json's content.
+        tables: array -> the names of its codes, beside those that all commands have.
     """
 
     name: str
     block: Callable[[Tensor], Mapping[str, Tensor]]
     result: Callable[..., dict[str, Any]]
+    tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def attack_command(problem: Problem, settings: Settings) -> Command:
@@ -87,13 +92,14 @@ def attack_command(problem: Problem, settings: Settings) -> Command:
     return Command("attack", block, attack_result)
 
 
-def audit_command(problem: Problem, settings: Settings, given: Tensor) -> Command:
+def audit_command(problem: Problem, settings: Settings, given: Given) -> Command:
     """Examine each block of given examples."""
 
     def block(index: Tensor) -> Mapping[str, Tensor]:
         return audit_block(problem.take(index), given[index], settings)
 
-    return Command("audit", block, audit_result)
+    tables = {"kind": KIND_NAMES, "correction": CORRECTIONS}
+    return Command("audit", block, audit_result, tables)
 
 
 def run_command(
@@ -140,6 +146,7 @@ def run_command(
         "outcome": json.dumps(OUTCOME_NAMES),
         "verdict": json.dumps(VERDICT_NAMES),
         "evidence": json.dumps(EVIDENCE_NAMES),
+        **{name: json.dumps(names) for name, names in command.tables.items()},
     }
     for done, (cell, (arrays, texts, seconds)) in enumerate(
         map_cells(done_to, todo), len(cells) - len(todo) + 1

@@ -20,7 +20,7 @@ def audit(
         typer.Argument(
             metavar="ADVERSARIAL",
             help="x.npz, x.npy, x.safetensors or x.pt with one adversarial input per "
-            "example of DATA, in the same order",
+            "example of DATA, in the same order; FILE:KEY if it has several tensors",
         ),
     ],
     radius: options.Radius = None,
@@ -48,11 +48,12 @@ def audit(
     check_source(None, own)
     from summiteer import data as files
     from summiteer import runs
-    from summiteer._audit import EFFORT, check_given
+    from summiteer._audit import EFFORT
     from summiteer.cells import digest, digest_arrays
     from summiteer.examination import block_size_of
+    from summiteer.given import given_of
+    from summiteer.report.audit_text import print_audit
     from summiteer.report.requirements import requirement
-    from summiteer.report.terminal import print_audit
     from summiteer.settings import Settings
     from summiteer.store import Store
 
@@ -66,13 +67,19 @@ def audit(
     network = Network(model, weights, mean, std)
     source = from_data(network, own, skip_bad, settings_of)
     problem, settings = source.problem, source.settings
-    given = check_given(problem, files.load_adversarial(adversarial, source.ids))
+    rows = files.aligned(
+        files.load_adversarial(adversarial),
+        source.ids,
+        source.total,
+        tuple(problem.inputs.shape[1:]),
+    )
+    given = given_of(problem, rows)
     size = block_size_of(problem, settings, block_size)
     for note in source.notes:
         say(note, as_json)
     names = source.names | {
         "adversarial": adversarial,
-        "adversarial_digest": digest_arrays({"adversarial": given}),
+        "adversarial_digest": digest_arrays({"adversarial": rows}),
     }
     spec = runs.specification("audit", problem, settings, size, names)
     directory = out or Path("runs") / f"audit-{digest(spec)}"

@@ -1,6 +1,6 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from summiteer.studies.scale import ScaleSummary
 _WIDTH = 80
 
 
-class _Console(Console):
+class Output(Console):
     """Sentences are left to the terminal to wrap; a pipe gets whole lines."""
 
     def say(self, text: str, style: str = "") -> None:
@@ -23,10 +23,11 @@ class _Console(Console):
         self.print(Text(text, style=style), soft_wrap=True)
 
 
-def _console() -> _Console:
+def output() -> Output:
+    """Where to print: as wide as the terminal, 80 columns in a pipe."""
     # In a pipe the width is not the reader's: tables get what a terminal shows.
     wide = None if Console().is_terminal else _WIDTH
-    return _Console(highlight=False, width=wide)
+    return Output(highlight=False, width=wide)
 
 
 def print_attack(result: Mapping[str, Any], directory: str) -> None:
@@ -36,13 +37,13 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
         result: content of result.json.
         directory: of the run.
     """
-    console = _console()
+    console = output()
     region, examples = result["region"], result["examples"]
     box = region["box"]
     limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
-    radius = _radius(region["radius"])
+    radius = spread_of(region["radius"])
     console.say(
-        f"{_plural(examples, 'example')}, {region['norm']} radius {radius}{limits}, "
+        f"{plural(examples, 'example')}, {region['norm']} radius {radius}{limits}, "
         f"{result['objective']}, seed {result['seed']}"
     )
     console.print()
@@ -52,8 +53,7 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     _print_verdicts(console, result)
     _print_more(console, result)
-    for finding in result["findings"]:
-        console.say(f"! {finding['text']}", "yellow")
+    print_findings(console, result["findings"])
     console.print()
     console.say(
         f"{result['gradient_evaluations']} gradient evaluations, "
@@ -62,58 +62,56 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
 
 
-def print_audit(result: Mapping[str, Any], directory: str) -> None:
-    """Print what an audit found.
+def print_findings(console: Output, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Print each finding of result.json as a line.
 
     Args:
-        result: content of result.json.
-        directory: of the run.
+        console: where to.
+        findings: entries of result.json.
     """
-    console = _console()
-    console.say(f"claimed    {_percent(result['claimed_robust_accuracy'])}")
-    console.say(f"corrected  {_percent(result['corrected_robust_accuracy'])}")
-    for finding in result["findings"]:
+    for finding in findings:
         console.say(f"! {finding['text']}", "yellow")
-    console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
 
 
-def _plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
+    """A count and its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _radius(radius: Any) -> str:
+def spread_of(radius: Any) -> str:
+    """A radius, or from the smallest to the largest."""
     if isinstance(radius, list):
         return f"{min(radius):g} … {max(radius):g}"
     return f"{radius:g}"
 
 
-def _print_accuracy(console: _Console, result: Mapping[str, Any]) -> None:
+def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
     loss = result["loss"]
     if result["clean_accuracy"] is not None:
-        console.say(f"clean accuracy   {_percent(result['clean_accuracy'])}")
+        console.say(f"clean accuracy   {percent(result['clean_accuracy'])}")
         console.say(
-            f"robust accuracy  {_percent(result['robust_accuracy'])}  at most: found "
+            f"robust accuracy  {percent(result['robust_accuracy'])}  at most: found "
             "by attack, not proved"
         )
         proved = result["proved_robust_accuracy"]
         if proved is not None:
             console.say(
-                f"                 {_percent(proved)}  at least: proved for the "
+                f"                 {percent(proved)}  at least: proved for the "
                 "whole region"
             )
     console.say(
-        f"mean loss        {_number(loss['clean_mean'])} clean, "
-        f"{_number(loss['attacked_mean'])} attacked"
+        f"mean loss        {number(loss['clean_mean'])} clean, "
+        f"{number(loss['attacked_mean'])} attacked"
     )
     within = result.get("within_tolerance")
     if within:
         console.say(
-            f"within {within['tolerance']:g}: {_percent(within['clean'])} clean, "
-            f"{_percent(within['attacked'])} attacked"
+            f"within {within['tolerance']:g}: {percent(within['clean'])} clean, "
+            f"{percent(within['attacked'])} attacked"
         )
 
 
-def _print_shares(console: _Console, result: Mapping[str, Any]) -> None:
+def _print_shares(console: Output, result: Mapping[str, Any]) -> None:
     """The shares over all and over survivors."""
     survivors = result["survivors"]
     everyone, left = result["shares"], survivors["shares"] or {}
@@ -131,14 +129,14 @@ def _print_shares(console: _Console, result: Mapping[str, Any]) -> None:
         "undecided": "undecided",
     }
     for key, text in texts.items():
-        row = [text, _percent(everyone.get(key))]
+        row = [text, percent(everyone.get(key))]
         if survivors["examples"] is not None:
-            row.append(_percent(left.get(key)))
+            row.append(percent(left.get(key)))
         table.add_row(*row)
     console.print(table)
 
 
-def _print_verdicts(console: _Console, result: Mapping[str, Any]) -> None:
+def _print_verdicts(console: Output, result: Mapping[str, Any]) -> None:
     for name, known in result["verdicts"].items():
         count = sum(known.values())
         how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
@@ -148,7 +146,7 @@ def _print_verdicts(console: _Console, result: Mapping[str, Any]) -> None:
             console.say(f"{count:6d} stopped as {name}: {Outcome[name].value}")
 
 
-def _print_more(console: _Console, result: Mapping[str, Any]) -> None:
+def _print_more(console: Output, result: Mapping[str, Any]) -> None:
     more, survivors = result["more_steps"], result["survivors"]["examples"]
     if not more or not survivors:
         return
@@ -165,7 +163,7 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
         summary: of the study.
         directory: of the run.
     """
-    console = _console()
+    console = output()
     protocol = summary.protocol
     runs = summary.rows[0].runs
     console.say(
@@ -218,7 +216,8 @@ def print_scale(summary: ScaleSummary, directory: str) -> None:
     )
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share in per cent."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
@@ -229,7 +228,8 @@ def _short(value: float | None) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three significant digits."""
     if value is None:
         return "–"
     return f"{value:.3g}"

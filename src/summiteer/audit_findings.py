@@ -1,0 +1,303 @@
+"""What an audit's arrays show of the tool: seen, effect, remedy."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from summiteer import tolerances
+from summiteer.findings import Finding
+from summiteer.kinds import Kind
+
+#: Why an example is right as claimed and wrong as corrected, or the other way round.
+CORRECTIONS = (
+    "NONE",
+    "CLEAN_WRONG",
+    "PROJECTED",
+    "ASCENT",
+    "CENTRE",
+    "OUTSIDE_ONLY",
+    "NOT_FINITE",
+)
+#: Gains below this part of the climb from the clean input are not worth a word.
+_WORTH = 0.01
+
+Arrays = Mapping[str, Tensor]
+
+
+def findings_in(arrays: Arrays, labelled: bool) -> list[Finding]:
+    """What the arrays show, the worst first.
+
+    Args:
+        arrays: of all blocks, see `audit_block`.
+        labelled: whether targets are labels.
+    """
+    looks: tuple[Callable[[Arrays, bool], Finding | None], ...] = (
+        _not_finite,
+        _outside,
+        _eight_bits,
+        _clean,
+        _random_start,
+        _single_step,
+        _not_the_best,
+        _poorer_basin,
+    )
+    meaningless = (_other_units(arrays), _permuted(arrays))
+    if meaningless[0] or _mostly_permuted(arrays):
+        # Whatever else is seen follows from it.
+        return [finding for finding in meaningless if finding]
+    found = [*meaningless, *(look(arrays, labelled) for look in looks)]
+    return [finding for finding in found if finding]
+
+
+def _mostly_permuted(arrays: Arrays) -> bool:
+    return 2 * int((arrays["fits"] >= 0).sum()) > len(arrays["fits"])
+
+
+def short_of_summit(arrays: Arrays) -> Tensor:
+    """Ascent from the point gains more than rounding, and a part of the climb.
+
+    Args:
+        arrays: see `audit_block`.
+
+    Returns:
+        `[n]` bool: gained > max(256·eps·|objective|, 1 % of reached - clean, 1 % of
+        the median of that over all examples).
+    """
+    eps = torch.finfo(arrays["inputs"].dtype).eps
+    noise = tolerances.SAME_LOSS * eps * arrays["reached_losses"].abs()
+    climb = arrays["reached_losses"] - arrays["clean_losses"]
+    least = _WORTH * torch.maximum(climb, _usual_climb(arrays))
+    return arrays["gained"] > torch.maximum(noise, least)
+
+
+def _usual_climb(arrays: Arrays) -> Tensor:
+    """What ascent adds to the objective of a clean input, the median `[]`."""
+    climb = (arrays["reached_losses"] - arrays["clean_losses"]).nan_to_num(0.0, 0.0)
+    return climb.median().clamp(min=0)
+
+
+def _turned(count: int) -> str:
+    return f"it turns {count or 'none'} of them wrong"
+
+
+def _ids(arrays: Arrays, mask: Tensor) -> tuple[int, ...]:
+    return tuple(arrays["ids"][mask].tolist())
+
+
+def _of(count: int, arrays: Arrays) -> str:
+    return f"{count} of {len(arrays['ids'])}"
+
+
+def _other_units(arrays: Arrays) -> Finding | None:
+    factor, shift = float(arrays["factor"][0]), float(arrays["shift"][0])
+    if factor == 1.0 and shift == 0.0:
+        return None
+    if factor not in (2.0, 0.5, 255.0, 256.0, 1 / 255):  # fitted
+        return Finding(
+            "OTHER_UNITS",
+            "adversarial: the inputs are in other units than the clean ones: x' looks "
+            f"like about {factor:.2g}·x {'+' if shift > 0 else '-'} {abs(shift):.2g}",
+            "what follows compares things that do not belong together",
+            "undo the normalisation before you save them",
+        )
+    plus = f" {'+' if shift > 0 else '-'} {abs(shift):.4g}" if shift else ""
+    undo = f"(x' {'-' if shift > 0 else '+'} {abs(shift):.4g})" if shift else "x'"
+    return Finding(
+        "OTHER_UNITS",
+        "adversarial: the inputs are in other units than the clean ones: x' looks "
+        f"like {factor:.4g}·x{plus}",
+        "what follows compares things that do not belong together",
+        f"give {undo}/{factor:.4g}",
+    )
+
+
+def _permuted(arrays: Arrays) -> Finding | None:
+    moved = arrays["fits"] >= 0
+    if not bool(moved.any()):
+        return None
+    first = int(moved.nonzero()[0])
+    return Finding(
+        "PERMUTED",
+        f"adversarial: {_of(int(moved.sum()), arrays)} rows lie near another "
+        f"example's input, not near their own (row {int(arrays['ids'][first])} near "
+        f"example {int(arrays['fits'][first])})",
+        "they are in another order than the data, and what follows means nothing",
+        "save them in the order of the data (a loader with shuffle=False)",
+        _ids(arrays, moved),
+    )
+
+
+def _not_finite(arrays: Arrays, labelled: bool) -> Finding | None:
+    broken = arrays["kind"] == Kind.NOT_FINITE.code
+    if not bool(broken.any()):
+        return None
+    return Finding(
+        "NOT_FINITE",
+        f"adversarial: {_of(int(broken.sum()), arrays)} inputs hold NaN or infinity",
+        "they count as wrong in the claim; the corrected figure rests on ascent from "
+        "the clean input alone"
+        if labelled
+        else "nothing is said of them",
+        "look for a division by a zero gradient norm in the tool",
+        _ids(arrays, broken),
+    )
+
+
+def _outside(arrays: Arrays, labelled: bool) -> Finding | None:
+    outside = ~arrays["inside"] & ~arrays["rounded"] & ~arrays["length"].isnan()
+    if not bool(outside.any()):
+        return None
+    over, out = arrays["excess"][outside], arrays["box_excess"][outside]
+    by = [
+        f"{name} by up to {float(values.max()):.3g}"
+        for name, values in (("the radius", over), ("the box or the mask", out))
+        if float(values.max()) > 0
+    ]
+    ulps = float(arrays["ulps"][outside].max())
+    effect = "they were projected before they were examined"
+    if labelled:
+        only = outside & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+        effect = (
+            f"{int(only.sum())} of them mislead the model only out there and count as "
+            f"withstood; {effect}"
+        )
+    return Finding(
+        "OUTSIDE",
+        f"adversarial: {_of(int(outside.sum()), arrays)} inputs are outside the "
+        f"region: they exceed {' and '.join(by)} ({ulps:.3g} units of rounding)",
+        effect,
+        "check norm, radius and box given here against the tool's",
+        _ids(arrays, outside),
+    )
+
+
+def _eight_bits(arrays: Arrays, labelled: bool) -> Finding | None:
+    rounded = arrays["rounded"]
+    if not bool(rounded.any()):
+        return None
+    levels = int(arrays["levels"][0])
+    over = torch.maximum(arrays["excess"], arrays["box_excess"])[rounded]
+    effect = "no cheating, but not the points that the tool found"
+    if labelled:
+        only = rounded & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+        effect += (
+            f"; {int(only.sum())} of them mislead the model only beyond the region "
+            "and count as withstood"
+        )
+    return Finding(
+        "EIGHT_BITS",
+        f"adversarial: all values are multiples of 1/{levels} of the range: quantised "
+        f"to 8 bits after the attack; on {_of(int(rounded.sum()), arrays)} inputs that "
+        f"explains an excess of up to {float(over.max()):.3g}",
+        effect,
+        "save them as floats",
+        _ids(arrays, rounded),
+    )
+
+
+def _clean(arrays: Arrays, labelled: bool) -> Finding | None:
+    return _came_back(
+        arrays,
+        labelled,
+        Kind.CLEAN,
+        "the clean inputs themselves",
+        "many tools return that where they fail, and their best attempt is lost: the "
+        "claim rests on points that are not in the file",
+        "ask the tool for its point of highest loss (best_loss=True in adv-lib and "
+        "pyautoattack), see summiteer.adapters",
+    )
+
+
+def _random_start(arrays: Arrays, labelled: bool) -> Finding | None:
+    return _came_back(
+        arrays,
+        labelled,
+        Kind.RANDOM_START,
+        "random starts, which followed no gradient",
+        "some tools return that where they fail (AutoPGD of ART does)",
+        "ask the tool for its point of highest loss, or use another one",
+    )
+
+
+def _came_back(
+    arrays: Arrays, labelled: bool, kind: Kind, what: str, effect: str, remedy: str
+) -> Finding | None:
+    """Points of a kind that the model withstood; one wrong already needs no attack."""
+    mask = (arrays["kind"] == kind.code) & arrays["inside"]
+    if labelled:
+        mask = mask & arrays["claimed"]
+    if not bool(mask.any()):
+        return None
+    among = _of(int(mask.sum()), arrays) + " inputs"
+    if labelled:
+        among = f"{int(mask.sum())} of the {int(arrays['claimed'].sum())} that the "
+        among += "model withstood"
+        lost = int((mask & ~arrays["survived"]).sum())
+        effect += f"; ascent from there turns {lost or 'none'} of them wrong"
+    return Finding(
+        f"{kind.name}_RETURNED",
+        f"adversarial: {among} are {what}",
+        effect,
+        remedy,
+        _ids(arrays, mask),
+    )
+
+
+def _single_step(arrays: Arrays, labelled: bool) -> Finding | None:
+    mask = (arrays["kind"] == Kind.SINGLE_STEP.code) & short_of_summit(arrays)
+    if not bool(mask.any()):
+        return None
+    return Finding(
+        "SINGLE_STEP",
+        f"adversarial: {_of(int(mask.sum()), arrays)} inputs are what one step along "
+        "the clean gradient gives, and more steps gain",
+        "one step overlooks what several find",
+        "give the tool more steps",
+        _ids(arrays, mask),
+    )
+
+
+def _not_the_best(arrays: Arrays, labelled: bool) -> Finding | None:
+    plain = arrays["kind"] >= Kind.VERTEX.code
+    mask = short_of_summit(arrays) & plain
+    if not bool(mask.any()):
+        return None
+    gained = float(arrays["gained"][mask].median())
+    steps = float(arrays["steps"][mask].double().median())
+    moved = float(arrays["moved"][mask].median())
+    effect = "the tool stopped short, or returned its last iterate and not its best"
+    if labelled:
+        lost = arrays["correction"] == CORRECTIONS.index("ASCENT")
+        effect += f"; {_turned(int((mask & lost).sum()))}"
+    return Finding(
+        "NOT_THE_BEST",
+        f"adversarial: ascent from {_of(int(mask.sum()), arrays)} points still gains "
+        f"(median {gained:.2g}, {moved:.2g} radii away, steps spent {steps:.0f})",
+        effect,
+        "more and smaller steps, and the iterate of highest loss",
+        _ids(arrays, mask),
+    )
+
+
+def _poorer_basin(arrays: Arrays, labelled: bool) -> Finding | None:
+    reached = arrays["reached_losses"]
+    ahead = arrays["centre_losses"] - reached
+    climb = (arrays["centre_losses"] - arrays["clean_losses"]).clamp(min=0)
+    climb = torch.maximum(climb, _usual_climb(arrays))
+    mask = (ahead > 5 * _WORTH * climb) & (arrays["kind"] != Kind.NOT_FINITE.code)
+    if not bool(mask.any()):
+        return None
+    effect = "the points lie in basins with lower summits"
+    if labelled:
+        lost = arrays["correction"] == CORRECTIONS.index("CENTRE")
+        effect += f"; {_turned(int((mask & lost).sum()))}"
+    return Finding(
+        "POORER_BASIN",
+        "adversarial: one run from the clean input ends higher than ascent from the "
+        f"given point on {_of(int(mask.sum()), arrays)} examples "
+        f"(median {float(ahead[mask].median()):.2g})",
+        effect,
+        "more restarts, or another step rule",
+        _ids(arrays, mask),
+    )

@@ -1,0 +1,150 @@
+"""The page of `summiteer audit`: what was claimed, what holds, and why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from summiteer.audit_findings import CORRECTIONS
+from summiteer.kinds import Kind
+from summiteer.optimality import Verdict
+from summiteer.outcome import Outcome
+from summiteer.report.terminal import (
+    Output,
+    number,
+    output,
+    percent,
+    plural,
+    print_findings,
+    spread_of,
+)
+
+#: What a correction says about n examples, after "claimed".
+_REASONS = {
+    "CLEAN_WRONG": "were wrong before any attack",
+    "PROJECTED": "are wrong once projected on the region",
+    "ASCENT": "turn wrong by ascent from the given point",
+    "CENTRE": "turn wrong by a run from the clean input",
+    "OUTSIDE_ONLY": "were wrong only outside the region",
+    "NOT_FINITE": "were NaN or infinite, and withstood",
+}
+_REGAINED = ("OUTSIDE_ONLY", "NOT_FINITE")
+#: Findings that make the numbers meaningless come before them.
+_FATAL = ("OTHER_UNITS", "PERMUTED")
+
+
+def print_audit(result: Mapping[str, Any], directory: str) -> None:
+    """Print what an audit found.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+    """
+    console = output()
+    region = result["region"]
+    box = region["box"]
+    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
+    console.say(
+        f"{plural(result['examples'], 'given point')}, {region['norm']} radius "
+        f"{spread_of(region['radius'])}{limits}, {result['objective']}"
+    )
+    fatal = [f for f in result["findings"] if f["code"] in _FATAL]
+    print_findings(console, fatal)
+    console.print()
+    _print_accuracy(console, result)
+    console.print()
+    _print_kinds(console, result)
+    _print_excess(console, result["excess"])
+    _print_gains(console, result)
+    console.print()
+    console.say("verdicts on the given points (projected where outside):")
+    for name, known in result["verdicts"].items():
+        count = sum(known.values())
+        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+    broken = result["outcomes"].get(Outcome.NON_FINITE.name)
+    if broken:
+        console.say(f"{broken:6d} ascents met NaN or infinity")
+    others = [f for f in result["findings"] if f["code"] not in _FATAL]
+    if others:
+        console.print()
+    print_findings(console, others)
+    console.print()
+    console.say(
+        f"{result['gradient_evaluations']} gradient evaluations, "
+        f"{result['seconds']:.1f} s; every example in"
+    )
+    console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
+
+
+def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
+    loss, gains = result["loss"], result["gains"]
+    if result["clean_accuracy"] is not None:
+        claimed, corrected = (
+            result[f"{name}_robust_accuracy"] for name in ("claimed", "corrected")
+        )
+        console.say(f"clean accuracy              {percent(result['clean_accuracy'])}")
+        console.say(
+            f"robust accuracy, claimed    {percent(claimed)}  right at the given points"
+        )
+        console.say(
+            f"                 corrected  {percent(corrected)}  at most: no allowed "
+            "point tried here misleads the model"
+        )
+        for name in CORRECTIONS[1:]:
+            count = result["corrections"][name.lower()]
+            sign = "+" if name in _REGAINED else "-"
+            if count:
+                console.say(f"{sign:>29}{count} {_REASONS[name]}")
+        proved = result["proved_robust_accuracy"]
+        if proved is not None:
+            console.say(
+                f"                 proved     {percent(proved)}  at least, for the "
+                "whole region"
+            )
+    given = "given (projected)" if result["excess"]["outside"] else "given"
+    console.say(
+        f"mean loss                   {number(loss['clean_mean'])} clean, "
+        f"{number(loss['attacked_mean'])} {given}, {number(gains['reached_mean'])} "
+        "reached from there"
+    )
+
+
+def _print_kinds(console: Output, result: Mapping[str, Any]) -> None:
+    """What was given, and how many of them the model withstood."""
+    labelled = result["clean_accuracy"] is not None
+    table = Table(box=None, pad_edge=False)
+    table.add_column("the given points are")
+    table.add_column("all", justify="right")
+    if labelled:
+        table.add_column("withstood", justify="right")
+    for name, known in result["kinds"].items():
+        row = [Kind[name].value, str(known["examples"])]
+        table.add_row(*row, *([str(known["withstood"])] if labelled else []))
+    console.print(table)
+
+
+def _print_excess(console: Output, excess: Mapping[str, Any]) -> None:
+    if excess["outside"]:
+        console.say(
+            f"{plural(excess['outside'], 'point')} outside the region, by up to "
+            f"{number(excess['largest'])} ({number(excess['largest_ulps'])} units of "
+            f"rounding); {excess['rounded_to_8_bits']} of them as 8 bits explain"
+        )
+    else:
+        console.say("all inside region and box, up to rounding")
+
+
+def _print_gains(console: Output, result: Mapping[str, Any]) -> None:
+    gains = result["gains"]
+    if not gains["examples"]:
+        console.say("ascent from the given points gains nothing worth a word")
+        return
+    margin = ""
+    if gains["margin"] is not None:
+        margin = f", {gains['margin']:+.3g} of margin"
+    console.say(
+        f"ascent from them still gains on {gains['examples']} of "
+        f"{result['examples']}: median +{number(gains['objective'])} of loss{margin} "
+        f"(largest +{number(gains['objective_largest'])} of loss)"
+    )
