@@ -15,6 +15,8 @@ def unavailable(subject: Subject) -> Finding | None:
     """IoAF indicator 1: backward fails, or ‖∇L‖ = 0 exactly (`pintor2022indicators`).
 
     Departures: a gradient that only underflows is another finding, with another remedy;
+    one example in ten must have it, since single inputs at which all units of a healthy
+    ReLU network are off are told per example (ZERO_GRADIENT);
     and it must be zero at a random point nearby as well, for at the minimum of a loss
     (a regression that fits its data) it is zero for the best of reasons.
     """
@@ -30,7 +32,7 @@ def unavailable(subject: Subject) -> Finding | None:
             remedy,
         )
     zero = _zero(subject) & ~_saturated(subject)
-    if not bool(zero.any()):
+    if not subject.many(zero):
         return None
     moves = subject.slopes.moves[zero]
     how = (

@@ -38,7 +38,8 @@ class Slopes:
 
     Attributes:
         error: `[batch]` |D - ∇φᵀd| relative to the slopes: median over directions, at
-            the best h; NaN where rounding hides it.
+            the best h; NaN where rounding hides it, or where it is large but D has not
+            settled as h falls.
         along: `[batch]` D/∇φᵀd along the gradient itself, at that h; NaN where the
             gradient is zero.
         still: `[batch]` the longest length, in widths, over which f does not change at
@@ -92,14 +93,16 @@ def slopes(
     )  # [directions, lengths, batch]
     slope = torch.einsum("nd,nkd->kn", gradient.flatten(1), ways.flatten(2))
     noise = _ROUNDING * eps * _rows.norm(outputs)
-    best, along = _errors(rises, slope, lengths, noise)
+    # Inputs are rounded too.
+    grid = eps * float(points.abs().max())
+    best, along = _errors(rises, slope, lengths, noise, grid)
     big = rises.abs() > noise / _RESOLVED
     still = _still(rises[:-1], lengths, noise)
     return Slopes(best, along, still / width, big.any(0).any(0), norm, refused)
 
 
 def _errors(
-    rises: Tensor, slope: Tensor, lengths: Tensor, noise: Tensor
+    rises: Tensor, slope: Tensor, lengths: Tensor, noise: Tensor, grid: float
 ) -> tuple[Tensor, Tensor]:
     """See `Slopes.error` and `Slopes.along`."""
     size = lengths[None, :, None]
@@ -108,11 +111,17 @@ def _errors(
     scale = both.mean(0).sqrt()  # [lengths, batch]
     error = (differences - slope[:, None]).abs().median(0).values / scale
     resolved = noise / (2 * size[0]) <= _RESOLVED * scale
+    resolved &= (lengths > grid / _RESOLVED)[:, None]
     resolved[:_LONG] = False
     best, where = error.where(resolved & (scale > 0), torch.inf).min(0)
     example = torch.arange(len(noise), device=noise.device)
     along = differences[-1, where, example] / slope[-1]
-    return torch.where(best.isfinite(), best, torch.nan), along
+    # Differences that still change from one length to the next tell no derivative.
+    change = (differences[:, 1:] - differences[:, :-1]).abs().median(0).values
+    size_of = differences[:, 1:].square().mean(0).sqrt()
+    settled = (change <= MISMATCH * size_of) & resolved[1:] & resolved[:-1]
+    known = best.isfinite() & ((best <= MISMATCH) | settled.any(0))
+    return torch.where(known, best, torch.nan), along
 
 
 def _still(rises: Tensor, lengths: Tensor, noise: Tensor) -> Tensor:

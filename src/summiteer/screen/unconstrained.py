@@ -78,7 +78,14 @@ def _still_correct(problem: Problem, region: Region) -> Tensor:
     free = replace(problem, region=region)
     # The model was examined before.
     object.__setattr__(free, "_examined", [True])
-    adversary = default_attack(region, _STEPS)
-    ascent = ascend(free, adversary, CentreStart(), _STEPS, until=Misclassified())
+    ascent = ascend(
+        free,
+        default_attack(region, _STEPS),
+        CentreStart(),
+        _STEPS,
+        until=Misclassified(),
+        # Residuals are relative to the far boundary: coarse dtypes would stop at once.
+        tolerance=None,
+    )
     assert ascent.misclassified is not None
     return (~ascent.misclassified).nonzero().flatten()
