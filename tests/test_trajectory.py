@@ -130,3 +130,39 @@ def test_recording_changes_nothing():
 def test_bad_recorders_are_refused(changes):
     with pytest.raises(UserError, match=r"recorder: expected every ≥ 1"):
         sm.Recorder(**changes)
+
+
+def test_only_what_is_asked_for_is_computed_and_kept(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("nobody asked for it")
+
+    _, full = climb(sm.Recorder(), tolerance=None)
+    monkeypatch.setattr(sm.L2Ball, "residual", refuse)
+    _, plain = climb(None, tolerance=None)
+    _, ascent = climb(sm.Recorder(fields=("loss",)), tolerance=None)
+    record = ascent.trajectory
+    assert record is not None
+    assert record.residual is record.norm is record.gap is None
+    assert torch.equal(record.loss, full.trajectory.loss)
+    # Nor is the residual's scale evaluated.
+    assert ascent.gradient_evaluations == plain.gradient_evaluations
+    assert sm.Recorder(fields=("loss",), max_bytes=4 * 18 * 31).stride(30, 18) == 1
+
+
+def test_the_gap_is_recorded_where_it_is_asked_for():
+    problem, ascent = climb(sm.Recorder(fields=("gap",)), steps=5, tolerance=None)
+    gap = ascent.trajectory.gap
+    assert gap is not None
+    assert ascent.trajectory.loss is None
+    ended = ascent.final
+    for run, points in enumerate(ended):
+        gradient = problem.rows().evaluate(points).gradient
+        # ε‖g‖ - gᵀδ on a ball; recorded in float32.
+        expected = 0.3 * gradient.norm(dim=1) - (gradient * points).sum(1)
+        assert torch.allclose(gap[5, run], expected.float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", [(), ("nonsense",), "loss"])
+def test_bad_fields_are_refused(fields):
+    with pytest.raises(UserError, match="recorder: expected fields out of"):
+        sm.Recorder(fields=fields)
