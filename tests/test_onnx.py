@@ -18,63 +18,12 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
+from graphs import IMAGE, KERNEL, NORM, RNG, B, W, agree, node, save  # noqa: E402
+
 SHARED = Path(
     os.environ.get("SUMMITEER_DATA", Path(__file__).parents[2] / "shared" / "data")
 )
 FC = SHARED / "vnncomp2021_mnistfc"
-TYPES = {np.float32: TensorProto.FLOAT, np.float64: TensorProto.DOUBLE}
-
-
-def save(path, nodes, weights, shape, output=None, opset=15, dtype=np.float64):
-    """A model whose input is x; weights are float arrays in `dtype`, or int64.
-
-    The reference's BatchNormalization of the operator sets 9 to 13 trains: hence 15.
-    """
-    stored = [
-        numpy_helper.from_array(w if w.dtype == np.int64 else w.astype(dtype), name)
-        for name, w in weights.items()
-    ]
-    kind = TYPES[dtype]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info(output or nodes[-1].output[0], kind, ["any"])],
-        stored,
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
-    )
-    onnx.save(model, path)
-    return path
-
-
-def agree(path, shape, dtype=np.float64, rows=3, tolerance=1e-12):
-    """The module that was read, held to the reference evaluator at random inputs."""
-    read = load_onnx(str(path))
-    assert read.input_shape == tuple(shape[1:])
-    assert not read.module.training
-    inputs = np.random.default_rng(1).normal(size=(rows, *shape[1:])).astype(dtype)
-    wanted = ReferenceEvaluator(str(path)).run(None, {"x": inputs})[0]
-    with torch.no_grad():
-        got = read.module(torch.from_numpy(inputs)).numpy()
-    assert got.dtype == wanted.dtype == dtype
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= tolerance * max(1.0, np.abs(wanted).max())
-    assert np.abs(wanted).max() > 0
-    return read.module
-
-
-def node(kind, *inputs, out="y", **attributes):
-    return helper.make_node(kind, ["x", *inputs], [out], name="it", **attributes)
-
-
-RNG = np.random.default_rng(0)
-W, B = RNG.normal(size=(6, 4)), RNG.normal(size=6)
-KERNEL = RNG.normal(size=(4, 3, 3, 2))
-IMAGE = ("n", 3, 7, 6)
-NORM = {"s": RNG.normal(size=3), "o": RNG.normal(size=3), "m": RNG.normal(size=3)}
-NORM["v"] = RNG.random(3) + 0.1
 
 #: operator -> (attributes, weights by name in the operator's order, input shape)
 FORMS = {
@@ -261,117 +210,6 @@ def test_unknown_operators_are_named_with_what_is_known(tmp_path):
     residual_path = residual(tmp_path, bad=True)
     with pytest.raises(UserError, match="Erf"):
         load_model(str(residual_path))
-
-
-REFUSED = {
-    "Gemm transA": (node("Gemm", "w", transA=1), {"w": W}, ("n", 4), "mix examples"),
-    "Gemm of two inputs": (node("Gemm", "x"), {}, ("n", 4), "constants"),
-    "MatMul left": (
-        helper.make_node("MatMul", ["w", "x"], ["y"], name="it"),
-        {"w": W},
-        (4, 4),
-        "all but its first input",
-    ),
-    "MatMul of another width": (node("MatMul", "w"), {"w": W}, ("n", 4), "4.*6|6.*4"),
-    "Conv pads": (
-        node("Conv", "w", pads=[0, 0, 1, 1]),
-        {"w": KERNEL},
-        IMAGE,
-        "equal pads",
-    ),
-    "Conv same": (
-        node("Conv", "w", auto_pad="SAME_UPPER"),
-        {"w": KERNEL},
-        IMAGE,
-        "explicit pads",
-    ),
-    "Conv in one dimension": (
-        node("Conv", "w"),
-        {"w": RNG.normal(size=(2, 3, 2))},
-        ("n", 3, 7),
-        "in 4 dimensions",
-    ),
-    "Conv channels": (node("Conv", "w"), {"w": KERNEL[:, :2]}, IMAGE, "channels"),
-    "Conv bias": (
-        node("Conv", "w", "b"),
-        {"w": KERNEL, "b": B},
-        IMAGE,
-        r"bias has the shape \[6\] where \[4\]",
-    ),
-    "MaxPool ceil": (
-        node("MaxPool", kernel_shape=[2, 2], ceil_mode=1),
-        {},
-        IMAGE,
-        "ceil_mode",
-    ),
-    "MaxPool 1-d": (node("MaxPool", kernel_shape=[2]), {}, ("n", 3, 7), "channels"),
-    "Flatten all": (node("Flatten", axis=0), {}, IMAGE, "mix examples"),
-    "Flatten late": (node("Flatten", axis=2), {}, IMAGE, "mix examples"),
-    "Reshape the batch": (
-        node("Reshape", "i"),
-        {"i": np.array([-1, 21])},
-        IMAGE,
-        "126 numbers",
-    ),
-    "Reshape to a vector": (
-        node("Reshape", "i"),
-        {"i": np.array([-1])},
-        IMAGE,
-        "126 numbers",
-    ),
-    "Add a constant": (node("Add", "b"), {"b": B[:3]}, ("n", 4), "fits one example"),
-    "Sub per example": (node("Sub", "b"), {"b": B[:3, None]}, (3, 4), "fits one"),
-    "Div by zero": (node("Div", "b"), {"b": 0 * B[:4]}, ("n", 4), "by zero"),
-    "Div by the input": (
-        helper.make_node("Div", ["b", "x"], ["y"], name="it"),
-        {"b": B[:4]},
-        ("n", 4),
-        "all but its first",
-    ),
-    "Transpose the batch": (node("Transpose"), {}, ("n", 4), "batch to stay"),
-    "Softmax of channels": (node("Softmax", axis=1), {}, IMAGE, "last axis"),
-    "Pad the batch": (
-        node("Pad", "i"),
-        {"i": np.array([1, 0, 0, 0])},
-        ("n", 4),
-        "each axis but the batch",
-    ),
-    "Pad without end": (
-        node("Pad", "i"),
-        {"i": np.array([0, 0, 0, 2**40])},
-        ("n", 4),
-        "more than",
-    ),
-    "Pad mirrored": (
-        node("Pad", "i", mode="reflect"),
-        {"i": np.array([0, 1, 0, 1])},
-        ("n", 4),
-        "mode = constant",
-    ),
-    "Squeeze what is wide": (
-        node("Squeeze", "i"),
-        {"i": np.array([1])},
-        ("n", 4, 2),
-        "not of size 1",
-    ),
-    "Add with broadcasting": (
-        helper.make_node("Add", ["x", "x"], ["y"], name="it"),
-        {},
-        ("n",),
-        "fixed sizes",
-    ),
-    "free size": (node("Relu"), {}, ("n", 3, "h", 4), "fixed sizes after the first"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_forms_that_are_not_known_are_refused_with_one_sentence(case, tmp_path):
-    made, weights, shape, text = REFUSED[case]
-    path = save(tmp_path / "m.onnx", [made], weights, shape)
-    with pytest.raises(UserError, match=text) as caught:
-        load_model(str(path))
-    assert "m.onnx" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_bias_is_not_added_where_others_read_the_value_without_it(tmp_path):
