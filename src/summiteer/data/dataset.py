@@ -81,7 +81,7 @@ def load_data(source: str) -> Dataset:
     folder, split = _folder(source)
     if folder.is_dir():
         return Dataset(source, *read_idx(folder, split))
-    path = existing("DATA", source, f"or one of {', '.join(BUNDLED)}")
+    path = existing("DATA", source, f"give a file, or {', '.join(BUNDLED)}")
     if path.suffix not in _SUFFIXES:
         raise UserError(
             f"DATA: {path} must be {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} with "
