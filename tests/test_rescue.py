@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 import summiteer as sm
@@ -268,6 +269,41 @@ def test_results_do_not_depend_on_the_batch():
         assert int(alone.rescue) == int(whole.rescue[i])
         # Float32 points of float64 runs, or of the same float32 run: last bits.
         assert torch.allclose(alone.best[0], whole.best[i], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_confident_digits_are_climbed_and_not_rescued(dtype):
+    """A healthy network, sure of its training data: nothing underflows."""
+    data = load_digits()
+    inputs = torch.tensor(data.data[:200] / 16, dtype=dtype)
+    labels = torch.tensor(data.target[:200])
+    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10)).to(dtype)
+    with torch.no_grad():
+        model[0].weight.copy_(seeded(48, 64, seed=1) / 8)
+        model[2].weight.copy_(seeded(10, 48, seed=2) / 7)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimiser.step()
+    problem = sm.Problem(
+        model, inputs[:60], labels[:60], sm.CrossEntropy(), sm.LinfBall(0.1), (0.0, 1.0)
+    )
+    assert float(climb(problem, 0).losses.detach().median()) < 1e-2
+    ascent = climb(problem)
+    assert not bool(ascent.rescue.any())
+    assert f"misclassified {int(ascent.misclassified.sum())}" in repr(ascent)
+    # As high as runs that nothing stops on the way.
+    free = climb(problem, tolerance=None)
+    assert torch.equal(ascent.misclassified, free.misclassified)
+    assert float((free.best_loss - ascent.best_loss).max()) < 1e-2
+
+
+def test_a_custom_end_is_not_asked_about_margins():
+    """It may compare the objective with a level, which means nothing of margins."""
+    problem = problem_of(Scaled(1e6))
+    ascent = climb(problem, until=lambda evaluation: evaluation.loss > 1e9)
+    assert not bool((ascent.rescue == 2).any())
 
 
 def test_labelled_problem_of_the_other_tests_is_not_saturated():

@@ -144,7 +144,8 @@ def ascend(
                 ascent = ascent.with_examples(doubtful, again)
         if rescue and max_steps:
             silent = replace(plan, recorder=None)
-            ascent = rescued(problem, ascent, points, silent.climb)
+            custom = not isinstance(until, Misclassified | None)
+            ascent = rescued(problem, ascent, points, silent.climb, custom)
         return ascent
 
 

@@ -1,5 +1,6 @@
 """What the runs of one problem came to."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -26,7 +27,7 @@ _PER_EXAMPLE = (
 _PER_RUN = ("final", "losses", "residual", "steps", "period", "zero_gradient")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ascent:
     """What the runs of one problem came to.
 
@@ -77,6 +78,18 @@ class Ascent:
     trajectory: Trajectory | None
     space: Space = "input"
     forward_evaluations: int = 0
+
+    def __repr__(self) -> str:
+        """Counts, not tensors."""
+        restarts, batch = self.outcome.shape
+        names = Counter(outcome.name for outcome in self.outcome.flat)
+        ended = ", ".join(f"{name} {n}" for name, n in names.most_common())
+        parts = [ended, f"mean best loss {float(self.best_loss.mean()):.4g}"]
+        if self.misclassified is not None:
+            parts.append(f"misclassified {int(self.misclassified.sum())}")
+        if bool(self.rescue.any()):
+            parts.append(f"rescued {int((self.rescue > 0).sum())}")
+        return f"Ascent of {batch} examples × {restarts} runs: {'; '.join(parts)}"
 
     def confirmed(self, problem: Problem) -> tuple[Self, Tensor]:
         """Say with the problem's own model what a reduced one said.

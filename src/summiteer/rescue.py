@@ -53,7 +53,9 @@ _DROWNED = 100.0
 DOUBLE, MARGIN = 1, 2
 
 
-def rescued(problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb) -> Ascent:
+def rescued(
+    problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb, custom: bool
+) -> Ascent:
     """Make runs again whose gradient could not be seen. Call it inside `undisturbed`.
 
     Args:
@@ -61,6 +63,8 @@ def rescued(problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb) -> A
         ascent: what its runs came to.
         starts: `[restarts, batch, *input]` where they began.
         climb: makes runs.
+        custom: whether something else than misclassification ends runs. It may look at
+            the objective's value: then the margin does not take its place.
 
     Returns:
         `ascent` itself where no run is in question.
@@ -69,6 +73,8 @@ def rescued(problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb) -> A
     if drowned is None and not bool(ascent.zero_gradient.any()):
         return ascent
     for kind, other in _others(problem):
+        if kind == MARGIN and custom:
+            continue
         hidden, spent = _hidden(problem, ascent, other, kind)
         total = ascent.gradient_evaluations + spent
         ascent = replace(ascent, gradient_evaluations=total)
@@ -80,7 +86,8 @@ def rescued(problem: Problem, ascent: Ascent, starts: Tensor, climb: Climb) -> A
         again = other.take(run % len(problem))
         # Starts of the caller's dtype may lie outside by its rounding.
         begin = again.feasible.project(starts.flatten(0, 1)[run].to(other.inputs))
-        ascent = _joined(problem, ascent, run, climb(again, begin[None]), kind)
+        found = climb(again, begin[None])
+        ascent = _joined(problem, ascent, run, found, kind, custom)
     return ascent
 
 
@@ -152,7 +159,12 @@ def _coarse(outputs: Tensor) -> Tensor:
 
 
 def _joined(
-    problem: Problem, ascent: Ascent, run: Tensor, found: Ascent, kind: int
+    problem: Problem,
+    ascent: Ascent,
+    run: Tensor,
+    found: Ascent,
+    kind: int,
+    custom: bool,
 ) -> Ascent:
     """The ascent with runs made again, judged by the caller's model and objective.
 
@@ -162,6 +174,7 @@ def _joined(
         run: `[runs]` their numbers, restart · batch + example.
         found: of these runs, one restart each.
         kind: for `Ascent.rescue`.
+        custom: see `rescued`.
     """
     example, shape = run % len(problem), ascent.losses.shape
     rows = problem.rows(example)
@@ -171,7 +184,7 @@ def _joined(
     outcome = ascent.outcome.copy().reshape(-1)
     number = run.cpu().numpy()
     outcome[number] = found.outcome[0]
-    if problem.labelled:
+    if problem.labelled and not custom:
         # It succeeded in float64 only.
         lost = (found.outcome[0] == Outcome.SUCCEEDED) & ~at_final.wrong.cpu().numpy()
         outcome[number[lost]] = Outcome.STALLED
