@@ -234,7 +234,7 @@ def _came_back(
         among = f"{int(mask.sum())} of the {int(arrays['claimed'].sum())} that the "
         among += "model withstood"
         lost = int((mask & ~arrays["survived"]).sum())
-        effect += f"; ascent from there turns {lost or 'none'} of them wrong"
+        effect += f"; ascent from here turns {lost or 'none'} of them wrong"
     return Finding(
         f"{kind.name}_RETURNED",
         f"adversarial: {among} are {what}",

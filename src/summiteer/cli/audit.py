@@ -1,12 +1,14 @@
 """`summiteer audit`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from summiteer.cli import options
+from summiteer.cli.explaining import check_explained
 from summiteer.cli.options import check_seed, check_share
 from summiteer.cli.running import enforce, progress, resumption, say
 from summiteer.cli.source import Network, check_source, from_data
@@ -26,6 +28,7 @@ def audit(
     radius: options.Radius = None,
     norm: options.Norm = None,
     box: options.Box = None,
+    mask: options.Mask = None,
     objective: options.Objective = None,
     within: options.Within = 1e-3,
     tolerance: options.Tolerance = None,
@@ -39,12 +42,18 @@ def audit(
     out: options.Out = None,
     as_json: options.AsJson = False,
     require: options.Require = None,
+    explain: options.Explain = None,
 ) -> None:
     """Examine ADVERSARIAL, made by any tool, and correct its robust accuracy."""
     check_share("--within", within)
     check_seed(seed)
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
-    own |= {"--objective": objective, "--limit": limit, "--tolerance": tolerance}
+    own |= {
+        "--mask": mask,
+        "--objective": objective,
+        "--limit": limit,
+        "--tolerance": tolerance,
+    }
     check_source(None, own)
     from summiteer import data as files
     from summiteer import runs
@@ -66,6 +75,7 @@ def audit(
 
     network = Network(model, weights, mean, std)
     source = from_data(network, own, skip_bad, settings_of)
+    check_explained(source, explain or ())
     problem, settings = source.problem, source.settings
     rows = files.aligned(
         files.load_adversarial(adversarial),
@@ -92,8 +102,24 @@ def audit(
         result = runs.run_command(
             command, problem, settings, store, size, report, source.messages
         )
+        told = _told(store, result, explain or ())
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print_audit(result, str(directory))
+    for text in told:
+        say(f"\n{text}", as_json)
     enforce(required, result)
+
+
+def _told(store: Any, result: dict[str, Any], wanted: Sequence[int]) -> list[str]:
+    """What each of the wanted examples is, in a few lines."""
+    if not wanted:
+        return []
+    from summiteer.audit_words import told
+    from summiteer.examination import gather
+
+    cells = [r.name for r in store.finished().values() if r.kind == "audit"]
+    arrays = gather([store.arrays(name) for name in cells])
+    row = {int(example): i for i, example in enumerate(arrays["ids"].tolist())}
+    return [told(arrays, result, row[example]) for example in wanted]
