@@ -311,16 +311,19 @@ class Problem:
         """
         return self._same_model(replace(self, objective=objective))
 
-    def examine(self) -> None:
+    def examine(self, warn: bool = True) -> None:
         """Check once, on a few examples, that model, objective and targets fit.
 
         A UserError says what does not; a SummiteerWarning, that train mode matters or
         that two forward passes differ.
+
+        Args:
+            warn: False where the failure screen says so.
         """
         if self._examined:
             return
         name = behaves_differently_in_training(self.model)
-        if name:
+        if name and warn:
             warnings.warn(
                 f"model: is in train mode and has {name}; it was attacked in eval mode "
                 "and put back.",
@@ -331,10 +334,11 @@ class Problem:
             first, second = (self.probe() for _ in range(2))
             self._fit(first)
         scale = first.abs().max()
-        if bool((first - second).abs().max() > tolerances.DETERMINISTIC * scale):
+        apart = (first - second).abs().max()
+        if warn and bool(apart > tolerances.DETERMINISTIC * scale):
             warnings.warn(
                 "model: two forward passes on the same inputs differ by "
-                f"{float((first - second).abs().max()):.2g}; verdicts about a random "
+                f"{float(apart):.2g}; verdicts about a random "
                 "model mean little. Fix its randomness, or average it.",
                 SummiteerWarning,
                 stacklevel=3,
