@@ -15,7 +15,7 @@ from summiteer.regions import L1Ball
 from summiteer.screen import screen
 
 DATA = Path(os.environ.get("SUMMITEER_DATA", Path(__file__).parents[2] / "shared/data"))
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 def fit(model, inputs, targets, steps=60, rate=0.1, loss=None, radius=0.0):
@@ -323,7 +323,7 @@ def test_mnist(robust):
     inputs, targets = data.inputs[:500].float(), data.targets[:500]
     body = [nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10)]
     model = fit(nn.Sequential(*body), inputs, targets, 150, 0.02, radius=robust)
-    for region in (sm.LinfBall(0.1), sm.LinfBall(0.3), sm.L2Ball(2.0), L1Ball(10.0)):
+    for region in (sm.LinfBall(0.3), L1Ball(10.0)):
         nothing_found(model, inputs, targets, sm.CrossEntropy(), region)
 
 
