@@ -210,7 +210,7 @@ BAD = [
     (("classifier", "digits", "--radius", "inf"), "--radius: expected a positive"),
     (("classifier", "digits", "--radius", "nan"), "--radius: expected a positive"),
     (("classifier", "digits", "--radius", "1", "--norm", "l3"), "one of l2, linf"),
-    (("classifier", "digits", "--radius", "1", "--box", "1,0"), "lo < hi"),
+    (("classifier", "digits", "--radius", "1", "--box", "1,0"), "LO < HI"),
     (("classifier", "digits", "--radius", "1", "--box", "x"), "LO,HI or none"),
     (("classifier", "digits", "--radius", "1", "--box", "0,0.5"), "outside the box"),
     (("classifier", "digits", "--radius", "1", "--steps", "-1"), "--steps"),
