@@ -273,6 +273,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _rivals_of(objective: object) -> dict[str, str]:
+    """What tells targeted objectives of one class apart."""
+    rivals = getattr(objective, "rivals", None)
+    if rivals is None:
+        return {}
+    digest = digest_arrays({"rivals": torch.as_tensor(rivals)})
+    return {"towards": digest, "over": str(getattr(objective, "over", ""))}
+
+
 def specification(
     command: str,
     problem: Problem,
@@ -302,6 +311,7 @@ def specification(
         "radius": radius.tolist(),
         "box": list(settings.box) if settings.box else None,
         "objective": objective_name(problem.objective),
+        **_rivals_of(problem.objective),
         "restarts": settings.effort.restarts,
         "max_steps": settings.effort.max_steps,
         "more_steps": settings.effort.more_steps,

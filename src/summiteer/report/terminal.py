@@ -10,6 +10,7 @@ from rich.text import Text
 
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
+from summiteer.report.findings_text import findings_text
 from summiteer.studies.scale import ScaleSummary
 
 _WIDTH = 80
@@ -53,6 +54,8 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     _print_verdicts(console, result)
     _print_more(console, result)
+    console.print()
+    print_screen(console, result["screen"]["checks"])
     print_findings(console, result["findings"])
     console.print()
     console.say(
@@ -69,8 +72,26 @@ def print_findings(console: Output, findings: Sequence[Mapping[str, Any]]) -> No
         console: where to.
         findings: entries of result.json.
     """
-    for finding in findings:
-        console.say(f"! {finding['text']}", "yellow")
+    if findings:
+        console.say(findings_text(findings), "yellow")
+
+
+def print_screen(console: Output, checks: Mapping[str, str]) -> None:
+    """Say what the failure screen looked at.
+
+    Args:
+        console: where to.
+        checks: code -> "clear", "found…" or "not run: reason".
+    """
+    if not checks:
+        return
+    found = sum(said.startswith("found") for said in checks.values())
+    missing = [code for code, said in checks.items() if said.startswith("not run")]
+    clear = len(checks) - found - len(missing)
+    rest = (
+        f", {len(missing)} not run (screen in result.json says why)" if missing else ""
+    )
+    console.say(f"failure screen: {plural(clear, 'check')} clear, {found} found{rest}")
 
 
 def plural(count: int, noun: str) -> str:
@@ -119,27 +140,37 @@ def _print_shares(console: Output, result: Mapping[str, Any]) -> None:
     table.add_column("share of examples whose strongest point is")
     table.add_column(f"all {result['examples']}", justify="right")
     if survivors["examples"] is not None:
-        table.add_column(f"{survivors['examples']} survivors", justify="right")
+        table.add_column(plural(survivors["examples"], "survivor"), justify="right")
     texts = {
         "stationary": "stationary (residual below its tolerance)",
         "maximum": "within reach of a local maximum",
-        "proved": "verdict proved: maximum, or none near",
-        "proved_global": "  proved to be the global maximum",
-        "numerical": "verdict measured",
+        "proved_maximum": "  proved to be",
+        "proved_global": "  proved to be the global one",
+        "apart": "proved to have no maximum near, or to be flat",
         "undecided": "undecided",
     }
     for key, text in texts.items():
-        row = [text, percent(everyone.get(key))]
+        row = [text, percent(_known(everyone, key))]
         if survivors["examples"] is not None:
-            row.append(percent(left.get(key)))
+            row.append(percent(_known(left, key)))
         table.add_row(*row)
     console.print(table)
 
 
+def _known(shares: Mapping[str, float], key: str) -> float | None:
+    """A share; "apart" is what is proved and no maximum."""
+    if key != "apart":
+        return shares.get(key)
+    return shares["proved"] - shares["proved_maximum"] if shares else None
+
+
 def _print_verdicts(console: Output, result: Mapping[str, Any]) -> None:
-    for name, known in result["verdicts"].items():
-        count = sum(known.values())
-        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+    known = result["verdicts"]
+    for name in [v.name for v in Verdict if v.name in known]:
+        count = sum(known[name].values())
+        how = ", ".join(
+            f"{evidence.lower()} {n}" for evidence, n in known[name].items()
+        )
         console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
     for name, count in result["outcomes"].items():
         if name != Outcome.STATIONARY.name:
