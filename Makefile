@@ -5,7 +5,7 @@ UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/u
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test soundness check format bench clean
+.PHONY: demo test soundness check format peers bench clean
 
 demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
@@ -25,6 +25,10 @@ check: .venv/installed-dev
 format: .venv/installed-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# What other attack libraries return, audited.
+peers: .venv/installed-peers
+	$(ONE_THREAD) $(BIN)/python -m pytest -m peer
 
 bench: .venv/installed-bench
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.engine
@@ -51,4 +55,10 @@ clean:
 
 .venv/installed-bench: .venv/uv pyproject.toml constraints.txt
 	$(UV) -e '.[bench]'
+	touch $@
+
+# They ask for versions that do not go together, and work without them. torchvision is
+# there to be imported: 0.28 goes with torch 2.13.
+.venv/installed-peers: .venv/installed-test .venv/installed-bench
+	$(UV) --no-deps torchattacks adv-lib secml-torch 'torchvision==0.28.*' pillow
 	touch $@
