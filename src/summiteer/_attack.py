@@ -144,7 +144,7 @@ def attack(
     began = time.monotonic()
     with collected_warnings() as messages:
         problem = problem_of(model, inputs, targets, settings)
-        problem.examine()
+        problem.examine(warn=not screened)
         size = block_size_of(problem, settings, block_size)
         screening = screen(problem, seed) if screened else Screening()
         blocks = [

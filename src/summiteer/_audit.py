@@ -151,7 +151,7 @@ def audit(
     with collected_warnings() as messages:
         problem = problem_of(model, inputs, targets, settings)
         given = given_of(problem, adversarial_inputs)
-        problem.examine()
+        problem.examine(warn=not screened)
         size = block_size_of(problem, settings, block_size)
         screening = screen(problem, seed) if screened else Screening()
         blocks = [

@@ -182,7 +182,7 @@ def from_data(
     settings = settings_of(region=region, box=limits, objective=loss, mask=mask)
     with collected_warnings() as messages:
         problem = examination.problem_of(model, inputs, targets, settings, ids)
-        problem.examine()
+        problem.examine(warn=not settings.screened)
     names = {"model": network.source, "data": own["DATA"]}
     return Source(problem, settings, messages, notes, names, ids, len(dataset.inputs))
 
