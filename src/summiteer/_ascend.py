@@ -12,15 +12,10 @@ from summiteer._caller import undisturbed
 from summiteer.adversaries import Adversary, default_adversary
 from summiteer.ascent import SPACES, Ascent, Space
 from summiteer.errors import UserError
-from summiteer.outcome import Outcome
-from summiteer.problem import Evaluation, Problem, Rows
-from summiteer.reduction import Reduction, choose
-from summiteer.rescue import rescued
-from summiteer.results import Results
-from summiteer.saturation import saturated
-from summiteer.starts import CentreStart, Start, UniformStart
-from summiteer.trajectory import Recorder, Tape
-from summiteer.working import (
+from summiteer.loop.rescue import rescued
+from summiteer.loop.results import Results
+from summiteer.loop.saturation import saturated
+from summiteer.loop.working import (
     Working,
     begin,
     keep_first_wrong,
@@ -28,7 +23,12 @@ from summiteer.working import (
     move_to_best,
     residual,
 )
-from summiteer.working import residual_reference as residual_reference
+from summiteer.loop.working import residual_reference as residual_reference
+from summiteer.outcome import Outcome
+from summiteer.problem import Evaluation, Problem, Rows
+from summiteer.reduction import Reduction, choose
+from summiteer.starts import CentreStart, Start, UniformStart
+from summiteer.trajectory import Recorder, Tape
 
 AfterCycle: TypeAlias = Literal["stop", "refine"]
 AFTER_CYCLE = get_args(AfterCycle)
@@ -80,7 +80,7 @@ def ascend(
     """Run a first-order adversary on every example from every start.
 
     Each run stops by itself: when its residual (mathematics.md §3) is at most
-    `tolerance` and not only because the loss is saturated (`summiteer.saturation`),
+    `tolerance` and not only because the loss is saturated (see `loop.saturation`),
     when `until` is met, when its step no longer moves it, when its iterates repeat,
     when a number is not finite. Finished runs leave the batch, so cost follows the work
     left. The point made by the last step is evaluated too.
@@ -109,7 +109,7 @@ def ascend(
             should.
         rescue: make runs that end where the gradient is exactly zero, and those of
             models whose outputs drown in a common offset, again in float64, and if need
-            be with the margin as objective; see `summiteer.rescue`.
+            be with the margin as objective; see `summiteer.loop.rescue`.
 
     Returns:
         `Ascent`. Nothing of the caller's is changed.

@@ -51,7 +51,7 @@ class Ascent:
             zero: a critical point, a plateau, or a number too small for the dtype.
         rescue: `[batch]` int8, whether a run of the example was made again because
             rounding hid its gradient: 0 none, 1 in float64, 2 with the margin in place
-            of the objective; see `summiteer.rescue`.
+            of the objective; see `summiteer.loop.rescue`.
         gradient_evaluations: rows evaluated with gradient, all together.
         trajectory: what was recorded, or None.
         space: "input", or "row" where the runs were computed in the row space of a

@@ -38,12 +38,12 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.ascent import Ascent
+from summiteer.loop.saturation import SATURATING, TINY_LOSS, going
+from summiteer.loop.working import residual_reference
 from summiteer.objectives import Margin
 from summiteer.outcome import Outcome
 from summiteer.precision import AsItIs
 from summiteer.problem import Problem, Rows
-from summiteer.saturation import SATURATING, TINY_LOSS, going
-from summiteer.working import residual_reference
 
 #: problem, starts `[restarts, batch, *input]` -> what their runs came to.
 Climb: TypeAlias = Callable[[Problem, Tensor], Ascent]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.ascent import Ascent, Space
+from summiteer.loop.working import Working, residual
 from summiteer.outcome import outcomes
 from summiteer.problem import Problem, Rows
 from summiteer.trajectory import Tape
-from summiteer.working import Working, residual
 
 
 class Results:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.adversaries import Adversary, Step
-from summiteer.patience import Patience
+from summiteer.loop.patience import Patience
 from summiteer.problem import Evaluation, Problem, Rows
 from summiteer.recurrence import Recurrence, memoryless
 from summiteer.reduction import Reduction
