@@ -11,7 +11,7 @@ from summiteer.cli import options
 from summiteer.cli.explaining import check_explained
 from summiteer.cli.options import check_seed, check_share
 from summiteer.cli.running import enforce, progress, resumption, say
-from summiteer.cli.source import Network, check_source, from_data
+from summiteer.cli.source import Network, Source, check_source, from_data
 
 
 def audit(
@@ -55,7 +55,6 @@ def audit(
         "--tolerance": tolerance,
     }
     check_source(None, own)
-    from summiteer import data as files
     from summiteer import runs
     from summiteer._audit import EFFORT
     from summiteer.cells import digest, digest_arrays
@@ -77,12 +76,7 @@ def audit(
     source = from_data(network, own, skip_bad, settings_of)
     check_explained(source, explain or ())
     problem, settings = source.problem, source.settings
-    rows = files.aligned(
-        files.load_adversarial(adversarial),
-        source.ids,
-        source.total,
-        tuple(problem.inputs.shape[1:]),
-    )
+    rows = _rows_of(adversarial, source)
     given = given_of(problem, rows)
     size = block_size_of(problem, settings, block_size)
     for note in source.notes:
@@ -110,6 +104,18 @@ def audit(
     for text in told:
         say(f"\n{text}", as_json)
     enforce(required, result)
+
+
+def _rows_of(adversarial: str, source: Source) -> Any:
+    """The rows of ADVERSARIAL that belong to the chosen examples."""
+    from summiteer import data as files
+
+    return files.aligned(
+        files.load_adversarial(adversarial),
+        source.ids,
+        source.total,
+        tuple(source.problem.inputs.shape[1:]),
+    )
 
 
 def _told(store: Any, result: dict[str, Any], wanted: Sequence[int]) -> list[str]:
