@@ -184,6 +184,28 @@ def test_a_run_does_not_depend_on_its_companions(problem):
         assert torch.allclose(alone.final[:, 0], together.final[:, i], atol=1e-7)
 
 
+def test_recording_changes_nothing():
+    """A step that does not move is asked about more often then: it is not the end.
+
+    On inputs at the box's limits sparse steps of a vertex stand still until η falls.
+    """
+    made = labelled_problem(region=L1Ball(2.0))
+    problem = sm.Problem(
+        made.model,
+        made.inputs.clamp(0, 1),
+        made.targets,
+        made.objective,
+        made.region,
+        (0.0, 1.0),
+    )
+    recorder = sm.Recorder(fields=("loss",))
+    plain = sm.ascend(problem, sm.AutoPGD(100), STARTS, 100, **FREE)
+    told = sm.ascend(problem, sm.AutoPGD(100), STARTS, 100, recorder=recorder, **FREE)
+    assert torch.equal(plain.final, told.final)
+    assert (plain.outcome == told.outcome).all()
+    assert bool((plain.steps == 100).all())
+
+
 def test_rows_that_end_early_leave_the_state_of_others_alone():
     """One example is stationary at its start; the others run as without it."""
     problem = labelled_problem(region=sm.LinfBall(0.3))

@@ -100,7 +100,9 @@ class SparsePGD:
         held = (moved == points).flatten(1).all(1)
         if bool(held.any()):
             moved = _rows.choose(held, _towards(rows, points, gradient, state), moved)
-        return Step(moved, replace(state, made=state.made + 1), state.size)
+        following = replace(state, made=state.made + 1)
+        # What this step did not move, a smaller η or another k may.
+        return Step(moved, following, state.size, restless=True)
 
     def _checked(
         self, rows: Rows, state: _Sparse, due: Tensor
