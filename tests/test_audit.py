@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 
 import summiteer as sm
 from fakes import seeded
-from summiteer.audit_findings import CORRECTIONS
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.data import load_data
-from summiteer.kinds import KIND_NAMES
 from summiteer.networks.reference import digits_mlp
 
 RADIUS = 0.1

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import summiteer as sm
 from fakes import seeded
+from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.data import load_data
-from summiteer.kinds import KIND_NAMES
 from summiteer.networks.reference import digits_mlp
 
 pytestmark = [

@@ -16,9 +16,12 @@ from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import default_adversary, default_attack
 from summiteer.ascent import Ascent
-from summiteer.audit_findings import CORRECTIONS
-from summiteer.audit_summary import audit_result
-from summiteer.audit_words import account, findings_of, told
+from summiteer.auditing.excess import Excess, excess_of, length_of, size_of
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.given import Given, given_of
+from summiteer.auditing.kinds import kinds_of
+from summiteer.auditing.summary import audit_result
+from summiteer.auditing.words import account, findings_of, told
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
 from summiteer.examination import (
     EVIDENCE_NAMES,
@@ -30,10 +33,7 @@ from summiteer.examination import (
     problem_of,
     proved_robustness,
 )
-from summiteer.excess import Excess, excess_of, length_of, size_of
 from summiteer.findings import Finding
-from summiteer.given import Given, given_of
-from summiteer.kinds import kinds_of
 from summiteer.objectives import Margin, Objective
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome

@@ -15,8 +15,10 @@ from summiteer._audit import audit_block
 from summiteer._typing import Model
 from summiteer._version import __version__
 from summiteer.attack_summary import attack_result
-from summiteer.audit_findings import CORRECTIONS
-from summiteer.audit_summary import audit_result
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.given import Given
+from summiteer.auditing.kinds import KIND_NAMES
+from summiteer.auditing.summary import audit_result
 from summiteer.cells import Cell, digest_arrays
 from summiteer.data import Property
 from summiteer.engine import map_cells
@@ -28,8 +30,6 @@ from summiteer.examination import (
     blocks_of,
     gather,
 )
-from summiteer.given import Given
-from summiteer.kinds import KIND_NAMES
 from summiteer.problem import Problem
 from summiteer.screen import Screening, screen
 from summiteer.settings import Settings

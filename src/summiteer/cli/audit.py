@@ -57,9 +57,9 @@ def audit(
     check_source(None, own)
     from summiteer import runs
     from summiteer._audit import EFFORT
+    from summiteer.auditing.given import given_of
     from summiteer.cells import digest, digest_arrays
     from summiteer.examination import block_size_of
-    from summiteer.given import given_of
     from summiteer.report.audit_text import print_audit
     from summiteer.report.requirements import requirement
     from summiteer.settings import Settings
@@ -122,7 +122,7 @@ def _told(store: Any, result: dict[str, Any], wanted: Sequence[int]) -> list[str
     """What each of the wanted examples is, in a few lines."""
     if not wanted:
         return []
-    from summiteer.audit_words import told
+    from summiteer.auditing.words import told
     from summiteer.examination import gather
 
     cells = [r.name for r in store.finished().values() if r.kind == "audit"]

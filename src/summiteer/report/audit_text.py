@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from summiteer.audit_findings import CORRECTIONS
-from summiteer.kinds import Kind
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.kinds import Kind
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
 from summiteer.report.terminal import (

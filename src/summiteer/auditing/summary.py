@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from summiteer.audit_findings import CORRECTIONS, findings_in, short_of_summit
-from summiteer.kinds import KIND_NAMES
+from summiteer.auditing.findings import CORRECTIONS, findings_in, short_of_summit
+from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.problem import Problem
 from summiteer.screen import Screening
 from summiteer.settings import Settings

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
-from summiteer.excess import ULPS, Excess, displaced, order_of, size_of
-from summiteer.given import Given
+from summiteer.auditing.excess import (
+    ULPS,
+    Excess,
+    displaced,
+    order_of,
+    room_of,
+    size_of,
+)
+from summiteer.auditing.given import Given
 from summiteer.problem import Problem
 from summiteer.regions import L1Ball
 from summiteer.regions.intervals import Intervals
@@ -59,7 +66,7 @@ class _Looked:
         gradient: at the clean input `[rows, d]`.
         low: how far each coordinate may fall `[rows, d]`.
         high: how far it may rise.
-        unit: of rounding `[rows, 1]`.
+        unit: of rounding `[rows, d]`.
         length: ‖δ‖ `[rows]` in the region's norm.
         radius: `[rows]`.
         order: of the norm.
@@ -125,7 +132,7 @@ def _look(problem: Problem, given: Given, excess: Excess, gradient: Tensor) -> _
         gradient=gradient.double().nan_to_num(0.0).flatten(1),
         low=low.flatten(1),
         high=high.flatten(1),
-        unit=excess.unit.nan_to_num(0.0)[:, None],
+        unit=excess.unit.nan_to_num(0.0),
         length=excess.length.nan_to_num(0.0),
         radius=size,
         order=order_of(problem.region),
@@ -154,10 +161,10 @@ def _clean(looked: _Looked, given: Given) -> Tensor:
 
     A grid as coarse as half the radius would hide an attack: it is not counted.
     """
-    largest = looked.delta.abs().amax(1)
-    step = given.step.to(largest.device)
+    step = given.step.to(looked.delta.device)
     step = torch.where(step <= looked.radius / 2, step, 0.0)
-    return largest <= torch.maximum(ULPS * looked.unit[:, 0], step)
+    room = torch.maximum(ULPS * looked.unit, step[:, None])
+    return (looked.delta.abs() <= room).all(1)
 
 
 def _one_step(problem: Problem, looked: _Looked) -> Tensor:
@@ -261,6 +268,10 @@ def _vertex(looked: _Looked) -> Tensor:
 
 def _boundary(looked: _Looked) -> Tensor:
     """‖δ‖ = ε up to rounding."""
-    width = looked.delta.shape[1] ** (1.0 / looked.order)
-    least: Tensor = looked.radius - 2 * ULPS * looked.unit[:, 0] * width
-    return looked.length >= least
+    room = 2 * ULPS * looked.unit
+    if looked.order == torch.inf:
+        at = looked.delta.abs() >= looked.radius[:, None] - room
+        return (at & looked.moves).any(1)
+    least = looked.radius - room_of(looked.order, looked.delta, room)
+    found: Tensor = looked.length >= least
+    return found

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from summiteer import tolerances
+from summiteer.auditing.kinds import Kind
 from summiteer.findings import Finding
-from summiteer.kinds import Kind
 
 #: Why an example is right as claimed and wrong as corrected, or the other way round.
 CORRECTIONS = (

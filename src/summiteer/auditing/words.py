@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from summiteer.audit_findings import CORRECTIONS, short_of_summit
+from summiteer.auditing.findings import CORRECTIONS, short_of_summit
+from summiteer.auditing.kinds import KIND_NAMES, Kind
 from summiteer.examination import EVIDENCE_NAMES, OUTCOME_NAMES, VERDICT_NAMES
 from summiteer.findings import Finding
-from summiteer.kinds import KIND_NAMES, Kind
 from summiteer.optimality import Verdict
 
 #: What a correction means for one example.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
+from summiteer.auditing.excess import displaced, length_of, size_of
 from summiteer.errors import UserError
-from summiteer.excess import displaced, length_of, size_of
 from summiteer.problem import Problem
 
 #: Levels that 8-bit files come in: pixels over 255, or over 256.
