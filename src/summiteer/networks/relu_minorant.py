@@ -61,6 +61,9 @@ _PROXIMAL = 30
 _CLOSE = 1e-4
 _FIRST_WEIGHT, _FIRST_ON_BOXES, _USUAL_WEIGHT, _LAST_WEIGHT = 0.1, 10.0, 1e-2, 1e-4
 
+#: A maximum is clearly below a goal by more than this share of its bounds.
+_CLEAR = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class ReluMinorant:
@@ -132,7 +135,10 @@ class Peak:
 
 
 def maximise(
-    minorant: ReluMinorant, region: Region, multipliers: Tensor | None = None
+    minorant: ReluMinorant,
+    region: Region,
+    multipliers: Tensor | None = None,
+    goal: Tensor | None = None,
 ) -> Peak:
     """Maximise a concave minorant over a convex region, row by row.
 
@@ -140,6 +146,7 @@ def maximise(
         minorant: F of each row.
         region: C, bound to the rows; an L2 ball, intervals or their intersection.
         multipliers: λ `[rows, m]` to begin at; the signs of the heights if None.
+        goal: `[rows]`, a row is done once it is known whether its maximum is below.
 
     Returns:
         `Peak`; look at its gap. A row is given up after `EVALUATIONS` pairs of
@@ -153,7 +160,7 @@ def maximise(
             kept = multipliers[:, dual.neurons]
             forces = dual.top * kept.clamp(0.0, 1.0)
             centre = region.linear_maximiser(dual.direction(forces))
-        peak = _proximal_steps(minorant, dual, forces, centre)
+        peak = _proximal_steps(minorant, dual, forces, centre, goal)
     return replace(peak, evaluations=dual.tally)
 
 
@@ -175,12 +182,25 @@ def _dual(minorant: ReluMinorant, region: Region) -> Dual:
     )
 
 
+def _decided(peak: Peak, goal: Tensor | None) -> Tensor:
+    """`[rows]` bool, whether the maximum is known to be below or not below the goal."""
+    if goal is None:
+        return torch.zeros_like(peak.upper, dtype=torch.bool)
+    # Clearly below, so that a bound with its rounding is below as well.
+    clear = _CLEAR * (peak.upper.abs() + peak.lower.abs())
+    return (peak.upper < goal - clear) | (peak.lower >= goal)
+
+
 def _proximal_steps(
-    minorant: ReluMinorant, dual: Dual, forces: Tensor, centre: Tensor
+    minorant: ReluMinorant,
+    dual: Dual,
+    forces: Tensor,
+    centre: Tensor,
+    goal: Tensor | None,
 ) -> Peak:
     size, force, noise = _scales(dual)
     best = _peak(minorant, dual.region, dual, forces, centre)
-    left = (best.gap > noise).nonzero().flatten()
+    left = ((best.gap > noise) & ~_decided(best, goal)).nonzero().flatten()
     bounded = isinstance(dual.region, Intervals | Intersection)
     first = _FIRST_ON_BOXES if bounded else _FIRST_WEIGHT
     share = torch.full_like(size, first)
@@ -219,7 +239,7 @@ def _proximal_steps(
         change = left[~halved | (share[left] > 1.01 * _USUAL_WEIGHT)]
         share[change] = less[change].clamp(min=_LAST_WEIGHT)
         going = (best.gap[left] > noise[left]) & (idle[left] < 4)
-        left = left[going & ~dual.spent[left]]
+        left = left[going & ~dual.spent[left] & ~_decided(best, goal)[left]]
     return best
 
 

@@ -76,7 +76,7 @@ def chords(
             break
         some, part = kinked.take(rows), limits.take(rows)
         before = _widths(found, kinked)[rows]
-        shares = _turn(found, some, part, rows, floor, shares)
+        shares = _turn(found, some, part, rows, floor, shares, goal)
         after = _widths(found, kinked)[rows]
         going = (after > 0) & (after < _WORTH * before)
         if goal is not None:
@@ -98,6 +98,7 @@ def _turn(
     rows: Tensor,
     floor: Tensor | None,
     start: Tensor | None,
+    goal: Tensor | None,
 ) -> Tensor:
     """One bound, and what of C it leaves; the multipliers found `[rows, m]`."""
     low, high = found.lower[rows], found.upper[rows]
@@ -108,7 +109,9 @@ def _turn(
     offset = torch.where((low >= 0) | (high <= 0), 0.0, offset)
     lift = torch.where(kinked.convex, up(kinked.kink.upper * offset), 0.0)
     lifted = up(lift.sum(1), lift.shape[1])
-    peak = maximise(kinked.minorant(beta, lifted), region_of(limits), start)
+    # Where the bound is not narrowed further, whether it is below the goal is all.
+    enough = None if floor is not None or goal is None else goal[rows]
+    peak = maximise(kinked.minorant(beta, lifted), region_of(limits), start, enough)
     shares = torch.where(kinked.convex, beta, peak.multipliers)
     held = lean(kinked, limits, peak.points, shares)
     slope, shares = held.slope, held.shares
