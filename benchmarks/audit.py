@@ -1,8 +1,8 @@
 """What screening and certificates cost beside the attack: `python -m benchmarks.audit`.
 
 One thread, one process, seconds of processor time. The attack is `sm.attack` at
-standard effort; the clock is stopped around each of its parts. The share is (screen + certificates) / ascent, where
-certificates are verdicts and proved robust accuracy.
+standard effort; the clock is stopped around each of its parts. The share is
+(screen + certificates) / ascent, where certificates are verdicts and proved robust accuracy.
 """
 
 import argparse
@@ -29,8 +29,8 @@ INTRODUCTION = """# What screening and certificates cost
 
 `python -m benchmarks.audit --write`, {examples} examples, one thread, {machine}.
 Seconds of processor time; share = (screen + certificates) / ascent. The aim is at most
-25 % for attacks; it is not reached where runs stop early or networks are small; an audit
-ascends once from each given point and so has less to hide behind.
+25 % for attacks; it is not reached where runs stop early or networks are small. An
+audit ascends once from each given point and so has less to hide behind.
 
 """
 HEAD = (
