@@ -11,6 +11,8 @@ from summiteer.regions import Box, Region
 
 #: Units of rounding that a coordinate may be off: one of x + δ, one of clipping it.
 ULPS = 2.0
+#: Numbers of the usual size: no more than so many times the median of those not 0.
+_LIKE = 10.0
 _ORDERS = {"l1": 1.0, "l2": 2.0, "sphere": 2.0}
 
 
@@ -78,9 +80,9 @@ def excess_of(
 
     A coordinate computed in a dtype with relative rounding u at numbers as large as s
     is off by u·s. s is the largest of |x_i|, |x'_i|, the radius, the ends of the box,
-    and the median of |x|, for tools compute in units of their own: one feature of
-    another scale hides nothing in the others. A norm is off by no more than Σ|∂_i|u·s_i
-    with ∂ its gradient at δ, since it is convex.
+    and the largest |x_k| that is of the usual size, for tools compute in units of their
+    own: one feature of another scale hides nothing in the others. A norm is off by no
+    more than Σ|∂_i|u·s_i with ∂ its gradient at δ, since it is convex.
 
     Args:
         problem: of the same examples.
@@ -105,7 +107,9 @@ def excess_of(
 def _scale(problem: Problem, moved: Tensor) -> Tensor:
     """How large the numbers are that each coordinate was computed from `[rows, d]`."""
     own = problem.inputs.double().flatten(1).abs()
-    least = torch.maximum(own.median(1).values, size_of(problem))
+    typical = own.masked_fill(own == 0, torch.nan).nanmedian(1).values.nan_to_num(0.0)
+    least = torch.minimum(own.amax(1), _LIKE * typical)
+    least = torch.maximum(least, size_of(problem))
     if problem.box is not None:
         least = least.clamp(min=max(abs(end) for end in problem.box))
     both = torch.maximum(own, moved.double().flatten(1).abs())

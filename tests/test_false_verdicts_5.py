@@ -1,0 +1,68 @@
+"""False words of audits, L1 proofs and runs: each is a case that was once wrong."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import summiteer as sm
+from summiteer.errors import SummiteerWarning
+from summiteer.regions import Box, L1Ball, L2Ball, LinfBall, intersect
+
+EPS = 0.01
+
+
+def audited(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SummiteerWarning)
+        return sm.audit(*args, **kwargs)
+
+
+class Second(nn.Module):
+    """z = (x₂ - ½, ½ - x₂): the other features do not matter."""
+
+    def forward(self, inputs):
+        """`[rows, 2]`."""
+        z = inputs[:, 1] - 0.5
+        return torch.stack([z, -z], 1)
+
+
+def features(first):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(64, 6, generator=generator)
+    inputs[:, 0] *= first
+    inputs[:, 1] = 0.5 + torch.linspace(1e-5, 0.02, 64)
+    return inputs, torch.zeros(64, dtype=torch.long)
+
+
+@pytest.mark.parametrize("region", [LinfBall(EPS), L2Ball(EPS), L1Ball(EPS)])
+@pytest.mark.parametrize("first", [1.0, 1e4, 1e5])
+def test_a_feature_of_another_scale_excuses_no_excess_in_the_others(region, first):
+    """Rounding was that of the largest feature: 15 % too far counted as inside."""
+    inputs, labels = features(first)
+    delta = torch.zeros_like(inputs)
+    delta[:, 1] = -1.15 * EPS
+    audit = audited(Second(), inputs, labels, inputs + delta, region=region, box=None)
+    assert not bool(audit.arrays["inside"].any())
+    true = float((inputs[:, 1].double() - 0.5 > EPS).double().mean())
+    assert audit.corrected_robust_accuracy == true
+    assert audit.claimed_robust_accuracy < true
+    delta[:, 1] = -EPS
+    # As any tool adds it: off by the rounding of the sum.
+    audit = audited(Second(), inputs, labels, inputs + delta, region=region, box=None)
+    assert bool(audit.arrays["inside"].all())
+
+
+@pytest.mark.parametrize("ball", [L1Ball(1.0), L2Ball(1.0)])
+def test_the_box_of_an_intersection_counts(ball):
+    """The box of an L1 intersection had not been looked at."""
+    inputs, labels = features(1.0)
+    delta = torch.zeros_like(inputs)
+    delta[:, 1] = -0.015
+    region = intersect(ball, Box(-EPS, EPS))
+    audit = audited(Second(), inputs, labels, inputs + delta, region=region, box=None)
+    assert not bool(audit.arrays["inside"].any())
+    assert audit.arrays["excess"].tolist() == pytest.approx([0.005] * 64, abs=1e-7)
+    true = float((inputs[:, 1].double() - 0.5 > EPS).double().mean())
+    assert audit.corrected_robust_accuracy == true
