@@ -82,7 +82,11 @@ def incomplete(arrays: Mapping[str, Tensor]) -> Finding | NotRun | None:
 
 
 def silent(arrays: Mapping[str, Tensor]) -> Finding | NotRun | None:
-    """IoAF indicator 3: an iterate is misclassified, the end of its run is not."""
+    """IoAF indicator 3: an iterate is misclassified, the best point is not.
+
+    Departure: there the last point is asked (`pintor2022indicators`), here that of
+    highest loss.
+    """
     passed = arrays.get("silent")
     if passed is None:
         return NotRun("the way to the points is not known")
@@ -91,10 +95,10 @@ def silent(arrays: Mapping[str, Tensor]) -> Finding | NotRun | None:
     return Finding(
         "SILENT_SUCCESS",
         f"attack: runs of {_examples(passed)} were misclassified on the way and are "
-        "not at their last point",
+        "not where their loss is highest",
         "such points are credited here (any misclassified iterate counts); a tool that "
-        "returns the last point counts these examples as robust",
-        "of other tools, keep the best iterate",
+        "keeps the highest loss alone counts these examples as robust",
+        "of other tools, keep every misclassified iterate",
         _ids(arrays, passed),
     )
 
