@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
 
 test: .venv/installed-test
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto
 
 # Proofs against independent truth; MINUTES and SEED may be given.
 soundness: .venv/installed-test

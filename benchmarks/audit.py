@@ -2,7 +2,8 @@
 
 One thread, one process, seconds of processor time. The attack is `sm.attack` at
 standard effort; the clock is stopped around each of its parts. The share is
-(screen + certificates) / ascent, where certificates are verdicts and proved robust accuracy.
+(screen + certificates) / ascent, where certificates are verdicts and proved robust
+accuracy.
 """
 
 import argparse
