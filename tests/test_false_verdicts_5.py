@@ -66,3 +66,31 @@ def test_the_box_of_an_intersection_counts(ball):
     assert audit.arrays["excess"].tolist() == pytest.approx([0.005] * 64, abs=1e-7)
     true = float((inputs[:, 1].double() - 0.5 > EPS).double().mean())
     assert audit.corrected_robust_accuracy == true
+
+
+class Peak(nn.Module):
+    """z = (0, -|x - 0.3|): sign steps jump over the peak for ever."""
+
+    def forward(self, inputs):
+        """`[rows, 2]`."""
+        apart = (inputs[:, 0] - 0.3).abs()
+        return torch.stack([0 * apart, -apart], 1)
+
+
+@pytest.mark.parametrize("steps", [3, 6, 9, 12])
+def test_a_refined_run_does_not_end_in_a_cycle_of_smaller_steps(steps):
+    """CYCLE at the last step was one of halved steps: T of the method is another."""
+    inputs = torch.zeros(1, 1, dtype=torch.float64)
+    problem = sm.Problem(
+        Peak(), inputs, torch.zeros(1, dtype=torch.long), sm.Margin(), LinfBall(1.0)
+    )
+    method = sm.ProjectedAscent(sm.Sign(), sm.ConstantStep(0.25))
+    ascent = sm.ascend(
+        problem, method, sm.CentreStart(), steps, after_cycle="refine", tolerance=None
+    )
+    assert ascent.outcome[0, 0] is sm.Outcome.STEP_LIMIT
+    assert ascent.period.tolist() == [[2]]
+    stopped = sm.ascend(problem, method, sm.CentreStart(), steps, tolerance=None)
+    assert stopped.outcome[0, 0] is sm.Outcome.CYCLE
+    cycle = sm.cycle_members(problem, method, stopped, 0, 0)
+    assert sorted(cycle.members.flatten().tolist()) == [0.25, 0.5]

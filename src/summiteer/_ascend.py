@@ -206,8 +206,10 @@ class _Plan:
                 _record(tape, step, rows, now)
             keep_first_wrong(now)
             results.keep_period(now)
-            if self.refine and now.period is not None and step < max_steps:
-                now, extra = _refined(adversary, rows, now, now.period, step)
+            if self.refine and now.period is not None:
+                now, extra = _refined(
+                    adversary, rows, now, now.period, step, step == max_steps
+                )
                 spent += extra
             outcome = _judge(rows, now, self.until, self.tolerance, batch)
             if step == max_steps:
@@ -307,7 +309,12 @@ def _judge(
 
 
 def _refined(
-    adversary: Adversary, rows: Rows, now: Working, period: Tensor, step: int
+    adversary: Adversary,
+    rows: Rows,
+    now: Working,
+    period: Tensor,
+    step: int,
+    last: bool,
 ) -> tuple[Working, int]:
     """Let rows that cycle go on from their best points with smaller steps."""
     which = (period > 0) & now.running
@@ -317,6 +324,8 @@ def _refined(
     state = shrunk(now.state, which) if shrunk and bool(which.any()) else None
     if state is None:
         return now, 0
+    if last:  # the limit ended it, not the cycle, which may be one of smaller steps
+        return replace(now, period=None), 0
     return move_to_best(rows, now, which, state, step)
 
 
