@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from summiteer.examination import (
 )
 from summiteer.multi_target import multi_targeted
 from summiteer.objectives import Objective
-from summiteer.outcome import Outcome
+from summiteer.outcome import Outcome, codes
 from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, screen
@@ -254,12 +253,10 @@ def _climbed(problem: Problem, settings: Settings) -> tuple[Ascent, _Found]:
 
 def _found(problem: Problem, ascent: Ascent) -> _Found:
     example = torch.arange(len(problem))
-    codes = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
-    outcome = torch.from_numpy(codes(ascent.outcome))
     none = torch.zeros(len(problem), dtype=torch.bool, device=ascent.best.device)
     return _Found(
         _strongest(problem, ascent),
-        outcome[ascent.best_restart.cpu(), example],
+        codes(ascent.outcome)[ascent.best_restart.cpu(), example],
         none if ascent.misclassified is None else ascent.misclassified,
         ascent.gradient_evaluations,
     )
@@ -271,8 +268,8 @@ def _better(problem: Problem, found: _Found, index: Tensor, other: _Found) -> _F
         rows = problem.rows(index)
         before, after = rows.value(found.points[index]), rows.value(other.points)
     higher = (after.loss >= before.loss) & (after.wrong | ~before.wrong)
-    chosen = index[higher | (other.wrong & ~found.wrong[index])]
     place = (higher | (other.wrong & ~found.wrong[index])).nonzero().flatten()
+    chosen = index[place]
     outcome = found.outcome.clone()
     outcome[chosen.cpu()] = other.outcome[place.cpu()]
     wrong = found.wrong.clone()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.given import Given, given_of
 from summiteer.auditing.kinds import kinds_of
 from summiteer.auditing.summary import audit_result
-from summiteer.auditing.words import account, findings_of, told
+from summiteer.auditing.words import account, told
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
 from summiteer.examination import (
     EVIDENCE_NAMES,
@@ -36,7 +35,7 @@ from summiteer.examination import (
 from summiteer.findings import Finding
 from summiteer.objectives import Margin, Objective
 from summiteer.optimality import Verdict
-from summiteer.outcome import Outcome
+from summiteer.outcome import Outcome, codes
 from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, screen
@@ -74,7 +73,7 @@ class Audit:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What makes the claimed accuracy mean less than it seems to."""
-        return findings_of(self.result)
+        return tuple(Finding.of(entry) for entry in self.result["findings"])
 
     def explain(self, i: int) -> str:
         """Say in a few lines what the i-th given example is and what is left.
@@ -284,7 +283,7 @@ def _gains(
         "gained": gained.nan_to_num(0.0, 0.0),
         "moved": way / size_of(problem),
         "steps": near.steps[0],
-        "outcome": _codes(near.outcome)[0],
+        "outcome": codes(near.outcome)[0],
         "broken": torch.from_numpy((near.outcome == Outcome.NON_FINITE).any(0)),
     }
     if problem.labelled:
@@ -293,11 +292,6 @@ def _gains(
         for name, place in (places | {"reached": near.best}).items():
             gains[f"{name}_margins"] = rows.value(place).loss.double()
     return {name: values.cpu() for name, values in gains.items()}
-
-
-def _codes(outcomes: np.ndarray) -> Tensor:
-    code = np.vectorize(lambda outcome: outcome.code, otypes=[np.int8])
-    return torch.from_numpy(code(outcomes))
 
 
 def _judged(

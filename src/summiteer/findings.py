@@ -1,7 +1,8 @@
 """What makes a result mean less than it seems to: seen, effect, remedy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,15 @@ class Finding:
             "effect": self.effect,
             "remedy": self.remedy,
         }
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """From `as_json`."""
+        ids = entry["examples"]
+        return cls(
+            entry["code"],
+            entry["seen"],
+            entry["effect"],
+            entry["remedy"],
+            None if ids is None else tuple(ids),
+        )

@@ -3,6 +3,7 @@
 from enum import Enum
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -42,3 +43,9 @@ _BY_CODE = np.array(list(Outcome), dtype=object)
 def outcomes(codes: Tensor) -> np.ndarray:
     """Return an object array of `Outcome` from an integer tensor of codes."""
     return np.asarray(_BY_CODE[codes.cpu().numpy()])
+
+
+def codes(outcomes: np.ndarray) -> Tensor:
+    """Return an int8 tensor of codes from an object array of `Outcome`."""
+    numbers = [outcome.code for outcome in outcomes.flat]
+    return torch.tensor(numbers, dtype=torch.int8).reshape(outcomes.shape)

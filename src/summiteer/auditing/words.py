@@ -8,7 +8,6 @@ from torch import Tensor
 from summiteer.auditing.findings import CORRECTIONS, short_of_summit
 from summiteer.auditing.kinds import KIND_NAMES, Kind
 from summiteer.examination import EVIDENCE_NAMES, OUTCOME_NAMES, VERDICT_NAMES
-from summiteer.findings import Finding
 from summiteer.optimality import Verdict
 
 #: What a correction means for one example.
@@ -22,20 +21,6 @@ MEANING = {
     "NOT_FINITE": "it is no input, and nothing that was tried misleads the model: it "
     "counts as withstood",
 }
-
-
-def findings_of(result: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """The findings of result.json as they were."""
-    return tuple(
-        Finding(
-            entry["code"],
-            entry["seen"],
-            entry["effect"],
-            entry["remedy"],
-            None if entry["examples"] is None else tuple(entry["examples"]),
-        )
-        for entry in result["findings"]
-    )
 
 
 def account(result: Mapping[str, Any]) -> str:

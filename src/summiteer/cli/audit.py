@@ -10,7 +10,7 @@ import typer
 from summiteer.cli import options
 from summiteer.cli.explaining import check_explained
 from summiteer.cli.options import check_seed, check_share
-from summiteer.cli.running import enforce, progress, resumption, say
+from summiteer.cli.running import enforce, progress, requirements, resumption, say
 from summiteer.cli.source import Network, Source, check_source, from_data
 
 
@@ -48,24 +48,18 @@ def audit(
     check_share("--within", within)
     check_seed(seed)
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
-    own |= {
-        "--mask": mask,
-        "--objective": objective,
-        "--limit": limit,
-        "--tolerance": tolerance,
-    }
+    own |= {"--mask": mask, "--objective": objective, "--limit": limit}
+    own |= {"--tolerance": tolerance}
     check_source(None, own)
+    required = requirements(require)
     from summiteer import runs
     from summiteer._audit import EFFORT
     from summiteer.auditing.given import given_of
     from summiteer.cells import digest, digest_arrays
     from summiteer.examination import block_size_of
     from summiteer.report.audit_text import print_audit
-    from summiteer.report.requirements import requirement
     from summiteer.settings import Settings
     from summiteer.store import Store
-
-    required = [requirement(text) for text in require or []]
 
     def settings_of(**parts: Any) -> Settings:
         return Settings(

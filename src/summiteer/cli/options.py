@@ -245,9 +245,3 @@ def check_least(option: str, value: int | None, least: int) -> None:
     """Refuse what is given and smaller."""
     if value is not None and value < least:
         raise UserError(f"{option}: expected an integer ≥ {least}, got {value}.")
-
-
-def at_least(option: str, value: int | None, least: int, usual: int = 0) -> int:
-    """The value, or the usual one if none is given."""
-    check_least(option, value, least)
-    return usual if value is None else value

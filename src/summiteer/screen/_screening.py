@@ -106,19 +106,8 @@ class Screening:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Screening":
         """From `as_json`."""
-        findings = []
-        for entry in values["findings"]:
-            ids = entry["examples"]
-            findings.append(
-                Finding(
-                    entry["code"],
-                    entry["seen"],
-                    entry["effect"],
-                    entry["remedy"],
-                    None if ids is None else tuple(ids),
-                )
-            )
-        return cls(tuple(findings), values["checks"], tuple(values["sample"]))
+        findings = tuple(Finding.of(entry) for entry in values["findings"])
+        return cls(findings, values["checks"], tuple(values["sample"]))
 
 
 def screen(problem: Problem, seed: int = 0, size: int = SAMPLE) -> Screening:
