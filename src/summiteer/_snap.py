@@ -60,18 +60,11 @@ class _Vertex:
         # A gradient of 0 has no maximiser.
         sloped = evaluation.gradient_norm > 0
         rises = sloped & (level | (gain > noise)) & (_rows.norm(moved) > 0)
-        names = ("loss", "gradient", "wrong")
-        chosen = Evaluation(
-            *(
-                _rows.choose(rises, getattr(after, name), getattr(evaluation, name))
-                for name in names
-            )
-        )
         return Step(
             _rows.choose(rises, trial, points),
             state,
             rises.to(state),
-            chosen,
+            _rows.choose(rises, after, evaluation),
             torch.ones_like(state, dtype=torch.int64),
             ~rises,
         )

@@ -72,8 +72,8 @@ def summary(
         **accuracies,
         "proved_robust_accuracy": _proved_robust(arrays["proved_robust"]),
         "loss": {
-            "clean_mean": _mean(arrays["clean_losses"]),
-            "attacked_mean": _mean(arrays["losses"]),
+            "clean_mean": mean_of(arrays["clean_losses"]),
+            "attacked_mean": mean_of(arrays["losses"]),
         },
         "outcomes": _count(OUTCOME_NAMES, arrays["outcome"]),
         "verdicts": {name: dict(known) for name, known in table.items()},
@@ -149,6 +149,7 @@ def share_of(mask: Tensor) -> float:
     return float(mask.double().mean())
 
 
-def _mean(values: Tensor) -> float | None:
+def mean_of(values: Tensor) -> float | None:
+    """The mean of what is finite."""
     finite = values[values.isfinite()]
     return float(finite.mean()) if len(finite) else None

@@ -66,7 +66,8 @@ class AutoPGD:
     2. η was not halved at the last checkpoint, and the best loss is the same as there
        (not at the first one).
 
-    On an L1 ball it is the sparse method of `croce2021mind`; see `SparsePGD`.
+    On an L1 ball it is the sparse method of `croce2021mind`, which has neither momentum
+    nor ρ; see `SparsePGD`.
 
     Departures from the reference implementation:
 

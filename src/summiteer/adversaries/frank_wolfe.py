@@ -185,8 +185,7 @@ def frank_wolfe_gap(problem: Problem, points: Tensor) -> Tensor:
     given = points.to(problem.inputs)
     with undisturbed(problem.model):
         gradient = problem.rows().evaluate(given).gradient
-    towards = problem.feasible.linear_maximiser(gradient) - given
-    return _rows.dot(gradient, towards)
+    return problem.feasible.gap(given, gradient)
 
 
 def _check_trials(halvings: int) -> None:

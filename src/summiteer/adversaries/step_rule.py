@@ -249,7 +249,7 @@ def search(
         A step whose state is the size; rows that find none are stuck where they are.
     """
     size = size.clone()
-    chosen, gained = points.clone(), _copy(evaluation)
+    chosen, gained = points.clone(), _rows.copy(evaluation)
     spent = torch.zeros_like(size, dtype=torch.int64)
     waiting = torch.arange(len(size), device=size.device)
     for _ in range(halvings):
@@ -300,12 +300,6 @@ def _accepts(
     bend = 0.5 * _rows.dot(after.gradient - before.gradient, moved)
     seen = torch.where(gain.abs() <= noise, predicted + bend, gain)
     return (predicted > 0) & (seen > 0) & (seen >= slope * predicted)
-
-
-def _copy(evaluation: Evaluation) -> Evaluation:
-    return Evaluation(
-        evaluation.loss.clone(), evaluation.gradient.clone(), evaluation.wrong.clone()
-    )
 
 
 def check_positive(name: str, value: float) -> None:

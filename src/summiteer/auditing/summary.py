@@ -11,7 +11,7 @@ from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.problem import Problem
 from summiteer.screen import Screening
 from summiteer.settings import Settings
-from summiteer.summary import share_of, summary
+from summiteer.summary import mean_of, share_of, summary
 
 
 def audit_result(
@@ -110,7 +110,7 @@ def gains(arrays: Mapping[str, Tensor], labelled: bool) -> dict[str, Any]:
         margins = (arrays["reached_margins"] - arrays["given_margins"])[short]
     return {
         "examples": int(short.sum()),
-        "reached_mean": _mean(arrays["reached_losses"]),
+        "reached_mean": mean_of(arrays["reached_losses"]),
         "objective": _middle(arrays["gained"][short]),
         "objective_largest": _largest(arrays["gained"][short]),
         "margin": None if margins is None else _middle(margins),
@@ -124,11 +124,6 @@ def gains(arrays: Mapping[str, Tensor], labelled: bool) -> dict[str, Any]:
 def _middle(values: Tensor) -> float | None:
     finite = values[values.isfinite()]
     return float(finite.median()) if len(finite) else None
-
-
-def _mean(values: Tensor) -> float | None:
-    finite = values[values.isfinite()]
-    return float(finite.mean()) if len(finite) else None
 
 
 def _largest(values: Tensor) -> float | None:

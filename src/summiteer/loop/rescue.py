@@ -137,19 +137,23 @@ def _drowned(problem: Problem) -> Tensor | None:
     """
     if not problem.labelled or problem.inputs.dtype != torch.float32:
         return None
-    if not bool(_coarse(problem.probe()).any()):
+    if not bool(coarse(problem.probe()).any()):
         return None
     exact = problem.in_double()
     if isinstance(exact.model, AsItIs):
         return None
     with torch.no_grad():
         own, true = problem.model(problem.inputs), exact.model(exact.inputs)
-    drowned = _coarse(own) & ~_coarse(true)
+    drowned = coarse(own) & ~coarse(true)
     return drowned if bool(drowned.any()) else None
 
 
-def _coarse(outputs: Tensor) -> Tensor:
-    """`[rows]`: the outputs differ by few units of rounding of the largest."""
+def coarse(outputs: Tensor) -> Tensor:
+    """`[rows]`: the outputs differ by few units of rounding of the largest.
+
+    Args:
+        outputs: `[rows, K]`; false for any other.
+    """
     if outputs.ndim != 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
         return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
     least, most = outputs.aminmax(dim=1)
@@ -268,10 +272,15 @@ def _with_errors(
     """Add misclassified points `[runs, *input]` of examples that had none."""
     assert ascent.misclassified is not None
     assert ascent.misclassified_points is not None
-    fresh = wrong & ~ascent.misclassified[example]
-    # The first run of each example comes last and stays.
-    index = fresh.nonzero().flatten().flip(0)
-    kept, known = ascent.misclassified_points.clone(), ascent.misclassified.clone()
-    for i in index.tolist():
-        kept[example[i]], known[example[i]] = points[i], True
-    return replace(ascent, misclassified=known, misclassified_points=kept)
+    known = ascent.misclassified
+    index = (wrong & ~known[example]).nonzero().flatten()
+    # Of several runs of one example, the first.
+    first = torch.full_like(known, len(example), dtype=torch.int64)
+    first = first.scatter_reduce(0, example[index], index, "amin")
+    fresh = (first < len(example)).nonzero().flatten()
+    kept = ascent.misclassified_points.index_copy(0, fresh, points[first[fresh]])
+    return replace(
+        ascent,
+        misclassified=known.index_fill(0, fresh, True),
+        misclassified_points=kept,
+    )
