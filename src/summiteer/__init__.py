@@ -11,7 +11,6 @@ from summiteer._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOME
     from summiteer import adapters as adapters
-    from summiteer._ascend import Misclassified as Misclassified
     from summiteer._ascend import ascend as ascend
     from summiteer._attack import Attack as Attack
     from summiteer._attack import attack as attack
@@ -91,10 +90,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.starts import UniformStart as UniformStart
     from summiteer.trajectory import Recorder as Recorder
     from summiteer.trajectory import Trajectory as Trajectory
+    from summiteer.until import Misclassified as Misclassified
     from summiteer.until import Reached as Reached
 
 _HOME = {
-    "_ascend": "Misclassified ascend",
+    "_ascend": "ascend",
     "_attack": "Attack attack",
     "_audit": "Audit audit",
     "_constants": "Constants constants",
@@ -121,7 +121,7 @@ _HOME = {
     "intersect",
     "starts": "BoundaryStart CentreStart GivenStart Start UniformStart",
     "trajectory": "Recorder Trajectory",
-    "until": "Reached",
+    "until": "Misclassified Reached",
 }
 _MODULE_OF = {name: home for home, names in _HOME.items() for name in names.split()}
 __all__ = [*_MODULE_OF]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -23,12 +23,12 @@ from summiteer.loop.working import (
     move_to_best,
     residual,
 )
-from summiteer.loop.working import residual_reference as residual_reference
 from summiteer.outcome import Outcome
-from summiteer.problem import Evaluation, Problem, Rows
+from summiteer.problem import Problem, Rows
 from summiteer.reduction import Reduction, choose
 from summiteer.starts import CentreStart, Start, UniformStart
 from summiteer.trajectory import Recorder, Tape
+from summiteer.until import Misclassified, Until
 
 AfterCycle: TypeAlias = Literal["stop", "refine"]
 AFTER_CYCLE = get_args(AfterCycle)
@@ -44,24 +44,6 @@ _KEEP_MEMORY = 31 << 20
 #: Whether the step still moves a run is asked every so many steps: one that does not
 #: will not do so later either.
 _WATCH = 8
-
-
-class Until(Protocol):
-    """A reason to stop besides stationarity."""
-
-    def __call__(self, evaluation: Evaluation) -> Tensor:
-        """`[rows]` bool: this row has what was asked for."""
-
-
-@dataclass(frozen=True)
-class Misclassified:
-    """Stop an example, all its restarts, once any iterate of it is misclassified."""
-
-    rotation_invariant: ClassVar[bool] = True
-
-    def __call__(self, evaluation: Evaluation) -> Tensor:
-        """`[rows]` bool."""
-        return evaluation.wrong
 
 
 def ascend(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows, tolerances
-from summiteer._ascend import Misclassified, Until, ascend
+from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer._snap import snap
 from summiteer._typing import Model
@@ -36,6 +36,7 @@ from summiteer.screen.loss_path import incomplete
 from summiteer.settings import EFFORTS, Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
 from summiteer.trajectory import Recorder
+from summiteer.until import Misclassified, Until
 
 #: Steps that take the strongest point to the top of its hill.
 _SETTLING = 50

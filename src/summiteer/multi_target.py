@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
-from summiteer._ascend import Misclassified, Until, ascend, default_start
+from summiteer._ascend import ascend, default_start
 from summiteer._caller import undisturbed
 from summiteer.adversaries import Adversary
 from summiteer.ascent import _PER_RUN, Ascent
@@ -18,6 +18,7 @@ from summiteer.objectives import Objective, TargetedDLR, TargetedMargin
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.starts import GivenStart, Start
+from summiteer.until import Misclassified, Until
 
 #: Rivals `[rows]` -> what is ascended towards them, such as the class TargetedMargin.
 Targeted = Callable[[Tensor], Objective]

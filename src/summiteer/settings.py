@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from summiteer import tolerances
-from summiteer._ascend import Until
 from summiteer.adversaries import Adversary
 from summiteer.objectives import Objective
 from summiteer.regions import Region
+from summiteer.until import Until
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,31 @@
-"""Reasons to stop that look at the objective alone."""
+"""Reasons to stop besides stationarity."""
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from summiteer.errors import UserError
 from summiteer.problem import Evaluation
+
+
+class Until(Protocol):
+    """A reason to stop besides stationarity."""
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """`[rows]` bool: this row has what was asked for."""
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """Stop an example, all its restarts, once any iterate of it is misclassified."""
+
+    rotation_invariant: ClassVar[bool] = True
+
+    def __call__(self, evaluation: Evaluation) -> Tensor:
+        """`[rows]` bool."""
+        return evaluation.wrong
 
 
 @dataclass(frozen=True)

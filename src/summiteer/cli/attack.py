@@ -94,9 +94,9 @@ def attack(
     check_source(claim, own)
     network = Network(model, weights, mean, std)
     required = requirements(require)
-    from summiteer._ascend import Misclassified
     from summiteer.examination import block_size_of
     from summiteer.settings import EFFORTS, Effort, Settings
+    from summiteer.until import Misclassified
 
     usual = EFFORTS[effort]
     most = usual.max_steps if steps is None else steps

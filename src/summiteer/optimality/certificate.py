@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows, tolerances
-from summiteer._ascend import residual_reference
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
+from summiteer.loop.working import residual_reference
 from summiteer.networks import TwoLayer, recognise
 from summiteer.optimality import l1_vertex, numerical, piecewise, relu, smooth
 from summiteer.optimality.claims import NUMBERS, Claims

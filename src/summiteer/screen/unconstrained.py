@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from summiteer._ascend import Misclassified, ascend
+from summiteer._ascend import ascend
 from summiteer.adversaries import default_attack
 from summiteer.findings import Finding
 from summiteer.objectives import scalar
@@ -13,6 +13,7 @@ from summiteer.problem import Problem
 from summiteer.regions import Box, L2Ball, Region
 from summiteer.screen.subject import NotRun, Subject
 from summiteer.starts import CentreStart
+from summiteer.until import Misclassified
 
 _STEPS = 50
 #: The ball's radius in diameters of the range.
