@@ -9,6 +9,7 @@ from torch import nn
 import summiteer as sm
 from summiteer.errors import SummiteerWarning
 from summiteer.regions import Box, L1Ball, L2Ball, LinfBall, intersect
+from summiteer.screen import screen
 
 EPS = 0.01
 
@@ -94,3 +95,45 @@ def test_a_refined_run_does_not_end_in_a_cycle_of_smaller_steps(steps):
     assert stopped.outcome[0, 0] is sm.Outcome.CYCLE
     cycle = sm.cycle_members(problem, method, stopped, 0, 0)
     assert sorted(cycle.members.flatten().tolist()) == [0.25, 0.5]
+
+
+def four_classes(offset=0.0):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(64, 8, generator=generator)
+    layer = nn.Linear(8, 4)
+    with torch.no_grad():
+        layer.weight.copy_(3 * torch.randn(4, 8, generator=generator))
+        layer.bias.copy_(layer.weight.sum(1) / -2)
+        labels = layer(inputs).argmax(1)
+        layer.bias += offset
+    return layer, inputs, labels
+
+
+def test_a_ratio_that_is_constant_by_definition_is_not_called_saturated():
+    """DLR of a wrong example whose label comes third was UNDERFLOW: "ascend DLR()"."""
+    layer, inputs, labels = four_classes()
+    third = layer(inputs).topk(3, dim=1).indices[:, 2]
+    few = torch.arange(64) < 6
+    problem = sm.Problem(
+        layer, inputs, torch.where(few, third, labels), sm.DLR(), LinfBall(0.05)
+    )
+    assert screen(problem, 0).findings == ()
+    gradient = problem.rows().evaluate(torch.zeros_like(inputs)).gradient
+    assert not bool(gradient[few].any())
+
+
+def test_outputs_that_drown_are_not_taken_for_another_convention():
+    """With logits + 1e8 in float32 "inputs × 255" was right more often."""
+    layer, inputs, labels = four_classes(1e8)
+    problem = sm.Problem(
+        layer, inputs, labels, sm.CrossEntropy(), LinfBall(0.05), box=(0.0, 1.0)
+    )
+    screening = screen(problem, 0)
+    assert [finding.code for finding in screening.findings] == ["UNDERFLOW"]
+    assert "few units of rounding of float32" in screening.findings[0].text
+    assert "drown" in screening.checks["CLEAN_ACCURACY"]
+    layer, inputs, labels = four_classes()
+    problem = sm.Problem(
+        layer, inputs, labels, sm.CrossEntropy(), LinfBall(0.05), box=(0.0, 1.0)
+    )
+    assert screen(problem, 0).findings == ()

@@ -6,7 +6,7 @@ import torch
 
 from summiteer import _rows
 from summiteer.findings import Finding
-from summiteer.objectives import Margin
+from summiteer.objectives import DLR, Margin
 from summiteer.screen.slopes import MISMATCH
 from summiteer.screen.subject import NotRun, Subject
 
@@ -50,7 +50,12 @@ def unavailable(subject: Subject) -> Finding | None:
 
 
 def underflow(subject: Subject) -> Finding | None:
-    """∇L = 0 in the model's dtype, but not in float64 or not for the margin."""
+    """∇L = 0 in the model's dtype, but not in float64 or not for the margin.
+
+    Or outputs that differ by rounding alone in the model's dtype, not in float64.
+    """
+    if bool(subject.drowned.any()):
+        return _drowned(subject)
     hidden = _saturated(subject)
     if not bool(hidden.any()):
         return None
@@ -71,6 +76,21 @@ def underflow(subject: Subject) -> Finding | None:
         "the loss is saturated and steps in its direction do not move",
         "ascend Margin() or DLR(), or run in float64",
         subject.ids(fine if bool(fine.any()) else hidden),
+    )
+
+
+def _drowned(subject: Subject) -> Finding:
+    dtype = str(subject.outputs.dtype).removeprefix("torch.")
+    rows = subject.outputs[subject.drowned].double()
+    apart = rows.amax(1) - rows.amin(1)
+    return Finding(
+        "UNDERFLOW",
+        f"model: its outputs at {subject.count(subject.drowned)} are as large as "
+        f"{float(rows.abs().max()):.3g} and differ by {float(apart.median()):.3g}, "
+        f"few units of rounding of {dtype}; in float64 they differ by more",
+        "which class leads is rounding, and so are the gradients",
+        "leave out what is added to all outputs alike, or run in float64",
+        subject.ids(subject.drowned),
     )
 
 
@@ -143,7 +163,11 @@ def _saturated(subject: Subject) -> torch.Tensor:
 
 
 def _zero(subject: Subject) -> torch.Tensor:
-    return (subject.start.gradient_norm == 0) & (subject.nearby.gradient_norm == 0)
+    zero = (subject.start.gradient_norm == 0) & (subject.nearby.gradient_norm == 0)
+    if isinstance(subject.problem.objective, DLR):
+        # Where the label comes third the ratio is constant by its definition.
+        zero = zero & ~subject.start.wrong
+    return zero
 
 
 def _gradient_in_double(subject: Subject) -> torch.Tensor:

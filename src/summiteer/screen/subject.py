@@ -10,6 +10,7 @@ from torch import Tensor
 
 from summiteer.draws import SCREEN, Draws
 from summiteer.findings import Finding
+from summiteer.loop.rescue import coarse
 from summiteer.objectives import misclassified
 from summiteer.problem import Evaluation, Problem
 from summiteer.screen.forward_pass import ForwardPass, watch
@@ -73,6 +74,15 @@ class Subject:
         """Which examples of the sample are classified correctly."""
         wrong = misclassified(self.outputs, self.sample.targets)
         return ~wrong & flat(self.outputs).isfinite().all(1)
+
+    @cached_property
+    def drowned(self) -> Tensor:
+        """Examples whose outputs differ by rounding alone, but not in float64."""
+        own = coarse(self.outputs)
+        if not bool(own.any()):
+            return own
+        with torch.no_grad():
+            return own & ~coarse(self.exact.model(self.exact.inputs))
 
     @cached_property
     def start(self) -> Evaluation:
