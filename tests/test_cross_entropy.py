@@ -183,12 +183,8 @@ def test_curvature_by_every_way_of_autograd(margin):
         # does and p(1 - p) is a difference.
         size = truth.abs().max() if margin > 0 else 1.0
         assert float((found - truth).abs().max()) <= 1e-14 * float(size)
-    assert (
-        torch.autograd.gradgradcheck(
-            lambda v: sm.CrossEntropy()(v, y), z.clone().requires_grad_()
-        )
-        or abs(margin) > 50
-    )
+    ours = sm.CrossEntropy()
+    assert torch.autograd.gradgradcheck(lambda v: ours(v, y), z.requires_grad_())
 
 
 def test_a_saturated_float32_model_is_attacked_all_the_same():

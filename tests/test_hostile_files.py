@@ -6,8 +6,6 @@ import os
 import pickle
 import resource
 import struct
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -269,19 +267,13 @@ def test_onnx_files_that_claim_terabytes_are_refused(tmp_path):
         load_onnx(graph(tmp_path, [start, *doubling], (1, 4), last="40"))
 
 
-def test_the_command_line_says_one_sentence(tmp_path, model_file):
-    (tmp_path / "bomb.npz").write_bytes(DATA["huge.npz"][0])
-    command = [sys.executable, "-m", "summiteer", "attack", f"{model_file}:classifier"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "bomb.npz"), "--radius", "1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: DATA: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_the_command_line_says_one_sentence(run_cli, tmp_path, model_file):
+    bomb = tmp_path / "bomb.npz"
+    bomb.write_bytes(DATA["huge.npz"][0])
+    code, out, error = run_cli("attack", f"{model_file}:classifier", bomb, "--eps", 1)
+    assert (code, out) == (1, "")
+    assert error.startswith("error: DATA: ")
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_the_limit_is_felt():
