@@ -311,6 +311,14 @@ class Problem:
         """
         return self._same_model(replace(self, objective=objective))
 
+    def with_region(self, region: Region) -> "Problem":
+        """Return the problem of another region, the model not examined again.
+
+        Args:
+            region: in place of region, box and mask.
+        """
+        return self._same_model(replace(self, region=region, box=None, mask=None))
+
     def examine(self, warn: bool = True) -> None:
         """Check once, on a few examples, that model, objective and targets fit.
 

@@ -1,7 +1,5 @@
 """Does the attack succeed where it must?"""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -41,7 +39,7 @@ def unconstrained(subject: Subject) -> Finding | NotRun | None:
     index = subject.correct.nonzero().flatten()
     if not len(index):
         return NotRun("no sampled example is classified correctly")
-    sample = replace(subject.sample.take(index), mask=None, box=None)
+    sample = subject.sample.take(index)
     low, high = _range(subject, sample.inputs)
     inside = Box(low - sample.inputs, high - sample.inputs)
     numbers = sample.inputs[0].numel()
@@ -76,11 +74,8 @@ def _range(subject: Subject, inputs: Tensor) -> tuple[Tensor | float, Tensor | f
 
 def _still_correct(problem: Problem, region: Region) -> Tensor:
     """Indices of examples that no iterate from the input breaks."""
-    free = replace(problem, region=region)
-    # The model was examined before.
-    object.__setattr__(free, "_examined", [True])
     ascent = ascend(
-        free,
+        problem.with_region(region),
         default_attack(region, _STEPS),
         CentreStart(),
         _STEPS,
