@@ -8,12 +8,12 @@ from torch import Tensor
 from summiteer import _rows
 from summiteer.problem import Problem
 from summiteer.regions import Box, Region
+from summiteer.regions._region import order_of
 
 #: Units of rounding that a coordinate may be off: one of x + δ, one of clipping it.
 ULPS = 2.0
 #: Numbers of the usual size: no more than so many times the median of those not 0.
 _LIKE = 10.0
-_ORDERS = {"l1": 1.0, "l2": 2.0, "sphere": 2.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,6 @@ class Excess:
     def inside(self) -> Tensor:
         """Allowed, up to rounding `[rows]` bool; NaN is not."""
         return self.ulps <= ULPS
-
-
-def order_of(region: Region) -> float:
-    """Return p of the region's norm; ∞ for boxes and L∞ balls."""
-    return _ORDERS.get(region.norm, torch.inf)
 
 
 def length_of(region: Region, perturbations: Tensor) -> Tensor:

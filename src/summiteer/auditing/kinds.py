@@ -11,13 +11,13 @@ from summiteer.auditing.excess import (
     ULPS,
     Excess,
     displaced,
-    order_of,
     room_of,
     size_of,
 )
 from summiteer.auditing.given import Given
 from summiteer.problem import Problem
 from summiteer.regions import L1Ball
+from summiteer.regions._region import order_of
 from summiteer.regions.intervals import Intervals
 from summiteer.starts import UniformStart
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from summiteer.cli import options
-from summiteer.cli.explaining import check_explained
+from summiteer.cli.explaining import arrays_of, check_explained
 from summiteer.cli.options import check_seed, check_share
 from summiteer.cli.running import enforce, progress, requirements, resumption, say
 from summiteer.cli.source import Network, Source, check_source, from_data
@@ -117,9 +117,6 @@ def _told(store: Any, result: dict[str, Any], wanted: Sequence[int]) -> list[str
     if not wanted:
         return []
     from summiteer.auditing.words import told
-    from summiteer.examination import gather
 
-    cells = [r.name for r in store.finished().values() if r.kind == "audit"]
-    arrays = gather([store.arrays(name) for name in cells])
-    row = {int(example): i for i, example in enumerate(arrays["ids"].tolist())}
+    arrays, row = arrays_of(store)
     return [told(arrays, result, row[example]) for example in wanted]

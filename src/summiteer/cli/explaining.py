@@ -37,14 +37,10 @@ def explanations(source: Source, store: Any, wanted: Sequence[int]) -> list[str]
         return []
     import torch
 
-    from summiteer.examination import gather
     from summiteer.optimality import local_optimality
 
-    problem = source.problem
-    cells = [r.name for r in store.finished().values() if r.kind != "screen"]
-    arrays = gather([store.arrays(name) for name in cells])
-    places = _places(source)
-    row = {int(example): i for i, example in enumerate(arrays["ids"].tolist())}
+    problem, places = source.problem, _places(source)
+    arrays, row = arrays_of(store)
     told = []
     for example in wanted:
         # Exactly the point that was examined: it came from this dtype.
@@ -53,6 +49,19 @@ def explanations(source: Source, store: Any, wanted: Sequence[int]) -> list[str]
         text = local_optimality(part, point, source.settings.within).explain(0)
         told.append("\n" + text.replace("example 0", f"example {example}", 1))
     return told
+
+
+def arrays_of(store: Any) -> tuple[dict[str, Any], dict[int, int]]:
+    """Return the arrays of a finished run, and where in them each example is.
+
+    Args:
+        store: of the run.
+    """
+    from summiteer.examination import gather
+
+    cells = [r.name for r in store.finished().values() if r.kind != "screen"]
+    arrays = gather([store.arrays(name) for name in cells])
+    return arrays, {int(example): i for i, example in enumerate(arrays["ids"])}
 
 
 def _places(source: Source) -> dict[int, int]:

@@ -238,3 +238,12 @@ def rows_of(value: PerExample, points: Tensor) -> Tensor:
 def take_number(value: PerExample, index: Tensor) -> PerExample:
     """Return the rows `index` of a per-example number."""
     return value[index] if isinstance(value, Tensor) and value.ndim else value
+
+
+def order_of(region: Region) -> float:
+    """Return p of the norm that a region's size is a length in; ∞ for boxes.
+
+    Args:
+        region: whose `norm` is asked.
+    """
+    return {"l1": 1.0, "l2": 2.0, "sphere": 2.0}.get(region.norm, torch.inf)

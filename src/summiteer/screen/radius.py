@@ -3,10 +3,10 @@
 import torch
 
 from summiteer.findings import Finding
+from summiteer.regions._region import order_of
 from summiteer.screen.conventions import pixels
 from summiteer.screen.subject import NotRun, Subject
 
-_ORDERS = {"linf": torch.inf, "l2": 2.0, "sphere": 2.0, "l1": 1.0}
 #: A radius whose mean change per coordinate is below this share of an 8-bit step is in
 #: other units. In use are, in steps: L2 radius 0.5 on 224 × 224 × 3 numbers 0.33, and
 #: L1 radius 12 on 32 × 32 × 3 numbers 1.0; 1/255 of them where 0..255 is meant.
@@ -19,8 +19,8 @@ def too_large(subject: Subject) -> Finding | NotRun | None:
     On L∞, half of the box's width is enough: every input then reaches its middle.
     """
     problem = subject.problem
-    order = _ORDERS.get(problem.region.norm)
-    if order is None:
+    order = order_of(problem.region)
+    if problem.region.norm not in _SHARES:
         return NotRun(f"a region of norm {problem.region.norm} has no radius")
     sample = subject.sample.inputs.double().flatten(1)
     radius = subject.sample.size.double()
@@ -56,14 +56,14 @@ def too_small(subject: Subject) -> Finding | NotRun | None:
     """radius·d^(-1/p) below a share of the step of inputs from an 8-bit file."""
     problem = subject.problem
     norm = problem.region.norm
-    if norm not in _ORDERS:
+    if norm not in _SHARES:
         return NotRun(f"a region of norm {norm} has no radius")
     step = pixels(problem.inputs).step
     if step is None:
         return NotRun("the inputs are not of an 8-bit file")
     numbers = problem.inputs[0].numel()
     radius = float(problem.size.double().max())
-    mean = radius / numbers ** (1 / _ORDERS[norm])
+    mean = radius / numbers ** (1 / order_of(problem.region))
     # Less than half a step in every coordinate is lost when stored in 8 bits.
     if mean >= _SHARES[norm] * step and radius >= step / 2:
         return None
