@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import summiteer as sm
+from summiteer.auditing.kinds import Kind
 from summiteer.errors import SummiteerWarning
 from summiteer.regions import Box, L1Ball, L2Ball, LinfBall, intersect
 from summiteer.screen import screen
@@ -137,3 +138,23 @@ def test_outputs_that_drown_are_not_taken_for_another_convention():
         layer, inputs, labels, sm.CrossEntropy(), LinfBall(0.05), box=(0.0, 1.0)
     )
     assert screen(problem, 0).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "radius"), [(torch.bfloat16, 0.0145), (torch.float32, 2e-7)]
+)
+def test_a_step_of_few_units_of_rounding_is_not_the_clean_input(dtype, radius):
+    """One honest step of twice the rounding was "the clean input itself"."""
+    layer, inputs, labels = four_classes()
+    inputs = 0.3 + 0.2 * inputs
+    layer, inputs = layer.to(dtype), inputs.to(dtype)
+    problem = sm.Problem(layer, inputs, labels, sm.CrossEntropy(), LinfBall(radius))
+    slope = problem.rows().evaluate(torch.zeros_like(inputs)).gradient
+    moved = inputs.double() + radius * slope.double().sign()
+    options = {"region": LinfBall(radius), "box": None, "screened": False}
+    audit = audited(layer, inputs, labels, moved.to(dtype), **options)
+    assert Kind.CLEAN.code not in audit.arrays["kind"].tolist()
+    # What a cast leaves of the clean input is the clean input still.
+    cast = inputs.double() * (1 + 0.4 * torch.finfo(dtype).eps)
+    audit = audited(layer, inputs, labels, cast, **options)
+    assert set(audit.arrays["kind"].tolist()) == {Kind.CLEAN.code}

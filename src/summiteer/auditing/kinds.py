@@ -110,7 +110,7 @@ def kinds_of(
         )
     tests = (
         (Kind.NOT_FINITE, excess.length.isnan()),
-        (Kind.CLEAN, _clean(looked, given)),
+        (Kind.CLEAN, _clean(looked, given, problem.inputs)),
         (Kind.SINGLE_STEP, _one_step(problem, looked)),
         (Kind.RANDOM_START, chance),
         (Kind.OUTSIDE, ~excess.inside & ~excess.rounded),
@@ -156,15 +156,20 @@ def _limits(problem: Problem, inputs: Tensor, size: Tensor) -> tuple[Tensor, Ten
     return low, high
 
 
-def _clean(looked: _Looked, given: Given) -> Tensor:
+def _clean(looked: _Looked, given: Given, inputs: Tensor) -> Tensor:
     """|δ_i| ≤ two units of rounding, or a level of the file's grid, if x is not on it.
 
-    A grid as coarse as half the radius would hide an attack: it is not counted.
+    A grid as coarse as half the radius would hide an attack: it is not counted. Of such
+    units of rounding only one is, at the number itself: what a cast of x may leave.
     """
+    half = looked.radius / 2
     step = given.step.to(looked.delta.device)
-    step = torch.where(step <= looked.radius / 2, step, 0.0)
-    room = torch.maximum(ULPS * looked.unit, step[:, None])
-    return (looked.delta.abs() <= room).all(1)
+    step = torch.where(step <= half, step, 0.0)
+    room = ULPS * looked.unit
+    width = torch.linalg.vector_norm(room, looked.order, dim=1)
+    cast = given.rounding.to(room.device)[:, None] * inputs.double().flatten(1).abs()
+    room = torch.where((width <= half)[:, None], room, cast)
+    return (looked.delta.abs() <= torch.maximum(room, step[:, None])).all(1)
 
 
 def _one_step(problem: Problem, looked: _Looked) -> Tensor:
