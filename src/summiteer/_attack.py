@@ -35,6 +35,7 @@ from summiteer.screen import Screening, screen
 from summiteer.screen.loss_path import incomplete
 from summiteer.settings import EFFORTS, Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
+from summiteer.summary import Work
 from summiteer.trajectory import Recorder
 from summiteer.until import Misclassified, Until
 
@@ -153,9 +154,8 @@ def attack(
         ]
     arrays = gather(blocks)
     seconds = round(time.monotonic() - began, 3)
-    result = attack_result(
-        arrays, settings, problem, messages, screening, seconds=seconds
-    )
+    work = Work(problem, settings, arrays, messages, screening, seconds)
+    result = attack_result(work)
     for finding in result["findings"]:
         warnings.warn(finding["text"], SummiteerWarning, stacklevel=2)
     return Attack(arrays["perturbations"], arrays, result)

@@ -41,6 +41,7 @@ from summiteer.regions import Region
 from summiteer.screen import Screening, screen
 from summiteer.settings import Effort, Settings
 from summiteer.starts import CentreStart, GivenStart
+from summiteer.summary import Work
 
 #: One run from the point that is examined, one from the centre.
 EFFORT = Effort(restarts=0, max_steps=100, more_steps=0)
@@ -159,9 +160,8 @@ def audit(
         ]
     arrays = gather(blocks)
     seconds = round(time.monotonic() - began, 3)
-    result = audit_result(
-        arrays, settings, problem, messages, screening, seconds=seconds
-    )
+    work = Work(problem, settings, arrays, messages, screening, seconds)
+    result = audit_result(work)
     for finding in result["findings"]:
         warnings.warn(finding["text"], SummiteerWarning, stacklevel=2)
     return Audit(arrays, result)

@@ -34,7 +34,7 @@ from summiteer.problem import Problem
 from summiteer.screen import Screening, screen
 from summiteer.settings import Settings
 from summiteer.store import Store
-from summiteer.summary import objective_name
+from summiteer.summary import Work, objective_name
 from summiteer.violation import property_margins
 
 #: `progress(done, total)` is called after every block.
@@ -72,14 +72,13 @@ class Command:
     Attributes:
         name: "attack" or "audit", also the kind of its cells.
         block: the indices of a block -> its arrays.
-        result: (arrays, settings, problem, messages, screening, seconds=, run=,
-            files=) -> result.json's content.
+        result: what was done -> result.json's content.
         tables: array -> the names of its codes, beside those that all commands have.
     """
 
     name: str
     block: Callable[[Tensor], Mapping[str, Tensor]]
-    result: Callable[..., dict[str, Any]]
+    result: Callable[[Work], dict[str, Any]]
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -191,16 +190,17 @@ def _result(
         messages += [text for text in values["messages"] if text not in messages]
     arrays = gather([store.arrays(cell.name) for cell in cells])
     files = sorted(path.name for path in (store.directory / "arrays").iterdir())
-    result = command.result(
-        arrays,
-        settings,
+    work = Work(
         problem,
+        settings,
+        arrays,
         messages,
         screening,
-        run=store.run,
-        seconds=round(seconds, 3),
-        files=["run.json", "store.sqlite", *(f"arrays/{name}" for name in files)],
+        round(seconds, 3),
+        store.run,
+        ["run.json", "store.sqlite", *(f"arrays/{name}" for name in files)],
     )
+    result = command.result(work)
     store.write_json("result.json", result)
     return result
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,35 +18,44 @@ from summiteer.screen import Screening, signs
 from summiteer.settings import Settings
 
 
-def summary(
-    command: str,
-    accuracies: Mapping[str, Any],
-    more: Mapping[str, Any],
-    arrays: Mapping[str, Tensor],
-    settings: Settings,
-    problem: Problem,
-    messages: Sequence[str],
-    screening: Screening,
-    *,
-    seconds: float,
-    run: str | None = None,
-    files: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Return result.json's content, null where undefined.
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a command has done.
 
-    Args:
-        command: "attack" or "audit".
-        accuracies: what the command says about accuracy, in its own words.
-        more: what else it says, after the survivors.
-        arrays: of all blocks; with "survived" and "outcome".
+    Attributes:
+        problem: of all examples.
         settings: of the command.
-        problem: for what the targets are.
+        arrays: of all blocks, with "survived" and "outcome"; see `attack_block` and
+            `audit_block`.
         messages: of the warnings met.
         screening: of model and data.
         seconds: of computing.
         run: id of the run, None outside a store.
         files: of the run.
     """
+
+    problem: Problem
+    settings: Settings
+    arrays: Mapping[str, Tensor]
+    messages: Sequence[str]
+    screening: Screening
+    seconds: float
+    run: str | None = None
+    files: Sequence[str] = ()
+
+
+def summary(
+    command: str, work: Work, accuracies: Mapping[str, Any], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return result.json's content, null where undefined.
+
+    Args:
+        command: "attack" or "audit".
+        work: what it has done.
+        accuracies: what the command says about accuracy, in its own words.
+        more: what else it says, after the survivors.
+    """
+    problem, settings, arrays = work.problem, work.settings, work.arrays
     labelled, survived = problem.labelled, arrays["survived"]
     everyone = torch.ones_like(survived)
     table: dict[str, Counter[str]] = {}
@@ -54,12 +64,12 @@ def summary(
     survivors = int(survived.sum()) if labelled else None
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     seen, checks = signs(arrays)
-    warned = [Finding("WARNING", text.rstrip(".")) for text in messages]
+    warned = [Finding("WARNING", text.rstrip(".")) for text in work.messages]
     result: dict[str, Any] = {
         "schema": 1,
         "command": command,
         "version": __version__,
-        "run": run,
+        "run": work.run,
         "seed": settings.seed,
         "examples": len(survived),
         "region": {
@@ -84,13 +94,13 @@ def summary(
         },
         **more,
         "gradient_evaluations": int(arrays["gradient_evaluations"].sum()),
-        "seconds": seconds,
-        "findings": [f.as_json() for f in (*warned, *screening.findings, *seen)],
+        "seconds": work.seconds,
+        "findings": [f.as_json() for f in (*warned, *work.screening.findings, *seen)],
         "screen": {
-            "sample": list(screening.sample),
-            "checks": {**screening.checks, **checks},
+            "sample": list(work.screening.sample),
+            "checks": {**work.screening.checks, **checks},
         },
-        "files": list(files),
+        "files": list(work.files),
     }
     if settings.right_within is not None:
         result["within_tolerance"] = _right(arrays, settings.right_within)

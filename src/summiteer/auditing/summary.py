@@ -1,6 +1,6 @@
 """What an audit's arrays say: the content of result.json (architecture.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,36 +8,16 @@ from torch import Tensor
 
 from summiteer.auditing.findings import CORRECTIONS, findings_in, short_of_summit
 from summiteer.auditing.kinds import KIND_NAMES
-from summiteer.problem import Problem
-from summiteer.screen import Screening
-from summiteer.settings import Settings
-from summiteer.summary import mean_of, share_of, summary
+from summiteer.summary import Work, mean_of, share_of, summary
 
 
-def audit_result(
-    arrays: Mapping[str, Tensor],
-    settings: Settings,
-    problem: Problem,
-    messages: Sequence[str],
-    screening: Screening,
-    *,
-    seconds: float,
-    run: str | None = None,
-    files: Sequence[str] = (),
-) -> dict[str, Any]:
+def audit_result(work: Work) -> dict[str, Any]:
     """Return result.json's content (architecture.md), null where undefined.
 
     Args:
-        arrays: of all blocks, see `audit_block`.
-        settings: of the audit.
-        problem: for what the targets are.
-        messages: of the warnings met.
-        screening: of model and data.
-        seconds: of computing.
-        run: id of the run, None outside a store.
-        files: of the run.
+        work: what the audit has done.
     """
-    labelled = problem.labelled
+    labelled, arrays = work.problem.labelled, work.arrays
     accuracies = {
         "claimed_robust_accuracy": share_of(arrays["claimed"]) if labelled else None,
         "corrected_robust_accuracy": share_of(arrays["survived"]) if labelled else None,
@@ -48,19 +28,7 @@ def audit_result(
         "excess": excess(arrays, labelled),
         "gains": gains(arrays, labelled),
     }
-    result = summary(
-        "audit",
-        accuracies,
-        more,
-        arrays,
-        settings,
-        problem,
-        messages,
-        screening,
-        seconds=seconds,
-        run=run,
-        files=files,
-    )
+    result = summary("audit", work, accuracies, more)
     # First of all what may make every other number meaningless.
     own = [finding.as_json() for finding in findings_in(arrays, labelled)]
     result["findings"] = own + result["findings"]
