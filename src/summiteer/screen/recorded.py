@@ -129,21 +129,20 @@ def cycle(arrays: Mapping[str, Tensor]) -> Finding | NotRun | None:
 
 
 def rescued(arrays: Mapping[str, Tensor]) -> Finding | NotRun | None:
-    """Runs stood still where the gradient underflowed, and were made again."""
+    """Runs whose gradient rounding hid (`summiteer.loop.rescue`), made again."""
     code = arrays.get("rescued")
     if code is None:
-        return NotRun("runs that stood still were not made again")
+        return NotRun("runs whose gradient rounding hid were not made again")
     again = code > 0
     if not bool(again.any()):
         return None
     double, margin = int((code == 1).sum()), int((code == 2).sum())
-    ways = [f"{double} in float64"] * bool(double) + [
-        f"{margin} with the margin"
-    ] * bool(margin)
+    ways = [f"{double} in float64"] * bool(double)
+    ways += [f"{margin} with the margin"] * bool(margin)
     return Finding(
         "RESCUED",
-        f"objective: its gradient underflowed to zero in runs of {_examples(again)}, "
-        f"which were made again ({', '.join(ways)})",
+        f"objective: rounding hid its gradient in runs of {_examples(again)}, which "
+        f"were made again ({', '.join(ways)})",
         "counted here; an attack that trusts this loss in this precision leaves them "
         "unattacked",
         "ascend Margin() or DLR(), or run in float64",
