@@ -8,7 +8,7 @@ import torch
 import summiteer as sm
 from fakes import classifier, seeded
 from summiteer.errors import UserError
-from summiteer.optimality.bracket import objective_bound, proved_robust
+from summiteer.optimality.bracket import proved_robust
 from summiteer.optimality.branching import best_everywhere, branch, stacked
 from summiteer.optimality.ceiling import Ceiling, climb, surface_bound, whole
 from summiteer.optimality.first_order import FirstOrder
@@ -159,7 +159,7 @@ def test_rotation_permutation_sign_and_scale_change_nothing_but_rounding():
     def bound(w, a, b, x, y, c=1.0):
         net = sm.TwoLayerNetwork(w, a, b, activation="tanh")
         problem = sm.Problem(net, x, y, sm.Quadratic(), sm.L2Ball(0.4 * c))
-        return objective_bound(problem, torch.zeros_like(x))
+        return sm.upper_bound(problem, torch.zeros_like(x)).upper
 
     plain = bound(hidden, output, bias, inputs, targets)
     turn = torch.linalg.qr(seeded(dim, dim, seed=6))[0]

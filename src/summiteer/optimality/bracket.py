@@ -143,16 +143,6 @@ def upper_bound(
         return _bracket(problem.in_double(), points, budget)
 
 
-def objective_bound(problem: Problem, points: Tensor | None = None) -> Tensor:
-    """A proved upper bound of the objective over each region `[batch]`; NaN if unknown.
-
-    Args:
-        problem: in float64.
-        points: `[batch, *input]` float64, the best known, or None.
-    """
-    return _bracket(problem, points, 0).upper
-
-
 def proved_robust(problem: Problem) -> Tensor | None:
     """Which examples are proved correct on the whole region, whatever is ascended.
 
