@@ -24,7 +24,7 @@ _PER_EXAMPLE = (
     "misclassified_points",
     "rescue",
 )
-_PER_RUN = ("final", "losses", "residual", "steps", "period", "zero_gradient")
+PER_RUN = ("final", "losses", "residual", "steps", "period", "zero_gradient")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +137,7 @@ class Ascent:
             other: of these examples, with as many runs; what it cost is added.
         """
         changes = {}
-        for dim, names in enumerate((_PER_EXAMPLE, _PER_RUN)):
+        for dim, names in enumerate((_PER_EXAMPLE, PER_RUN)):
             for name in names:
                 mine, theirs = getattr(self, name), getattr(other, name)
                 changes[name] = mine.index_copy(dim, index, theirs)

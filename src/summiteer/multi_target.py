@@ -12,7 +12,7 @@ from summiteer import _rows
 from summiteer._ascend import ascend, default_start
 from summiteer._caller import undisturbed
 from summiteer.adversaries import Adversary
-from summiteer.ascent import _PER_RUN, Ascent
+from summiteer.ascent import PER_RUN, Ascent
 from summiteer.errors import UserError
 from summiteer.objectives import Objective, TargetedDLR, TargetedMargin
 from summiteer.outcome import Outcome
@@ -155,7 +155,7 @@ def _not_made(problem: Problem, ascent: Ascent, starts: int) -> Ascent:
             value = problem.take(index).rows().value(points[index])
         losses[index] = value.loss
     blank: dict[str, Any] = {
-        name: torch.zeros_like(getattr(ascent, name)[:starts]) for name in _PER_RUN
+        name: torch.zeros_like(getattr(ascent, name)[:starts]) for name in PER_RUN
     }
     blank["final"] = points.expand(starts, *points.shape).clone()
     blank["losses"] = losses.expand(starts, -1).clone()
@@ -180,7 +180,7 @@ def _beside(first: Ascent, second: Ascent) -> Ascent:
     """The runs of both, of the same examples; ties go to the first."""
     runs: dict[str, Any] = {
         name: torch.cat([getattr(first, name), getattr(second, name)])
-        for name in _PER_RUN
+        for name in PER_RUN
     }
     low = [a.best_loss.nan_to_num(-torch.inf, torch.inf) for a in (first, second)]
     better = low[1] > low[0]
