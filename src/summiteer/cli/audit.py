@@ -38,6 +38,7 @@ def audit(
     limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
     block_size: options.BlockSize = None,
+    no_screen: options.NoScreen = False,
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -62,9 +63,9 @@ def audit(
     from summiteer.store import Store
 
     def settings_of(**parts: Any) -> Settings:
-        return Settings(
-            effort=EFFORT, seed=seed, within=within, right_within=tolerance, **parts
-        )
+        fixed: dict[str, Any] = {"effort": EFFORT, "screened": not no_screen}
+        fixed |= {"seed": seed, "within": within, "right_within": tolerance}
+        return Settings(**fixed | parts)
 
     network = Network(model, weights, mean, std)
     source = from_data(network, own, skip_bad, settings_of)
