@@ -112,9 +112,9 @@ def test_findings_are_readable_on_80_columns():
     text = findings_text(entries)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("! attack: runs of 12 examples")
+    assert lines[0].startswith("! [CYCLE] attack: runs of 12 examples")
     assert "  effect  further steps change nothing." in lines
     assert "  remedy  use a smaller step." in lines
     assert lines[-2] == "  ids     100, 101, 102, 103, 104, 105, 106, 107 and 4 more"
-    assert lines[-1] == "! model: x."
+    assert lines[-1] == "! [WARNING] model: x."
     assert findings_text([]) == ""

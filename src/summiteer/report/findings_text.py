@@ -20,13 +20,14 @@ def findings_text(findings: Sequence[Mapping[str, Any]], width: int = 80) -> str
 
 
 def finding_text(finding: Mapping[str, Any], width: int = 80) -> str:
-    """Return one finding: a line with what was seen, then effect, remedy, examples.
+    """Return one finding: its code and what was seen, then effect, remedy, examples.
 
     Args:
         finding: as `Finding.as_json` makes it.
         width: columns.
     """
-    lines = [_wrapped("! ", f"{finding['seen']}.", width)]
+    code, seen = finding["code"], finding["seen"]
+    lines = [_wrapped("! ", f"[{code}] {seen}.", width)]
     for key, label in _LABELS:
         if finding[key]:
             lines.append(_wrapped(f"  {label}", f"{finding[key]}.", width))

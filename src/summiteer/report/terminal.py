@@ -146,7 +146,8 @@ def _print_shares(console: Output, result: Mapping[str, Any]) -> None:
         "maximum": "within reach of a local maximum",
         "proved_maximum": "  proved to be",
         "proved_global": "  proved to be the global one",
-        "apart": "proved to have no maximum near, or to be flat",
+        "apart": "no maximum near, or flat: proved",
+        "measured_apart": "no maximum near, or flat: measured",
         "undecided": "undecided",
     }
     for key, text in texts.items():
@@ -158,10 +159,12 @@ def _print_shares(console: Output, result: Mapping[str, Any]) -> None:
 
 
 def _known(shares: Mapping[str, float], key: str) -> float | None:
-    """A share; "apart" is what is proved and no maximum."""
-    if key != "apart":
+    """A share; "apart" is what is decided and no maximum: by proof, by measurement."""
+    if key not in ("apart", "measured_apart") or not shares:
         return shares.get(key)
-    return shares["proved"] - shares["proved_maximum"] if shares else None
+    proved = shares["proved"] - shares["proved_maximum"]
+    rest = 1 - shares["maximum"] - proved - shares["undecided"]
+    return proved if key == "apart" else abs(rest)
 
 
 def _print_verdicts(console: Output, result: Mapping[str, Any]) -> None:
