@@ -44,13 +44,21 @@ def test_npz_and_safetensors_are_read(tmp_path, key):
 def test_bad_data_files_are_refused_with_one_sentence(tmp_path):
     np.savez(tmp_path / "half.npz", inputs=np.zeros((2, 2)))
     np.savez(tmp_path / "objects.npz", inputs=np.array([{}]), targets=np.zeros(1))
+    np.savez(tmp_path / "named.npz", images=np.zeros((2, 2)), labels=np.zeros(2))
+    names = np.array(["1", "2"])
+    np.savez(tmp_path / "names.npz", inputs=np.zeros((2, 2)), targets=names)
+    (tmp_path / "nothing.npz").write_bytes(b"")
     (tmp_path / "text.npz").write_text("not a zip")
     (tmp_path / "text.safetensors").write_text("not safetensors")
     (tmp_path / "data.csv").write_text("1,2")
     cases = {
-        "half.npz": "lacks targets; it has inputs",
+        "half.npz": r"lacks targets \(or labels\); it has inputs: save them",
+        "named.npz": "lacks inputs; it has images, labels: save them",
+        "names.npz": r"`targets` in .* is text \(<U1\); save numbers",
+        "nothing.npz": "it is empty",
+        "mnist": "a folder of MNIST's idx files",
         "objects.npz": "something other than plain arrays",
-        "text.npz": "npz",
+        "text.npz": "not a readable .npz file: it is truncated, or another format",
         "text.safetensors": "not a readable .safetensors",
         "data.csv": "must be .npz, .safetensors or .pt",
         "missing.npz": "does not exist",

@@ -86,7 +86,7 @@ DATA = {
     ),
     "negative.npz": (npz(inputs=npy((-1, 4))), "claims the shape"),
     "code.npz": (npz(inputs=npy("(1,).__class__")), "NumPy's format"),
-    "text.npz": (npz(inputs=npy((1,), b"abcd", "'<U1'")), "plain arrays of numbers"),
+    "text.npz": (npz(inputs=npy((1,), b"abcd", "'<U1'")), "`inputs` in .* is text"),
     "object.npz": (
         npz(inputs=npy((1,), pickle.dumps(1), "'|O'")),
         "plain arrays of numbers",
@@ -94,8 +94,8 @@ DATA = {
     "bomb.npz": (bomb(), "unpacks to"),
     "cut.npz": (GOOD[: len(GOOD) // 2], "not a readable .npz"),
     "flipped.npz": (GOOD.replace(np.ones(6).tobytes(), bytes(48)), "CRC"),
-    "empty.npz": (b"", "not a readable .npz"),
-    "names.npz": (plain(x=np.ones(3)), "lacks inputs and targets; it has x"),
+    "empty.npz": (b"", "not a readable file: it is empty"),
+    "names.npz": (plain(x=np.ones(3)), "lacks inputs and targets .*; it has x"),
     "long.safetensors": (struct.pack("<Q", 2**60) + b"{}", "not a readable .safetens"),
     "false.safetensors": (
         struct.pack("<Q", 70)

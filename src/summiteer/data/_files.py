@@ -141,7 +141,7 @@ def _read_npz(what: str, path: Path) -> dict[str, Tensor]:
             for member in archive.infolist():
                 with archive.open(member) as file:
                     name = member.filename.removesuffix(".npy")
-                    tensors[name] = _array(what, path, file, member.file_size)
+                    tensors[name] = _array(what, path, name, file, member.file_size)
     except UserError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise what they meet
@@ -154,14 +154,14 @@ def _read_npz(what: str, path: Path) -> dict[str, Tensor]:
 def _read_npy(what: str, path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
-            return {"": _array(what, path, file, path.stat().st_size)}
+            return {"": _array(what, path, "", file, path.stat().st_size)}
     except (OSError, EOFError) as error:
         raise UserError(
             f"{what}: {path} is not a readable .npy file: {_line(error)}"
         ) from error
 
 
-def _array(what: str, path: Path, file: IO[bytes], size: int) -> Tensor:
+def _array(what: str, path: Path, name: str, file: IO[bytes], size: int) -> Tensor:
     """One array of a file of `size` bytes, its header checked against them."""
     try:
         version = np.lib.format.read_magic(file)
@@ -176,10 +176,7 @@ def _array(what: str, path: Path, file: IO[bytes], size: int) -> Tensor:
             f"{what}: {path} does not hold arrays in NumPy's format: {_line(error)}"
         ) from error
     if dtype.hasobject or dtype.kind not in "biufc":
-        raise UserError(
-            f"{what}: {path} holds something other than plain arrays of numbers "
-            f"({dtype}); objects would have to be unpickled, which could run anything."
-        )
+        raise UserError(f"{what}: {_no_numbers(path, name, dtype)}.")
     claimed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or claimed > size:
         raise UserError(
@@ -193,6 +190,18 @@ def _array(what: str, path: Path, file: IO[bytes], size: int) -> Tensor:
     array = flat.reshape(shape[::-1]).T if columns else flat.reshape(shape)
     # In the machine's order of bytes, and a copy that may be written.
     return torch.from_numpy(array.astype(dtype.newbyteorder("="), order="C"))
+
+
+def _no_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> str:
+    """What an array holds in place of numbers, and what to do."""
+    place = f"`{name}` in {path}" if name else f"{path}"
+    if dtype.hasobject:
+        return (
+            f"{place} holds something other than plain arrays of numbers ({dtype}); "
+            "objects would have to be unpickled, which could run anything"
+        )
+    kind = "text" if dtype.kind in "US" else "no plain array of numbers"
+    return f"{place} is {kind} ({dtype}); save numbers, classes as 0, 1, …"
 
 
 def _read_torch(what: str, path: Path) -> dict[str, Tensor]:
@@ -262,9 +271,16 @@ def _check_tensor(what: str, path: Path, name: str, tensor: Tensor) -> None:
 
 def _check_zip(what: str, path: Path, size: int) -> None:
     """Refuse an archive that unpacks to very much."""
+    if not size:
+        raise UserError(f"{what}: {path} is not a readable file: it is empty.")
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{what}: {path} is not a readable {path.suffix} file: it is truncated, or "
+            "another format under this name."
+        ) from error
     except Exception as error:  # zipfile raises what a broken directory makes it meet
         raise UserError(
             f"{what}: {path} is not a readable {path.suffix} file: {_line(error)}"

@@ -81,23 +81,25 @@ def load_data(source: str) -> Dataset:
     folder, split = _folder(source)
     if folder.is_dir():
         return Dataset(source, *read_idx(folder, split))
-    path = existing("DATA", source, f"give a file, or {', '.join(BUNDLED)}")
+    bundled = ", ".join(BUNDLED)
+    hint = f"give a file, a folder of MNIST's idx files, or {bundled}"
+    path = existing("DATA", source, hint)
     if path.suffix not in _SUFFIXES:
         raise UserError(
             f"DATA: {path} must be {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} with "
             f"`inputs` and `targets`, a folder of idx files, or one of "
-            f"{', '.join(BUNDLED)}."
+            f"{bundled}."
         )
     tensors = read_tensors("DATA", path)
-    if "targets" not in tensors and "labels" in tensors:
-        tensors["targets"] = tensors["labels"]
-    missing = [name for name in ("inputs", "targets") if name not in tensors]
-    if missing:
+    targets = tensors.get("targets", tensors.get("labels"))
+    missing = ["inputs"] * ("inputs" not in tensors)
+    missing += ["targets (or labels)"] * (targets is None)
+    if missing or targets is None:
         raise UserError(
             f"DATA: {path} lacks {' and '.join(missing)}; it has "
-            f"{', '.join(sorted(tensors)) or 'nothing'}."
+            f"{', '.join(sorted(tensors)) or 'nothing'}: save them under these names."
         )
-    return Dataset(source, tensors["inputs"], tensors["targets"])
+    return Dataset(source, tensors["inputs"], targets)
 
 
 def _folder(source: str) -> tuple[Path, str]:
