@@ -92,6 +92,8 @@ def test_known_maxima_are_nearly_reached(name, known):
     ascent = sm.ascend(known.problem, adversary, STARTS, max_steps=300)
     # 300 steps; Frank-Wolfe's rate is 2LD²/t with curvatures and diameters of order 1.
     near = 1e-6 if name == "AutoPGD" else 1e-2
+    if name == "AutoPGD" and known.problem.feasible.norm == "l1":
+        near = 1e-5  # its steps never get shorter than a tenth of the first
     assert float(ascent.best_loss) >= known.value - near
 
 

@@ -296,7 +296,8 @@ def test_confident_digits_are_climbed_and_not_rescued(dtype):
     # As high as runs that nothing stops on the way.
     free = climb(problem, tolerance=None)
     assert torch.equal(ascent.misclassified, free.misclassified)
-    assert float((free.best_loss - ascent.best_loss).max()) < 1e-2
+    # Runs part at kinks by rounding; losses go up to 4.
+    assert float((free.best_loss - ascent.best_loss).max()) < 5e-2
 
 
 def test_a_custom_end_is_not_asked_about_margins():
