@@ -95,7 +95,11 @@ def excess_of(
     # A cast to 8 bits that does not round takes a whole level away.
     level = step.to(delta.device)
     width = delta[0].numel() ** (1.0 / order_of(problem.region))
-    rounded = (level > 0) & (radius <= level * width) & (box <= level) & (ulps > ULPS)
+    # …and, as it can take a whole one, rounding comes on top of it.
+    blur = ULPS * unit
+    edge = level * width + torch.linalg.vector_norm(blur, order_of(problem.region), 1)
+    rounded = (level > 0) & (radius <= edge) & (box <= level + blur.amax(1))
+    rounded &= ulps > ULPS
     return Excess(length, radius, box, unit, ulps, rounded)
 
 
