@@ -32,7 +32,14 @@ def test_help_and_version():
     done = shell("--version")
     assert (done.returncode, done.stdout) == (0, f"summiteer {summiteer.__version__}\n")
     assert "attack" in shell("--help").stdout
+    page = shell("attack", "--help").stdout
+    assert "Exit codes: 0 done, 1 " in page
+    assert "proved_maximum" in page
     assert shell("attack").returncode == 2  # usage
+    assert "or --property FILE" in shell("attack", "m", "d").stderr
+    # `audit` has no --property to give.
+    audit = shell("audit", "m", "d", "a")
+    assert (audit.returncode, "give --radius R." in audit.stderr) == (2, True)
     assert shell("no-such-command").returncode == 2
 
 
@@ -83,7 +90,7 @@ def test_another_run_in_the_same_directory_is_refused(tmp_path, model_file, run_
 
 def test_killed_and_resumed_gives_the_bytes_of_an_undisturbed_run(tmp_path, model_file):
     arguments = ("attack", f"{model_file}:classifier", "digits", "--norm", "l2")
-    arguments += ("--radius", 0.3, "--limit", 64, "--block-size", 8)
+    arguments += ("--radius", 0.3, "--limit", 48, "--block-size", 6, "--steps", 20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert shell(*arguments, "--out", whole).returncode == 0
     command = [sys.executable, "-m", "summiteer", *map(str, arguments)]
@@ -304,7 +311,7 @@ def test_out_of_range_and_unwritable_places(tmp_path, model_file, data_file, run
     ("factory", "text"),
     [
         ("dropping", "train mode and has Dropout"),
-        ("Random", "two forward passes"),
+        ("Random", "forward passes on the same inputs differ"),
         ("Masked", "gradient masking"),
         ("Disconnected", "gradient masking"),
         ("Broken", "NaN or infinite"),

@@ -114,6 +114,25 @@ def test_mean_and_std_are_the_model_s_and_change_the_run(attack):
     assert arrays(place)["inputs"].max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--mean", "1/2"), "--mean without --std: the model is given (x - 1/2)/1"),
+        (("--std", "0.5"), "--std without --mean: the model is given (x - 0)/0.5"),
+        (("--mean", "0.5", "--std", "0.5"), None),
+    ],
+    ids=str,
+)
+def test_what_half_a_normalisation_does_is_said(
+    options, text, run_cli, model_file, tmp_path
+):
+    arguments = ("attack", f"{model_file}:classifier", *SMALL, "--no-screen", *options)
+    code, out, error = run_cli(*arguments, "--out", tmp_path / "run")
+    assert code == 0, error
+    assert ("without" in out) == (text is not None)
+    assert text is None or text in out
+
+
 def test_explanations_of_single_examples(run_cli, model_file, tmp_path):
     arguments = ("attack", f"{model_file}:classifier", *SMALL, "--no-screen")
     arguments += ("--out", tmp_path / "run", "--explain", 3, "--explain", 0)
@@ -122,6 +141,7 @@ def test_explanations_of_single_examples(run_cli, model_file, tmp_path):
     place = arrays(tmp_path / "run")
     assert out.index("example 3: ") < out.index("example 0: ")
     assert "search distance" in out
+    assert out.rstrip().endswith("docs/certificates.md")
     assert len(place["ids"]) == 4
     # From the finished run, with the document alone on stdout.
     code, out, error = run_cli(*arguments, "--json")
@@ -141,6 +161,7 @@ def test_until_within_effort_and_block_size_are_in_the_specification(attack):
 
 REFUSED = [
     (("--adversary", "cw"), "--adversary: expected one of apgd, pga"),
+    (("--adversary", "pgd"), "got 'pgd'; did you mean pga?"),
     (("--mask", "nowhere.npy"), "--mask: nowhere.npy does not exist"),
     (("--rivals", "-1"), "--rivals: expected an integer ≥ 0"),
     (("--rivals", "10"), "--rivals: expected at most 9"),

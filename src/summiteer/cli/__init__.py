@@ -12,7 +12,7 @@ from summiteer._version import __version__
 from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
 from summiteer.cli.reproduce import reproduce
-from summiteer.cli.running import USER_ERROR
+from summiteer.cli.running import EXIT_CODES, USER_ERROR
 from summiteer.errors import UserError
 
 COMMANDS = (attack, audit, reproduce)
@@ -21,13 +21,14 @@ app = typer.Typer(
     name="summiteer",
     help="Did your adversary reach the summit? Run first-order attacks and be told, "
     "per example, what the point they returned is.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(epilog=EXIT_CODES)(_command)
 
 
 def main() -> NoReturn:

@@ -91,7 +91,7 @@ def attack(
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance, "--rivals": rivals or None}
-    check_source(claim, own)
+    check_source(claim, own, ", or --property FILE")
     network = Network(model, weights, mean, std)
     required = requirements(require)
     from summiteer.examination import block_size_of

@@ -48,7 +48,7 @@ def explanations(source: Source, store: Any, wanted: Sequence[int]) -> list[str]
         part = problem.take(torch.tensor([places[example]]))
         text = local_optimality(part, point, source.settings.within).explain(0)
         told.append("\n" + text.replace("example 0", f"example {example}", 1))
-    return told
+    return [*told, "\nThe words, symbols and propositions: docs/certificates.md"]
 
 
 def arrays_of(store: Any) -> tuple[dict[str, Any], dict[int, int]]:

@@ -1,5 +1,6 @@
 """Options that several commands share, and what is checked about their values."""
 
+import difflib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 NORMS = ("l2", "linf", "l1")
 OBJECTIVES = ("cross-entropy", "margin", "dlr", "logistic", "quadratic")
 ADVERSARIES = ("apgd", "pga", "mi-fgsm", "frank-wolfe", "dc")
+#: Other names of theirs.
+_ALSO = {"pgd": "pga", "autopgd": "apgd", "mim": "mi-fgsm", "fw": "frank-wolfe"}
 
 
 def _fraction(text: str) -> float:
@@ -54,7 +57,7 @@ Model = Annotated[
     ),
 ]
 DATA_HELP = (
-    "x.npz or x.safetensors with `inputs` and `targets`; a folder of "
+    "x.npz or x.safetensors with `inputs` and `targets` (or `labels`); a folder of "
     "MNIST's idx files (folder:train for its train split); or digits, "
     "diabetes, breast-cancer"
 )
@@ -144,7 +147,8 @@ Require = Annotated[
     typer.Option(
         metavar="KEY=SHARE",
         help="exit 3 if the share is below; KEY: stationary, maximum, proved, "
-        "proved_global, numerical, undecided, or survivors.KEY; repeatable",
+        "proved_maximum, proved_global, numerical, undecided, or survivors.KEY; "
+        "repeatable",
     ),
 ]
 Out = Annotated[
@@ -208,7 +212,10 @@ def check_choice(
     """Refuse what is no choice."""
     if value not in choices:
         names = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise UserError(f"{option}: expected one of {names}, got {value!r}.")
+        known = [choice for choice in choices if choice is not None]
+        near = difflib.get_close_matches(_ALSO.get(str(value), str(value)), known, 1)
+        remedy = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(f"{option}: expected one of {names}, got {value!r}{remedy}")
 
 
 def check_box(text: str | None) -> None:

@@ -49,6 +49,10 @@ class Network:
             with collected_warnings() as messages:
                 model = files.load_model(self.source, self.weights)
             notes += messages
+        if (self.mean is None) != (self.std is None):
+            given, lacks = ("--mean", "--std")[:: 1 if self.std is None else -1]
+            applied = f"(x - {self.mean or 0})/{self.std or 1}"
+            notes.append(f"{given} without {lacks}: the model is given {applied}")
         return self._standardised(model, shape), shape, notes
 
     def _standardised(self, model: Any, shape: tuple[int, ...] | None) -> Any:
@@ -93,14 +97,18 @@ class Source(NamedTuple):
     judge: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
 
 
-def check_source(claim: str | None, own: dict[str, Any]) -> None:
-    """DATA with its options, or --property, which has its own region."""
+def check_source(claim: str | None, own: dict[str, Any], other: str = "") -> None:
+    """DATA with its options, or --property, which has its own region.
+
+    Args:
+        claim: the property's file.
+        own: the options that say what DATA and region are, by name.
+        other: what may be given in their place, in words.
+    """
     if claim is None:
         for name, metavar in (("DATA", "DATA"), ("--radius", "--radius R")):
             if own[name] is None:
-                raise typer.BadParameter(
-                    f"give {metavar}, or --property FILE.", param_hint=name
-                )
+                raise typer.BadParameter(f"give {metavar}{other}.", param_hint=name)
         check_positive("--radius", own["--radius"])
         own["--norm"] = (own["--norm"] or NORMS[0]).lower()
         check_choice("--norm", own["--norm"], NORMS)

@@ -23,7 +23,7 @@ def train_mode(subject: Subject) -> Finding | None:
         f"model: is in train mode and has {name}",
         "it was attacked in eval mode and put back; if it is used in train mode, these "
         "are the numbers of another model",
-        "call model.eval() before",
+        "call model.eval() before; a factory: return model.eval()",
     )
 
 
