@@ -12,6 +12,7 @@ import torch
 import summiteer as sm
 from soundness.ceilings import bounded
 from soundness.checks import Bench, check
+from soundness.diamond import Diamond
 from soundness.draw import Case
 from soundness.exact import exactly, factorisations
 from soundness.families import FAMILIES
@@ -22,7 +23,8 @@ from soundness.kinked_checks import (
     searched,
     trial_of,
 )
-from soundness.kinked_families import KINKED
+from soundness.l1_checks import check_l1
+from soundness.l1_families import KINKED
 from soundness.tally import Tally
 from summiteer.optimality import numerical
 
@@ -147,7 +149,7 @@ def _asked_of(
         tally.refuse(f"an answer at all: {error!r:.70}", np.ones(1, bool))
         return None
     trial = trial_of(case, certificate, rng, tally)
-    check_kinked(trial)
+    (check_l1 if isinstance(case.kinked.zone, Diamond) else check_kinked)(trial)
     if case.dyadic and not case.kinked.zone.round:
         dyadically(trial)
     if rng.random() < 0.1:

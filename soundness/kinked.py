@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import summiteer as sm
+from soundness.diamond import Diamond
 from soundness.draw import LOSSES
 from soundness.field import LONG, Zone, length
-from soundness.layers import Flow, Kinks, Layer, Leaky, Linear
+from soundness.layers import Flow, Kinks, Layer, Leaky, Linear, Smooth
 from soundness.sigma import ULP, logistic
 
 Array = NDArray[Any]
@@ -252,7 +253,9 @@ def problem_of(kinked: Kinked) -> sm.Problem:
         return made.reshape(-1, *kinked.shape) if many else made
 
     region: sm.Region
-    if zone.boxed:
+    if isinstance(zone, Diamond):
+        region = zone.region()
+    elif zone.boxed:
         region = sm.Box(tensor(zone.lower), tensor(zone.upper))
         same = bool((zone.upper == zone.upper[:, :1]).all())
         if not zone.round and same and bool((zone.lower == -zone.upper).all()):
@@ -280,7 +283,7 @@ def module_of(kinked: Kinked) -> tuple[nn.Module, int]:
     if kinked.activation:
         first, middle, _ = kinked.layers
         assert isinstance(first, Linear)
-        assert isinstance(middle, Leaky)
+        assert isinstance(middle, Leaky | Smooth)
         weights = [torch.from_numpy(np.array(a, float)) for a in (
             first.weight, last.weight, first.bias, last.bias)]  # fmt: skip
         hidden, output, bias, shift = weights

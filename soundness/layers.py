@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from soundness.sigma import ULP
+import summiteer as sm
+from soundness.sigma import SIGMA, ULP
 
 Array = NDArray[Any]
 LONG = np.longdouble
@@ -213,6 +214,64 @@ class Norm:
         return norm
 
 
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """(v - mean)/std, as sm.Standardise.
+
+    Attributes:
+        mean: `[d]`, or one number.
+        std: the same.
+    """
+
+    mean: Array
+    std: Array
+
+    def push(self, flow: Flow) -> Flow:
+        """One layer further."""
+        value = (flow.value - self.mean.astype(LONG)) / self.std.astype(LONG)
+        size = (np.abs(flow.value) + np.abs(self.mean)).astype(float)
+        error = (flow.error + 4 * ULP * size) / self.std * (1 + 1e-9)
+        slope = flow.slope
+        if slope is not None:
+            slope = slope / self.std.astype(slope.dtype)[:, None]
+        return Flow(value, error, slope, flow.kinks)
+
+    def module(self) -> nn.Module:
+        """The torch module."""
+        return sm.Standardise(self.mean.tolist(), self.std.tolist(), torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Smooth:
+    """σ(v) of a two-layer network of the package's own.
+
+    Attributes:
+        name: of σ.
+    """
+
+    name: str
+
+    def push(self, flow: Flow) -> Flow:
+        """One layer further."""
+        v, off = flow.value, flow.error
+        value, first, second = SIGMA[self.name](v)
+        steep, bend = np.abs(first).astype(float), np.abs(second).astype(float)
+        size = (np.abs(value) + (steep + ULP) * np.abs(v)).astype(float)
+        error = (steep + (bend + 4 * off) * off) * off
+        error = error + 64 * ULP * (1 + np.abs(v).astype(float)) ** 2 * size
+        slope = flow.slope
+        if slope is not None:
+            slope = first.astype(slope.dtype)[..., None] * slope
+        # No kink: nothing moves it.
+        none = None if slope is None else np.zeros_like(slope)
+        kinks = Kinks(np.ones_like(v), np.zeros_like(off), none)
+        return Flow(value, error, slope, [*flow.kinks, kinks])
+
+    def module(self) -> nn.Module:
+        """There is none: it is a part of sm.TwoLayerNetwork."""
+        raise NotImplementedError
+
+
 class Plus(nn.Module):
     """v + inner(v)."""
 
@@ -261,7 +320,7 @@ class Flat:
         return nn.Flatten()
 
 
-Layer: TypeAlias = Linear | Leaky | Pool | Norm | Skip | Flat
+Layer: TypeAlias = Linear | Leaky | Pool | Norm | Skip | Flat | Standard | Smooth
 
 
 def convolution(
