@@ -32,6 +32,8 @@ def clean_accuracy(subject: Subject) -> Finding | NotRun | None:
         return NotRun(f"fewer than {_FEWEST} examples")
     if bool(subject.drowned.any()):
         return NotRun("the outputs drown in a common offset: their order is rounding")
+    if not bool(flat(subject.outputs).isfinite().all()):
+        return NotRun("outputs are NaN or infinite")
     right = subject.correct
     for name, other in _conventions(subject):
         won, lost = int((other & ~right).sum()), int((right & ~other).sum())
