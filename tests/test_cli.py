@@ -219,7 +219,11 @@ BAD = [
     (("classifier", "digits", "--radius", "1", "--norm", "l3"), "one of l2, linf"),
     (("classifier", "digits", "--radius", "1", "--box", "1,0"), "LO < HI"),
     (("classifier", "digits", "--radius", "1", "--box", "x"), "LO,HI or none"),
-    (("classifier", "digits", "--radius", "1", "--box", "0,0.5"), "outside the box"),
+    (
+        ("classifier", "digits", "--radius", "1", "--box", "0,0.5"),
+        "examples [0, 1, 2, …] (1797 in all) lie outside the box",
+    ),
+    (("classifier", "digits", "--radius", "1", "--box", "0,0.5"), "--box none"),
     (("classifier", "digits", "--radius", "1", "--steps", "-1"), "--steps"),
     (("classifier", "digits", "--radius", "1", "--seed", "-1"), "seed"),
     (("classifier", "digits", "--radius", "1", "--within", "2"), "within"),
@@ -227,9 +231,12 @@ BAD = [
     (("classifier", "digits", "--radius", "1", "--until", "bored"), "misclassified"),
     (("classifier", "digits", "--radius", "1", "--objective", "hinge"), "margin"),
     (("classifier", "nowhere.npz", "--radius", "1"), "does not exist"),
-    (("wrong_width", "digits", "--radius", "1"), "forward pass on inputs of shape"),
+    (
+        ("wrong_width", "digits", "--radius", "1"),
+        "DATA, MODEL: the forward pass on inputs of shape [64] failed: mat1",
+    ),
     (("narrow", "digits", "--radius", "1"), "labels must lie in 0 … 2"),
-    (("classifier", "diabetes", "--radius", "1"), "forward pass"),
+    (("classifier", "diabetes", "--radius", "1"), "shape [10] failed: mat1"),
     (("fails", "digits", "--radius", "1"), "no such weights"),
     (
         ("classifier", "digits", "--radius", "1", "--objective", "logistic"),
@@ -266,7 +273,11 @@ def test_shapes_that_are_no_batch_are_explained(
         "one.npz": ({"inputs": np.zeros(64), "targets": np.array(3)}, "[n, *input]"),
         "hot.npz": ({"targets": np.eye(10)[:6]}, "targets.argmax(1)"),
         "column.npz": ({"targets": np.zeros((6, 1), int)}, "targets.squeeze()"),
-        "float.npz": ({"targets": np.arange(6.0)}, "targets.long()"),
+        "float.npz": ({"targets": np.arange(6.0)}, "use int64"),
+        "last.npz": (
+            {"inputs": np.zeros((6, 8, 8, 3))},
+            "(the first dimension, the last here: permute the axes)",
+        ),
         "short.npz": ({"targets": np.zeros(5, int)}, "6 inputs but 5 targets"),
         "none.npz": (
             {"inputs": np.zeros((0, 64)), "targets": np.zeros(0, int)},
@@ -275,8 +286,9 @@ def test_shapes_that_are_no_batch_are_explained(
     }
     for name, (changes, text) in shapes.items():
         data = data_file(name, **changes)
+        options = ("--mean", "0.3,0.2,0.1", "--std", 1) if name == "last.npz" else ()
         code, _, error = run_cli(
-            *arguments, data, "--radius", 1, "--out", tmp_path / "r"
+            *arguments, data, "--radius", 1, "--out", tmp_path / "r", *options
         )
         assert (code, text in error) == (1, True), error
         assert len(error.strip().splitlines()) == 1

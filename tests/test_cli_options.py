@@ -172,7 +172,7 @@ REFUSED = [
     (("--mean", "x"), "--mean: expected a number"),
     (("--mean", "nan"), "--mean: expected a number"),
     (("--std", "0"), "--std: expected numbers > 0"),
-    (("--mean", "1,2,3"), "3 numbers for inputs [64]"),
+    (("--mean", "1,2,3"), "--mean: 3 numbers for inputs [64] of DATA"),
     (("--tolerance", "1"), "--tolerance: only for regression"),
     (("--tolerance", "nan"), "--tolerance: expected a finite number"),
     (("--box", "1,0"), "--box: expected LO,HI with LO < HI"),

@@ -1,8 +1,11 @@
 """The exceptions and warnings a user of Summiteer can meet."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+#: Up to so many numbers of examples are listed in a message.
+_LISTED = 10
 
 
 class SummiteerError(Exception):
@@ -17,8 +20,24 @@ class UserError(SummiteerError, ValueError):
     """
 
 
+class ForwardPassError(UserError):
+    """The model does not take these inputs: the cause is its own exception."""
+
+
 class SummiteerWarning(UserWarning):
     """The run goes on, but its result may not mean what it seems to mean."""
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Return the numbers of examples as a reader bears them.
+
+    Args:
+        numbers: all of them.
+    """
+    if len(numbers) <= _LISTED:
+        return str(list(numbers))
+    few = ", ".join(str(number) for number in numbers[:3])
+    return f"[{few}, …] ({len(numbers)} in all)"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from summiteer._typing import Model
-from summiteer.errors import UserError
+from summiteer.errors import UserError, listed
 from summiteer.precision import model_dtype
 
 
@@ -42,8 +42,8 @@ def check_inputs(
     bad = bad_examples(inputs)
     if bad:
         raise UserError(
-            f"inputs: NaN or infinite values in examples {bad}; remove them, or use "
-            "--skip-bad on the command line."
+            f"inputs: NaN or infinite values in examples {listed(bad)}; remove "
+            "them, or use --skip-bad on the command line."
         )
     if box is not None:
         low, high = check_box(box)
@@ -51,9 +51,11 @@ def check_inputs(
         if bool(outside.any()):
             rows = outside.nonzero().flatten().tolist()
             raise UserError(
-                f"inputs: examples {rows} lie outside the box [{low:g}, {high:g}] "
+                f"inputs: examples {listed(rows)} lie outside the box "
+                f"[{low:g}, {high:g}] "
                 f"(seen {float(inputs.min()):g} … {float(inputs.max()):g}); give the "
-                "data's own box, or box=None. Normalise inside the model, not before."
+                "data's own box or none (box=None; on the command line, --box LO,HI "
+                "or --box none), and normalise inside the model, not before."
             )
     return inputs.detach()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer._typing import Model
-from summiteer.errors import SummiteerWarning, UserError
+from summiteer.errors import ForwardPassError, SummiteerWarning, UserError
 from summiteer.inputs import bad_examples as bad_examples
 from summiteer.inputs import check_inputs
 from summiteer.objectives import (
@@ -385,7 +385,7 @@ class Problem:
             with torch.no_grad():
                 outputs = self.model(self.inputs[:_PROBE])
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise UserError(
+            raise ForwardPassError(
                 "model: a forward pass on inputs of shape "
                 f"{list(self.inputs[:_PROBE].shape)} failed: {error}"
             ) from error

@@ -1,6 +1,7 @@
 """MODEL and DATA as the user named them: one checked problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from summiteer.cli.options import (
     objective_of,
     region_of,
 )
-from summiteer.errors import UserError, collected_warnings
+from summiteer.errors import ForwardPassError, UserError, collected_warnings
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,22 @@ class Network:
             applied = f"(x - {self.mean or 0})/{self.std or 1}"
             notes.append(f"{given} without {lacks}: the model is given {applied}")
         return self._standardised(model, shape), shape, notes
+
+    def check_channels(self, shape: tuple[int, ...]) -> None:
+        """Refuse --mean and --std that are no numbers for these channels.
+
+        Args:
+            shape: of one input.
+        """
+        for option, text in (("--mean", self.mean), ("--std", self.std)):
+            count = len(numbers(option, text) or ())
+            if count < 2 or shape[0] == count:
+                continue
+            last = ", the last here: permute the axes" * (shape[-1] == count)
+            raise UserError(
+                f"{option}: {count} numbers for inputs {list(shape)} of DATA; give one "
+                f"number, or one per channel (the first dimension{last})."
+            )
 
     def _standardised(self, model: Any, shape: tuple[int, ...] | None) -> Any:
         """The model behind --mean and --std."""
@@ -181,6 +198,7 @@ def from_data(
     inputs, targets, ids, notes = files.examples(
         dataset, dtype, own["--limit"], skip_bad, shape
     )
+    network.check_channels(tuple(inputs.shape[1:]))
     limits = files.box_of(own["--box"], inputs)
     notes = said + notes
     if own["--box"] is None:
@@ -188,11 +206,25 @@ def from_data(
     named = own.get("--mask")
     mask = files.load_mask(named, inputs, ids) if named else None
     settings = settings_of(region=region, box=limits, objective=loss, mask=mask)
-    with collected_warnings() as messages:
+    with collected_warnings() as messages, _fitting(tuple(inputs.shape[1:])):
         problem = examination.problem_of(model, inputs, targets, settings, ids)
         problem.examine(warn=not settings.screened)
     names = {"model": network.source, "data": own["DATA"]}
     return Source(problem, settings, messages, notes, names, ids, len(dataset.inputs))
+
+
+@contextmanager
+def _fitting(shape: tuple[int, ...]) -> Iterator[None]:
+    """Name DATA too where the model does not take what is in it."""
+    try:
+        yield
+    except ForwardPassError as error:
+        images = " (images: channels first)" * (len(shape) == 3)
+        why = (str(error.__cause__).splitlines() or [""])[0].rstrip(".;")
+        raise UserError(
+            f"DATA, MODEL: the forward pass on inputs of shape {list(shape)} failed: "
+            f"{why}; give inputs of the shape that the model takes{images}."
+        ) from error
 
 
 def from_property(

@@ -40,7 +40,7 @@ def default_objective(outputs: Tensor, targets: Tensor) -> Objective:
         )
     coded = bool(((targets == 0) | (targets == 1)).all())
     if several and (targets.ndim == 1 or (coded and bool((targets.sum(1) == 1).all()))):
-        remedy = "targets.long()" if targets.ndim == 1 else "targets.argmax(1)"
+        remedy = "int64: targets.long()" if targets.ndim == 1 else "targets.argmax(1)"
         raise UserError(
             f"targets: the model has {outputs.shape[1]} outputs and the targets are "
             f"{targets.dtype} {list(targets.shape)}; for class labels use {remedy}, "

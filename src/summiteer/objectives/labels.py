@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from summiteer.errors import UserError
+from summiteer.errors import UserError, listed
 
 
 def scalar(values: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def check_signs(name: str, outputs: Tensor, targets: Tensor) -> None:
             f"targets: {name} needs targets -1 or +1, got 0 and 1; use 2*targets - 1."
         )
     raise UserError(
-        f"targets: {name} needs targets -1 or +1; not so at indices {wrong}."
+        f"targets: {name} needs targets -1 or +1; not so at indices {listed(wrong)}."
     )
 
 
@@ -118,7 +118,7 @@ def check_classes(name: str, outputs: Tensor, targets: Tensor, least: int = 2) -
     if targets.is_floating_point() or targets.ndim != 1:
         raise UserError(
             f"targets: {name} needs integer class labels [{len(outputs)}], got "
-            f"{targets.dtype} {list(targets.shape)}; use targets.long(), or "
+            f"{targets.dtype} {list(targets.shape)}; use int64: targets.long(), or "
             "targets.argmax(1) if they are one-hot."
         )
     classes = outputs.shape[1]
@@ -126,5 +126,5 @@ def check_classes(name: str, outputs: Tensor, targets: Tensor, least: int = 2) -
     if wrong:
         raise UserError(
             f"targets: labels must lie in 0 … {classes - 1} (the model has {classes} "
-            f"outputs); not so at indices {wrong}."
+            f"outputs); not so at indices {listed(wrong)}."
         )
