@@ -15,7 +15,14 @@ from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import default_adversary, default_attack
 from summiteer.ascent import Ascent
-from summiteer.auditing.excess import Excess, excess_of, length_of, size_of
+from summiteer.auditing.excess import (
+    Excess,
+    displaced,
+    excess_of,
+    length_of,
+    norms_of,
+    size_of,
+)
 from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.given import Given, given_of
 from summiteer.auditing.kinds import kinds_of
@@ -181,8 +188,9 @@ def audit_block(
         The arrays of `examined` at the given points (projected where outside; at the
         centre, and undecided, where not finite) and, with one entry per example:
         what was given: kind (code of `Kind`), length, excess, box_excess (in units of
-        inputs), ulps, inside, rounded (see `Excess`), levels, fits, factor, shift (see
-        `Given`), given_losses; what is left: reached_losses, centre_losses, gained,
+        inputs), radii (length in radii), norms (L∞, L2 and L1 in radii), ulps, inside,
+        rounded (see `Excess`), levels, fits, factor, shift (see `Given`),
+        given_losses; what is left: reached_losses, centre_losses, gained,
         moved (radii), steps, outcome, broken; for labels clean_margins, given_margins,
         reached_margins; and claimed (right at the given input as it is), survived (no
         allowed point found here breaks it), correction (code in `CORRECTIONS`),
@@ -250,9 +258,13 @@ def _seen(
     """What was given, as it is."""
     clean = problem.rows().evaluate(torch.zeros_like(problem.inputs))
     kind = kinds_of(problem, given, excess, clean.gradient, settings.seed)
+    size = size_of(problem)
+    norms = norms_of(displaced(problem.inputs, given.inputs))
     arrays = {
         "kind": kind,
         "length": excess.length,
+        "radii": _rows.ratio(excess.length, size),
+        "norms": _rows.ratio(norms, size[:, None].expand(norms.shape)),
         "excess": excess.radius,
         "box_excess": excess.box,
         "ulps": excess.ulps,

@@ -12,6 +12,8 @@ from summiteer.regions._region import order_of
 
 #: Units of rounding that a coordinate may be off: one of x + δ, one of clipping it.
 ULPS = 2.0
+#: What `norms_of` measures, in its order.
+NORMS = ("linf", "l2", "l1")
 #: Numbers of the usual size: no more than so many times the median of those not 0.
 _LIKE = 10.0
 
@@ -53,6 +55,17 @@ def length_of(region: Region, perturbations: Tensor) -> Tensor:
     flat = perturbations.flatten(1)
     length: Tensor = torch.linalg.vector_norm(flat, order_of(region), dim=1)
     return length
+
+
+def norms_of(perturbations: Tensor) -> Tensor:
+    """The L∞, the L2 and the L1 norm `[rows, 3]`, as `NORMS` names them.
+
+    Args:
+        perturbations: `[rows, *input]`, float64.
+    """
+    flat = perturbations.flatten(1)
+    orders = (torch.inf, 2.0, 1.0)
+    return torch.stack([torch.linalg.vector_norm(flat, p, 1) for p in orders], 1)
 
 
 def displaced(inputs: Tensor, moved: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from summiteer import tolerances
+from summiteer.auditing.excess import NORMS
 from summiteer.auditing.kinds import Kind
 from summiteer.findings import Finding
 
@@ -21,6 +22,10 @@ CORRECTIONS = (
 )
 #: Gains below this part of the climb from the clean input are not worth a word.
 _WORTH = 0.01
+#: Radii; where no perturbation is longer, the tool had another radius.
+_SHORT = 0.6
+#: Units of rounding beyond which it is not rounding that is talked of.
+_MANY_ULPS = 1000
 
 Arrays = Mapping[str, Tensor]
 
@@ -35,6 +40,7 @@ def findings_in(arrays: Arrays, labelled: bool) -> list[Finding]:
     looks: tuple[Callable[[Arrays, bool], Finding | None], ...] = (
         _not_finite,
         _outside,
+        _short,
         _eight_bits,
         _clean,
         _random_start,
@@ -42,16 +48,29 @@ def findings_in(arrays: Arrays, labelled: bool) -> list[Finding]:
         _not_the_best,
         _poorer_basin,
     )
-    meaningless = (_other_units(arrays), _permuted(arrays))
-    if meaningless[0] or _mostly_permuted(arrays):
-        # Whatever else is seen follows from it.
-        return [finding for finding in meaningless if finding]
-    found = [*meaningless, *(look(arrays, labelled) for look in looks)]
+    found = [_other_units(arrays), _permuted(arrays)]
+    if not meaningless(arrays):  # else whatever is seen follows from it
+        found += [look(arrays, labelled) for look in looks]
     return [finding for finding in found if finding]
 
 
-def _mostly_permuted(arrays: Arrays) -> bool:
-    return 2 * int((arrays["fits"] >= 0).sum()) > len(arrays["fits"])
+def meaningless(arrays: Arrays) -> bool:
+    """Whether the rows are no inputs of these examples, so that no number means much.
+
+    Args:
+        arrays: see `audit_block`.
+    """
+    permuted = 2 * int((arrays["fits"] >= 0).sum()) > len(arrays["fits"])
+    return permuted or units_differ(arrays)
+
+
+def units_differ(arrays: Arrays) -> bool:
+    """Whether the file is in other units, or holds perturbations.
+
+    Args:
+        arrays: see `audit_block`.
+    """
+    return float(arrays["factor"][0]) != 1.0 or float(arrays["shift"][0]) != 0.0
 
 
 def short_of_summit(arrays: Arrays) -> Tensor:
@@ -78,7 +97,19 @@ def _usual_climb(arrays: Arrays) -> Tensor:
 
 
 def _turned(count: int) -> str:
-    return f"it turns {count or 'none'} of them wrong"
+    return f"it turns {count} of them wrong"
+
+
+def _turns(
+    arrays: Arrays, mask: Tensor, correction: str, weakness: str, harmless: str
+) -> str:
+    """What more ascent does to the labels of the masked, and to the claim."""
+    lost = mask & (arrays["correction"] == CORRECTIONS.index(correction))
+    if bool(lost.any()):
+        return f"{weakness}; {_turned(int(lost.sum()))}"
+    if bool((arrays["correction"] != CORRECTIONS.index("NONE")).any()):
+        return f"{weakness}; none of them turns wrong"
+    return f"none turns wrong: the claimed robust accuracy stands; {harmless}"
 
 
 def _ids(arrays: Arrays, mask: Tensor) -> tuple[int, ...]:
@@ -91,14 +122,23 @@ def _of(count: int, arrays: Arrays) -> str:
 
 def _other_units(arrays: Arrays) -> Finding | None:
     factor, shift = float(arrays["factor"][0]), float(arrays["shift"][0])
-    if factor == 1.0 and shift == 0.0:
+    effect = "no number about the points would mean anything, and none is given"
+    if not units_differ(arrays):
         return None
+    if factor == 0.0:
+        return Finding(
+            "DELTAS",
+            "adversarial: the file looks like perturbations, not inputs: its values "
+            "have both signs and are no longer than the radius by themselves",
+            effect,
+            "give x + δ",
+        )
     if factor not in (2.0, 0.5, 255.0, 256.0, 1 / 255):  # fitted
         return Finding(
             "OTHER_UNITS",
             "adversarial: the inputs are in other units than the clean ones: x' looks "
             f"like about {factor:.2g}·x {'+' if shift > 0 else '-'} {abs(shift):.2g}",
-            "what follows compares things that do not belong together",
+            effect,
             "undo the normalisation before you save them",
         )
     plus = f" {'+' if shift > 0 else '-'} {abs(shift):.4g}" if shift else ""
@@ -107,7 +147,7 @@ def _other_units(arrays: Arrays) -> Finding | None:
         "OTHER_UNITS",
         "adversarial: the inputs are in other units than the clean ones: x' looks "
         f"like {factor:.4g}·x{plus}",
-        "what follows compares things that do not belong together",
+        effect,
         f"give {undo}/{factor:.4g}",
     )
 
@@ -122,7 +162,12 @@ def _permuted(arrays: Arrays) -> Finding | None:
         f"adversarial: {_of(int(moved.sum()), arrays)} rows lie near another "
         f"example's input, not near their own (row {int(arrays['ids'][first])} near "
         f"example {int(arrays['fits'][first])})",
-        "they are in another order than the data, and what follows means nothing",
+        "they are in another order than the data: "
+        + (
+            "no number about the points would mean anything, and none is given"
+            if meaningless(arrays)
+            else "these rows are judged as points of the wrong examples"
+        ),
         "save them in the order of the data (a loader with shuffle=False)",
         _ids(arrays, moved),
     )
@@ -155,20 +200,62 @@ def _outside(arrays: Arrays, labelled: bool) -> Finding | None:
         if float(values.max()) > 0
     ]
     ulps = float(arrays["ulps"][outside].max())
+    units = f" ({ulps:.3g} units of rounding)" if ulps <= _MANY_ULPS else ""
     effect = "they were projected before they were examined"
-    if labelled:
-        only = outside & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+    only = outside & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+    if bool(only.any()):
         effect = (
             f"{int(only.sum())} of them mislead the model only out there and count as "
             f"withstood; {effect}"
         )
+    known = _other_norm(arrays)
+    if not known and bool((over > 0).any()):
+        known = f"the longest is {_longest(arrays):.3g} radii long"
     return Finding(
         "OUTSIDE",
         f"adversarial: {_of(int(outside.sum()), arrays)} inputs are outside the "
-        f"region: they exceed {' and '.join(by)} ({ulps:.3g} units of rounding)",
+        f"region: they exceed {' and '.join(by)}{units}"
+        + (f"; {known}" if known else ""),
         effect,
         "check norm, radius and box given here against the tool's",
         _ids(arrays, outside),
+    )
+
+
+def _longest(arrays: Arrays) -> float:
+    """The longest perturbation, in radii; 0 where there is none."""
+    return float(arrays["radii"].nan_to_num(0.0, 0.0).max())
+
+
+def _other_norm(arrays: Arrays) -> str:
+    """Which norm has the region's radius as its largest value, if another has."""
+    norms = arrays["norms"]
+    if 0.95 <= _longest(arrays) <= 1.01:
+        return ""
+    largest = norms[norms.isfinite().all(1)].amax(0).tolist()
+    fits = (n for n, most in zip(NORMS, largest, strict=True) if 0.95 <= most <= 1.01)
+    name = next(fits, None)
+    return f"they fit {name} at the same radius" if name else ""
+
+
+def _short(arrays: Arrays, labelled: bool) -> Finding | None:
+    """Tools for the shortest perturbation that misleads give short ones: no finding."""
+    moved = arrays["length"].isfinite() & (arrays["kind"] != Kind.CLEAN.code)
+    withstood = moved & arrays["claimed"] if labelled else moved
+    longest = _longest(arrays)
+    if not (bool(withstood.any()) and 0 < longest < _SHORT):
+        return None
+    most = float(arrays["length"][moved].max())
+    guess = _other_norm(arrays) or f"the tool's radius was about {most:.3g}"
+    if 0.95 <= 255 * longest <= 1.01:
+        guess += ", 1/255 of the one given here"
+    return Finding(
+        "SHORT",
+        f"adversarial: no perturbation is longer than {longest:.2g} of the radius "
+        f"({most:.3g} in units of the inputs); {guess}",
+        "the claim is about a smaller region than this one",
+        "give the radius that the tool had; where the tool counts it in normalised "
+        "units or pixels, convert it",
     )
 
 
@@ -179,8 +266,8 @@ def _eight_bits(arrays: Arrays, labelled: bool) -> Finding | None:
     levels = int(arrays["levels"][0])
     over = torch.maximum(arrays["excess"], arrays["box_excess"])[rounded]
     effect = "no cheating, but not the points that the tool found"
-    if labelled:
-        only = rounded & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+    only = rounded & (arrays["correction"] == CORRECTIONS.index("OUTSIDE_ONLY"))
+    if bool(only.any()):
         effect += (
             f"; {int(only.sum())} of them mislead the model only beyond the region "
             "and count as withstood"
@@ -268,12 +355,12 @@ def _not_the_best(arrays: Arrays, labelled: bool) -> Finding | None:
     moved = float(arrays["moved"][mask].median())
     effect = "the tool stopped short, or returned its last iterate and not its best"
     if labelled:
-        lost = arrays["correction"] == CORRECTIONS.index("ASCENT")
-        effect += f"; {_turned(int((mask & lost).sum()))}"
+        effect = _turns(arrays, mask, "ASCENT", effect, "the points are no maxima")
     return Finding(
         "NOT_THE_BEST",
         f"adversarial: ascent from {_of(int(mask.sum()), arrays)} points still gains "
-        f"(median {gained:.2g}, {moved:.2g} radii away, steps spent {steps:.0f})",
+        f"(median +{gained:.2g} of loss; it ends {moved:.2g} radii away after "
+        f"{steps:.0f} steps)",
         effect,
         "more and smaller steps, and the iterate of highest loss",
         _ids(arrays, mask),
@@ -290,13 +377,12 @@ def _poorer_basin(arrays: Arrays, labelled: bool) -> Finding | None:
         return None
     effect = "the points lie in basins with lower summits"
     if labelled:
-        lost = arrays["correction"] == CORRECTIONS.index("CENTRE")
-        effect += f"; {_turned(int((mask & lost).sum()))}"
+        effect = _turns(arrays, mask, "CENTRE", effect, effect)
     return Finding(
         "POORER_BASIN",
         "adversarial: one run from the clean input ends higher than ascent from the "
         f"given point on {_of(int(mask.sum()), arrays)} examples "
-        f"(median {float(ahead[mask].median()):.2g})",
+        f"(median +{float(ahead[mask].median()):.2g} of loss)",
         effect,
         "more restarts, or another step rule",
         _ids(arrays, mask),

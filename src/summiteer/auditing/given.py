@@ -21,6 +21,8 @@ _BLURRED = 0.05
 _FAR = 2.0
 #: …and those shorter than this could be an attack's, rounded in some other units.
 _NEAR = 1.5
+#: Perturbations are no longer than this many radii, whatever rounded them.
+_OWN = 1.1
 #: Share of the examples that other units must explain before they are believed.
 _MOST = 0.9
 #: Rows compared with all inputs at once.
@@ -43,7 +45,8 @@ class Given:
         step: `[n]` the distance of two levels; 0 where there is no grid.
         fits: `[n]` id of the example whose input it does fit, -1 where that is not
             another one.
-        factor: `[n]` 1, or what the inputs seem to have been multiplied by.
+        factor: `[n]` 1, or what the inputs seem to have been multiplied by; 0 where
+            the file seems to hold perturbations and not inputs.
         shift: `[n]` 0, or what seems to have been added then.
     """
 
@@ -220,7 +223,10 @@ def _units(problem: Problem, inputs: Tensor, far: Tensor) -> tuple[float, float]
     # The attack itself tilts the line a little.
     if bool((slope > 0).all()) and explains((x - start) / slope, 2 * _NEAR):
         return float(slope.mean()), float(start.mean())
-    return 1.0, 0.0
+    # x' = 0·x + δ: as short as perturbations, and of both signs as no pixels are.
+    own = float((length_of(some.region, x) <= _OWN * size).double().mean())
+    both = bool((x < 0).any()) and bool((x > 0).any())
+    return (0.0, 0.0) if own >= _MOST and both else (1.0, 0.0)
 
 
 def _fitted(clean: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from summiteer.auditing.findings import CORRECTIONS, findings_in, short_of_summit
-from summiteer.auditing.kinds import KIND_NAMES
+from summiteer.auditing.findings import (
+    CORRECTIONS,
+    findings_in,
+    meaningless,
+    short_of_summit,
+)
+from summiteer.auditing.kinds import KIND_NAMES, Kind
 from summiteer.summary import Work, mean_of, share_of, summary
 
 
@@ -26,13 +31,48 @@ def audit_result(work: Work) -> dict[str, Any]:
         "corrections": corrections(arrays) if labelled else None,
         "kinds": kinds(arrays, labelled),
         "excess": excess(arrays, labelled),
+        "radii": radii(arrays),
         "gains": gains(arrays, labelled),
     }
     result = summary("audit", work, accuracies, more)
+    _strike_broken(result, arrays)
+    if meaningless(arrays):
+        _strike_all(result)
     # First of all what may make every other number meaningless.
     own = [finding.as_json() for finding in findings_in(arrays, labelled)]
     result["findings"] = own + result["findings"]
     return result
+
+
+def _strike_broken(result: dict[str, Any], arrays: Mapping[str, Tensor]) -> None:
+    """Rows that are no input have no verdict."""
+    broken = int((arrays["kind"] == Kind.NOT_FINITE.code).sum())
+    result["excess"]["no_input"] = broken
+    if broken:
+        known = result["verdicts"]["UNDECIDED"]
+        known["NUMERICAL"] -= broken
+        known = {evidence: count for evidence, count in known.items() if count}
+        result["verdicts"]["UNDECIDED"] = known
+        if not known:
+            del result["verdicts"]["UNDECIDED"]
+
+
+def _strike_all(result: dict[str, Any]) -> None:
+    """Rows that belong to no example of theirs: no number about them means a thing."""
+    for name in ("claimed", "corrected"):
+        result[f"{name}_robust_accuracy"] = None
+    for name in ("corrections", "excess", "radii", "gains"):
+        result[name] = None
+    result |= {"outcomes": {}, "verdicts": {}, "kinds": {}}
+    result["loss"]["attacked_mean"] = None
+    result["shares"] = dict.fromkeys(result["shares"])
+    result["survivors"] = {"examples": None, "shares": None}
+
+
+def radii(arrays: Mapping[str, Tensor]) -> dict[str, float | None]:
+    """How long the perturbations are, in radii."""
+    known = arrays["radii"]
+    return {"longest": _largest(known), "median": _middle(known)}
 
 
 def corrections(arrays: Mapping[str, Tensor]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from summiteer.auditing.findings import CORRECTIONS, short_of_summit
+from summiteer.auditing.findings import CORRECTIONS, short_of_summit, units_differ
 from summiteer.auditing.kinds import KIND_NAMES, Kind
 from summiteer.examination import EVIDENCE_NAMES, OUTCOME_NAMES, VERDICT_NAMES
 from summiteer.optimality import Verdict
@@ -30,6 +30,8 @@ def account(result: Mapping[str, Any]) -> str:
     accuracy = ""
     if claimed is not None:
         accuracy = f"claimed {100 * claimed:.1f} %, corrected {100 * corrected:.1f} %; "
+    elif not result["kinds"]:
+        accuracy = "the rows are not these examples' inputs"
     kinds = ", ".join(f"{v['examples']} {k}" for k, v in result["kinds"].items())
     codes = ", ".join(entry["code"] for entry in result["findings"]) or "none"
     return (
@@ -96,6 +98,8 @@ def _meaning(arrays: Mapping[str, Tensor], result: Mapping[str, Any], i: int) ->
     fits = int(arrays["fits"][i])
     if fits >= 0:
         return f"the row is near example {fits}'s input: the rows are in another order"
+    if units_differ(arrays):
+        return "the file is in other units, or holds perturbations: this means nothing"
     name = CORRECTIONS[int(arrays["correction"][i])]
     if name in MEANING:
         return MEANING[name]

@@ -30,7 +30,9 @@ _REASONS = {
 }
 _REGAINED = ("OUTSIDE_ONLY", "NOT_FINITE")
 #: Findings that make the numbers meaningless come before them.
-_FATAL = ("OTHER_UNITS", "PERMUTED")
+_FATAL = ("OTHER_UNITS", "DELTAS", "PERMUTED")
+#: Units of rounding beyond which it is not rounding that is talked of.
+_MANY_ULPS = 1000
 
 
 def print_audit(result: Mapping[str, Any], directory: str) -> None:
@@ -51,20 +53,12 @@ def print_audit(result: Mapping[str, Any], directory: str) -> None:
     fatal = [f for f in result["findings"] if f["code"] in _FATAL]
     print_findings(console, fatal)
     console.print()
-    _print_accuracy(console, result)
-    console.print()
-    _print_kinds(console, result)
-    _print_excess(console, result["excess"])
-    _print_gains(console, result)
-    console.print()
-    console.say("verdicts on the given points (projected where outside):")
-    for name, known in result["verdicts"].items():
-        count = sum(known.values())
-        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
-        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
-    broken = result["outcomes"].get(Outcome.NON_FINITE.name)
-    if broken:
-        console.say(f"{broken:6d} ascents met NaN or infinity")
+    if result["kinds"]:
+        _print_accuracy(console, result)
+        console.print()
+        _print_points(console, result)
+    else:
+        _print_nothing(console, result)
     others = [f for f in result["findings"] if f["code"] not in _FATAL]
     if others:
         console.print()
@@ -75,6 +69,32 @@ def print_audit(result: Mapping[str, Any], directory: str) -> None:
         f"{result['seconds']:.1f} s; every example in"
     )
     console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
+
+
+def _print_nothing(console: Output, result: Mapping[str, Any]) -> None:
+    """The rows are not inputs of these examples: there are no numbers about them."""
+    why = "the rows are not these examples' inputs: see above"
+    if result["clean_accuracy"] is not None:
+        console.say(f"clean accuracy              {percent(result['clean_accuracy'])}")
+    console.say(f"robust accuracy, claimed    {percent(None)}  {why}")
+    console.say(f"                 corrected  {percent(None)}")
+
+
+def _print_points(console: Output, result: Mapping[str, Any]) -> None:
+    _print_kinds(console, result)
+    _print_excess(console, result)
+    _print_gains(console, result)
+    console.print()
+    console.say("verdicts on the given points (projected where outside):")
+    for name, known in result["verdicts"].items():
+        count = sum(known.values())
+        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+    if result["excess"]["no_input"]:
+        console.say(f"{result['excess']['no_input']:6d} no input: nothing to examine")
+    broken = result["outcomes"].get(Outcome.NON_FINITE.name)
+    if broken:
+        console.say(f"{broken:6d} ascents met NaN or infinity")
 
 
 def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
@@ -124,15 +144,31 @@ def _print_kinds(console: Output, result: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _print_excess(console: Output, excess: Mapping[str, Any]) -> None:
+def _print_excess(console: Output, result: Mapping[str, Any]) -> None:
+    excess, radii = result["excess"], result["radii"]
+    broken = excess["no_input"]
+    are = f"{broken} {'is' if broken == 1 else 'are'} no input"
     if excess["outside"]:
+        units = ""
+        if excess["largest_ulps"] <= _MANY_ULPS:
+            units = f" ({number(excess['largest_ulps'])} units of rounding)"
+        eight = excess["rounded_to_8_bits"]
         console.say(
             f"{plural(excess['outside'], 'point')} outside the region, by up to "
-            f"{number(excess['largest'])} ({number(excess['largest_ulps'])} units of "
-            f"rounding); {excess['rounded_to_8_bits']} of them as 8 bits explain"
+            f"{number(excess['largest'])}{units}"
+            + (f"; {eight} of them as 8 bits explain" if eight else "")
+            + (f"; {are}" if broken else "")
         )
+    elif broken:
+        left = result["examples"] - broken
+        console.say(f"{left} inside region and box, up to rounding; {are}")
     else:
         console.say("all inside region and box, up to rounding")
+    if radii["longest"] is not None:
+        console.say(
+            f"longest perturbation {number(radii['longest'])} of the radius (median "
+            f"{number(radii['median'])})"
+        )
 
 
 def _print_gains(console: Output, result: Mapping[str, Any]) -> None:
