@@ -110,7 +110,11 @@ def ours(case: Case, tolerance: float | None) -> sm.Ascent:
     )
     adversary = sm.ProjectedAscent(direction, sm.ConstantStep(case.step))
     start = sm.CentreStart()
-    return sm.ascend(problem, adversary, start, STEPS, tolerance=tolerance)
+    # The same work is all steps, whatever repeats.
+    follows = "continue" if tolerance is None else "stop"
+    return sm.ascend(
+        problem, adversary, start, STEPS, tolerance=tolerance, after_cycle=follows
+    )
 
 
 def summiteer_same_work(case: Case) -> Tensor:

@@ -298,3 +298,29 @@ def test_patience_adds_small_rises_up():
     assert named(sm.ascend(problem, adversary, patience=3, **climb).outcome) == [
         "STALLED"
     ]
+
+
+def test_a_run_that_continues_ends_where_the_published_one_does():
+    """Whichever member the last step meets: one more step ends at the other."""
+    inputs, target = torch.zeros(1, 1).double(), torch.tensor([0.0]).double()
+    problem = sm.Problem(
+        lambda x: 2 - (x[:, 0] - 0.3).square(),
+        inputs,
+        target,
+        sm.Quadratic(),
+        sm.LinfBall(1.0),
+    )
+    method = sm.ProjectedAscent(sm.Sign(), sm.ConstantStep(0.25))
+    ends = []
+    for steps in (20, 21):
+        run = sm.ascend(
+            problem, method, sm.CentreStart(), steps, after_cycle="continue"
+        )
+        assert run.outcome[0, 0] is sm.Outcome.STEP_LIMIT
+        assert int(run.steps) == steps
+        assert int(run.period) == 0
+        ends.append(float(run.final))
+    # 0 → 0.25 → 0.5 → 0.25 → …
+    assert ends == [0.5, 0.25]
+    stopped = sm.ascend(problem, method, sm.CentreStart(), 21)
+    assert stopped.outcome[0, 0] is sm.Outcome.CYCLE

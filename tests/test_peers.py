@@ -36,7 +36,14 @@ def test_the_iterates_are_those_of_foolbox(case, steps):
     labels = model(inputs).argmax(1)
     problem = sm.Problem(model, inputs, labels, sm.CrossEntropy(), ball(radius))
     adversary = sm.ProjectedAscent(direction, sm.ConstantStep(size))
-    ours = sm.ascend(problem, adversary, sm.CentreStart(), steps, tolerance=None)
+    ours = sm.ascend(
+        problem,
+        adversary,
+        sm.CentreStart(),
+        steps,
+        tolerance=None,
+        after_cycle="continue",
+    )
 
     peer = getattr(foolbox.attacks, name)(
         abs_stepsize=size, steps=steps, random_start=False

@@ -30,7 +30,7 @@ from summiteer.starts import CentreStart, Start, UniformStart
 from summiteer.trajectory import Recorder, Tape
 from summiteer.until import Misclassified, Until
 
-AfterCycle: TypeAlias = Literal["stop", "refine"]
+AfterCycle: TypeAlias = Literal["stop", "refine", "continue"]
 AFTER_CYCLE = get_args(AfterCycle)
 
 _RUNNING = -1
@@ -88,7 +88,8 @@ def ascend(
             exactly. "stop", as the published methods would for ever do the same: the
             run ends as CYCLE. "refine": it goes on from its best point with half the
             step size, again and again (for step rules that have a size); an attack
-            should.
+            should. "continue": nothing is looked for, and `final` is what a published
+            method returns, whichever member its last step happened to meet.
         rescue: make runs that end where the gradient is exactly zero, and those of
             models whose outputs drown in a common offset, again in float64, and if need
             be with the margin as objective; see `summiteer.loop.rescue`.
@@ -115,8 +116,9 @@ def ascend(
         if space != "input":
             methods = [adversary] if until is None else [adversary, until]
             reduction = choose(problem, methods, runs, max_steps, space == "row")
-        refine = after_cycle == "refine"
-        plan = _Plan(adversary, max_steps, recorder, until, tolerance, patience, refine)
+        plan = _Plan(
+            adversary, max_steps, recorder, until, tolerance, patience, after_cycle
+        )
         ascent = plan.climb(problem, points, reduction)
         if reduction is not None:
             ascent, doubtful = ascent.confirmed(problem)
@@ -166,7 +168,7 @@ class _Plan:
     until: Until | None
     tolerance: float | None
     patience: int | None
-    refine: bool
+    after_cycle: AfterCycle
 
     def climb(
         self, problem: Problem, points: Tensor, reduction: Reduction | None = None
@@ -179,6 +181,8 @@ class _Plan:
         rows, now, spent = begin(
             problem, adversary, points, measured, self.patience, reduction
         )
+        if self.after_cycle == "continue":
+            now = replace(now, recurrence=None)
         batch = len(problem)
         tape = Tape(recorder, max_steps, len(points), batch) if recorder else None
         results = Results(points, now.evaluation.loss.dtype)
@@ -188,7 +192,7 @@ class _Plan:
                 _record(tape, step, rows, now)
             keep_first_wrong(now)
             results.keep_period(now)
-            if self.refine and now.period is not None:
+            if self.after_cycle == "refine" and now.period is not None:
                 now, extra = _refined(
                     adversary, rows, now, now.period, step, step == max_steps
                 )
