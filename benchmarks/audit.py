@@ -28,7 +28,7 @@ from summiteer.networks.reference import digits_mlp
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks-audit.md"
 INTRODUCTION = """# What screening and certificates cost
 
-`python -m benchmarks.audit --write`, {examples} examples, one thread, {machine}.
+`python -m benchmarks.audit --write --examples {examples}`, one thread, {machine}.
 Seconds of processor time; share = (screen + certificates) / ascent. The aim is at most
 25 % for attacks; it is not reached where runs stop early or networks are small. An
 audit ascends once from each given point and so has less to hide behind.

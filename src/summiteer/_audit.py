@@ -202,7 +202,7 @@ def audit_block(
     near = _onwards(problem, points, arrays, settings)
     # No tolerance: where a cross-entropy is saturated, every point looks stationary.
     most = settings.effort.max_steps
-    method = settings.adversary or default_attack(problem.feasible, most)
+    method = default_attack(problem.feasible, most)
     far = ascend(problem, method, CentreStart(), most, tolerance=None)
     with undisturbed(problem.model):
         arrays |= _seen(problem, given, excess, settings)
