@@ -83,6 +83,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.regions import Region as Region
     from summiteer.regions import Sphere as Sphere
     from summiteer.regions import intersect as intersect
+    from summiteer.searching import Effort as Effort
+    from summiteer.searching import Search as Search
+    from summiteer.searching import search as search
     from summiteer.starts import BoundaryStart as BoundaryStart
     from summiteer.starts import CentreStart as CentreStart
     from summiteer.starts import GivenStart as GivenStart
@@ -119,6 +122,7 @@ _HOME = {
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L1Ball L1Intersection L2Ball LinfBall Region Sphere "
     "intersect",
+    "searching": "Effort Search search",
     "starts": "BoundaryStart CentreStart GivenStart Start UniformStart",
     "trajectory": "Recorder Trajectory",
     "until": "Misclassified Reached",

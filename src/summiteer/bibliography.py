@@ -137,6 +137,13 @@ REFERENCES: dict[str, Reference] = {
         2019,
         arxiv="1910.09338",
     ),
+    "guo2020backpropagating": Reference(
+        "Guo, Y., Li, Q. and Chen, H.",
+        "Backpropagating Linearly Improves Transferability of Adversarial Examples",
+        "Advances in Neural Information Processing Systems 33",
+        2020,
+        arxiv="2012.03528",
+    ),
     "hager2005conjugate": Reference(
         "Hager, W. W. and Zhang, H.",
         "A new conjugate gradient method with guaranteed descent and an efficient "

@@ -311,6 +311,14 @@ class Problem:
         """
         return self._same_model(replace(self, objective=objective))
 
+    def with_model(self, model: Model) -> "Problem":
+        """Return the problem of another model that takes and returns the same.
+
+        Args:
+            model: not examined again.
+        """
+        return self._same_model(replace(self, model=model))
+
     def with_region(self, region: Region) -> "Problem":
         """Return the problem of another region, the model not examined again.
 
