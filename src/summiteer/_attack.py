@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer._snap import snap
 from summiteer._typing import Model
-from summiteer.adversaries import Adversary, default_adversary, default_attack
+from summiteer.adversaries import Adversary, default_adversary
 from summiteer.ascent import Ascent
 from summiteer.attack_summary import attack_result
 from summiteer.errors import SummiteerWarning, UserError, collected_warnings
@@ -33,7 +34,8 @@ from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, screen
 from summiteer.screen.loss_path import incomplete
-from summiteer.settings import EFFORTS, Settings
+from summiteer.searching import EFFORTS, search
+from summiteer.settings import Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
 from summiteer.summary import Work
 from summiteer.trajectory import Recorder
@@ -96,7 +98,7 @@ def attack(
     within: float = tolerances.WITHIN,
     block_size: int | None = None,
     mask: Tensor | None = None,
-    rivals: int = 0,
+    rivals: int | None = None,
     screened: bool = True,
 ) -> Attack:
     """Attack every example and examine what was found.
@@ -115,7 +117,8 @@ def attack(
         within: search distance of verdicts, in radii.
         block_size: examples attacked at once; chosen by memory if None.
         mask: bool `[*input]` or `[n, *input]`, which coordinates may move.
-        rivals: also attack towards each of so many most likely other classes.
+        rivals: attack towards each of so many most likely other classes; by effort if
+            None (all), with an adversary of the user's own none.
         screened: whether the failure screen looks at model and data.
 
     Returns:
@@ -133,13 +136,12 @@ def attack(
         region=region,
         box=box,
         objective=objective,
-        effort=EFFORTS[effort],
+        effort=EFFORTS[effort].with_runs(None, None, rivals),
         adversary=adversary,
         seed=seed,
         until=until,
         within=within,
         mask=mask,
-        rivals=rivals,
         screened=screened,
     )
     began = time.monotonic()
@@ -164,9 +166,9 @@ def attack(
 def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     """Attack one block and examine it.
 
-    The default attack is `default_attack` from every start, then, if asked for, runs
-    towards each of the likeliest rivals, and last `_settled`, which takes the strongest
-    point to the top of its hill. An adversary of the user's own is left alone.
+    The default attack is a `search`, and then `_settled`, which takes the strongest
+    point to the top of its hill. An adversary of the user's own, with its runs from
+    every start and, if asked for, towards the likeliest rivals, is left alone.
 
     Args:
         problem: of the block's examples.
@@ -180,7 +182,7 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), gradient_evaluations.
     """
-    ascent, found = _climbed(problem, settings)
+    found = _climbed(problem, settings)
     if settings.adversary is None:
         found = _settled(problem, found)
     arrays = examined(problem, found.points, settings.within)
@@ -188,14 +190,17 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     survived = arrays["correct"]
     if problem.labelled:
         survived = survived & ~found.wrong.cpu()
-    flipped, spent = _continue(problem, settings, ascent, survived)
+    flipped, spent = _continue(problem, settings, found, survived)
+    first, last = found.ascents[0], found.ascents[-1]
+    outcome = np.concatenate([ascent.outcome for ascent in found.ascents])
     return arrays | {
         "outcome": found.outcome,
-        "broken": torch.from_numpy((ascent.outcome == Outcome.NON_FINITE).any(0)),
-        "period": ascent.period.amax(0).cpu(),
-        "incomplete": _incomplete(ascent).cpu(),
-        "silent": _silent(problem, ascent).cpu(),
-        "rescued": ascent.rescue.cpu(),
+        "broken": torch.from_numpy((outcome == Outcome.NON_FINITE).any(0)),
+        "period": torch.cat([a.period for a in found.ascents]).amax(0).cpu(),
+        "incomplete": _incomplete(last).cpu(),
+        "silent": _silent(problem, found).cpu(),
+        "rescued": first.rescue.cpu(),
+        "source": found.source.to(torch.int8).cpu(),
         "survived": survived,
         "flipped": flipped.cpu(),
         "proved_robust": proved_robustness(problem, survived),
@@ -212,21 +217,29 @@ class _Found:
         outcome: `[batch]` int8 code of the run that ended there.
         wrong: `[batch]` bool, whether any iterate of any run was misclassified.
         spent: gradient evaluations.
+        source: `[batch]` int64, which of `Search.sources` found the point; 0 of the
+            user's own adversary.
+        highest: `[batch, *input]` where the objective is highest.
+        ascents: runs of the problem's own objective, the first and the last.
     """
 
     points: Tensor
     outcome: Tensor
     wrong: Tensor
     spent: int
+    source: Tensor
+    highest: Tensor
+    ascents: tuple[Ascent, ...]
 
 
-def _climbed(problem: Problem, settings: Settings) -> tuple[Ascent, _Found]:
-    """The runs from every start; then, of the survivors, towards each rival."""
-    effort = settings.effort
+def _climbed(problem: Problem, settings: Settings) -> _Found:
+    """The search; or the user's own adversary, which is left alone."""
+    effort, method = settings.effort, settings.adversary
+    if method is None:
+        return _searched(problem, settings)
     start: Start = CentreStart()
     if effort.restarts:
         start += UniformStart(restarts=effort.restarts, seed=settings.seed)
-    method = settings.adversary or default_attack(problem.feasible, effort.max_steps)
     ascent = ascend(
         problem,
         method,
@@ -234,22 +247,42 @@ def _climbed(problem: Problem, settings: Settings) -> tuple[Ascent, _Found]:
         effort.max_steps,
         recorder=Recorder(fields=("loss",)),
         until=settings.until,
-        after_cycle="stop" if settings.adversary else "refine",
     )
     found = _found(problem, ascent)
     index = (~found.wrong).nonzero().flatten()
-    if not (settings.rivals and problem.labelled and len(index)):
-        return ascent, found
+    if not (effort.rivals and problem.labelled and len(index)):
+        return found
     some = problem.take(index)
     towards = multi_targeted(
         some,
         method,
         start,
         effort.max_steps,
-        settings.rivals,
+        effort.rivals,
         until=Misclassified() if settings.until else None,
     )
-    return ascent, _better(problem, found, index, _found(some, towards))
+    return _better(problem, found, index, _found(some, towards))
+
+
+def _searched(problem: Problem, settings: Settings) -> _Found:
+    """What a search finds: where the objective is highest, or a misclassified point."""
+    made = search(problem, settings.effort, seed=settings.seed, until=settings.until)
+    points, wrong = made.best, made.misclassified
+    if wrong is None or made.misclassified_points is None:
+        wrong = torch.zeros(len(problem), dtype=torch.bool, device=points.device)
+    else:
+        with undisturbed(problem.model):
+            there = problem.rows().value(points).wrong
+        points = _rows.choose(wrong & ~there, made.misclassified_points, points)
+    return _Found(
+        points,
+        codes(made.ascent.outcome)[0],
+        wrong,
+        made.gradient_evaluations,
+        made.source,
+        made.best,
+        (made.ascent,),
+    )
 
 
 def _found(problem: Problem, ascent: Ascent) -> _Found:
@@ -260,6 +293,9 @@ def _found(problem: Problem, ascent: Ascent) -> _Found:
         codes(ascent.outcome)[ascent.best_restart.cpu(), example],
         none if ascent.misclassified is None else ascent.misclassified,
         ascent.gradient_evaluations,
+        torch.zeros_like(ascent.best_restart),
+        ascent.best,
+        (ascent,),
     )
 
 
@@ -276,7 +312,8 @@ def _better(problem: Problem, found: _Found, index: Tensor, other: _Found) -> _F
     wrong = found.wrong.clone()
     wrong[index] |= other.wrong
     points = found.points.index_copy(0, chosen, other.points[place])
-    return _Found(points, outcome, wrong, found.spent + other.spent)
+    spent = found.spent + other.spent
+    return replace(found, points=points, outcome=outcome, wrong=wrong, spent=spent)
 
 
 def _settled(problem: Problem, found: _Found) -> _Found:
@@ -287,13 +324,20 @@ def _settled(problem: Problem, found: _Found) -> _Found:
     """
     everyone = torch.arange(len(problem), device=found.points.device)
     climber = default_adversary(problem.feasible)
-    run = ascend(problem, climber, GivenStart(found.points), _SETTLING)
+    run = ascend(
+        problem,
+        climber,
+        GivenStart(found.points),
+        _SETTLING,
+        recorder=Recorder(fields=("loss",)),
+    )
     found = _better(problem, found, everyone, _found(problem, run))
     snapped = snap(problem, found.points)
     return replace(
         found,
         points=snapped.points,
         spent=found.spent + snapped.gradient_evaluations,
+        ascents=(*found.ascents, run),
     )
 
 
@@ -306,12 +350,10 @@ def _incomplete(ascent: Ascent) -> Tensor:
     return rising[ascent.best_restart.cpu(), torch.arange(rising.shape[1])]
 
 
-def _silent(problem: Problem, ascent: Ascent) -> Tensor:
+def _silent(problem: Problem, found: _Found) -> Tensor:
     """Misclassified somewhere, but not where the objective is highest."""
-    if ascent.misclassified is None:
-        return torch.zeros(len(problem), dtype=torch.bool)
     with undisturbed(problem.model):
-        return ascent.misclassified & ~problem.rows().value(ascent.best).wrong
+        return found.wrong & ~problem.rows().value(found.highest).wrong
 
 
 def _check_inside(problem: Problem, points: Tensor) -> None:
@@ -343,9 +385,9 @@ def _strongest(problem: Problem, ascent: Ascent) -> Tensor:
 
 
 def _continue(
-    problem: Problem, settings: Settings, ascent: Ascent, survived: Tensor
+    problem: Problem, settings: Settings, found: _Found, survived: Tensor
 ) -> tuple[Tensor, int]:
-    """Which survivors `more_steps` further steps of every run would flip."""
+    """Which survivors `more_steps` further steps of these runs would flip."""
     flipped = torch.zeros_like(survived)
     index = survived.nonzero().flatten()
     if not (problem.labelled and len(index) and settings.effort.more_steps):
@@ -354,7 +396,7 @@ def _continue(
     more = ascend(
         problem.take(index),
         settings.adversary,
-        GivenStart(ascent.final[:, index]),
+        GivenStart(torch.cat([ascent.final[:, index] for ascent in found.ascents])),
         settings.effort.more_steps,
         until=Misclassified(),
     )

@@ -24,6 +24,8 @@ EVIDENCE_NAMES = tuple(evidence.name for evidence in Evidence)
 #: Numbers per point that a block may hold at once; a point is kept about ten times.
 _BLOCK_NUMBERS = 2**23
 _LARGEST_BLOCK = 256
+#: Of an example in a search: those towards the rivals of one wave.
+_RUNS_AT_ONCE = 8
 
 
 def problem_of(
@@ -77,7 +79,7 @@ def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> i
         if wanted < 1:
             raise UserError(f"block_size: expected an integer ≥ 1, got {wanted}.")
         return wanted
-    runs = settings.effort.restarts + 1
+    runs = max(settings.effort.restarts + 1, _RUNS_AT_ONCE)
     fits = _BLOCK_NUMBERS // (runs * problem.inputs[0].numel())
     return max(1, min(_LARGEST_BLOCK, fits))
 

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -312,11 +312,8 @@ def specification(
         "box": list(settings.box) if settings.box else None,
         "objective": objective_name(problem.objective),
         **_rivals_of(problem.objective),
-        "restarts": settings.effort.restarts,
-        "max_steps": settings.effort.max_steps,
-        "more_steps": settings.effort.more_steps,
+        "effort": asdict(settings.effort),
         "adversary": repr(settings.adversary),
-        "rivals": settings.rivals,
         "screened": settings.screened,
         "seed": settings.seed,
         "until": repr(settings.until),

@@ -8,25 +8,8 @@ from summiteer import tolerances
 from summiteer.adversaries import Adversary
 from summiteer.objectives import Objective
 from summiteer.regions import Region
+from summiteer.searching import EFFORTS, Effort
 from summiteer.until import Until
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much work an attack is.
-
-    Attributes:
-        restarts: runs from uniform points, besides the one from the centre.
-        max_steps: of each run.
-        more_steps: spent afterwards on the survivors, to see what they would flip.
-    """
-
-    restarts: int
-    max_steps: int
-    more_steps: int = 50
-
-
-EFFORTS = {"standard": Effort(4, 100), "thorough": Effort(19, 500)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +20,14 @@ class Settings:
         region: the set of allowed perturbations.
         box: (lo, hi) in input coordinates, or None.
         objective: what is ascended; `default_objective` if None.
-        effort: restarts and steps.
-        adversary: `default_attack` of region and steps if None.
+        effort: what the search spends; of an adversary of the user's own, restarts,
+            steps and rivals.
+        adversary: runs in place of the search; None for the search.
         seed: of the random numbers.
         until: a further reason to stop, such as `Misclassified()`.
         within: search distance of verdicts, in radii.
         right_within: for regression, |f - y| that counts as right, or None.
         mask: which coordinates may move, or None for all.
-        rivals: of a classifier, how many of the most likely other classes are attacked
-            towards, one run from each start apiece; 0 for the objective alone.
         screened: whether the failure screen looks at model and data.
     """
 
@@ -59,5 +41,4 @@ class Settings:
     within: float = tolerances.WITHIN
     right_within: float | None = None
     mask: Tensor | None = None
-    rivals: int = 0
     screened: bool = True

@@ -50,7 +50,7 @@ def attack(
     mask: options.Mask = None,
     objective: options.Objective = None,
     adversary: options.Adversary = None,
-    rivals: options.Rivals = 0,
+    rivals: options.Rivals = None,
     effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
     steps: Annotated[
         int | None, typer.Option(help="longest run; 100, thorough 500")
@@ -90,28 +90,26 @@ def attack(
     check_seed(seed)
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
-    own |= {"--tolerance": tolerance, "--rivals": rivals or None}
+    own |= {"--tolerance": tolerance, "--rivals": rivals}
     check_source(claim, own, ", or --property FILE")
     network = Network(model, weights, mean, std)
     required = requirements(require)
     from summiteer.examination import block_size_of
-    from summiteer.settings import EFFORTS, Effort, Settings
+    from summiteer.searching import EFFORTS
+    from summiteer.settings import Settings
     from summiteer.until import Misclassified
 
-    usual = EFFORTS[effort]
-    most = usual.max_steps if steps is None else steps
-    starts = usual.restarts if restarts is None else restarts
+    work = EFFORTS[effort].with_runs(restarts, steps, rivals)
 
     def settings_of(**parts: Any) -> Settings:
         fixed = {"screened": not no_screen} | parts
         return Settings(
-            effort=Effort(starts, most, usual.more_steps),
-            adversary=adversary_of(adversary, parts["region"], most),
+            effort=work,
+            adversary=adversary_of(adversary, parts["region"], work.max_steps),
             seed=seed,
             until=None if until is None else Misclassified(),
             within=within,
             right_within=tolerance,
-            rivals=rivals,
             **fixed,
         )
 
@@ -119,7 +117,7 @@ def attack(
         source = from_data(network, own, skip_bad, settings_of)
     else:
         source = from_property(network, claim, settings_of)
-    check_fits(source.problem, tolerance, rivals)
+    check_fits(source.problem, tolerance, rivals or 0)
     check_explained(source, explain or ())
     size = block_size_of(source.problem, source.settings, block_size)
     for note in source.notes:

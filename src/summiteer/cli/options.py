@@ -101,9 +101,10 @@ Mask = Annotated[
     ),
 ]
 Rivals = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="classification: attack towards each of so many likely classes too"
+        help="classification: attack towards each of so many likely classes; all if "
+        "not given, none with --adversary"
     ),
 ]
 NoScreen = Annotated[

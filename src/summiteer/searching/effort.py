@@ -1,6 +1,6 @@
 """How much work a search is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,29 @@ class Effort:
     gate_steps: int = 8
     neighbours: int = 1
     escapes: int = 0
+
+    def with_runs(
+        self, restarts: int | None, max_steps: int | None, rivals: int | None
+    ) -> "Effort":
+        """Other numbers of runs and steps; the budget grows or shrinks by their cost.
+
+        Args:
+            restarts: None to leave it as it is, as for the others.
+            max_steps: of each run.
+            rivals: classes that are attacked towards.
+        """
+        changed = replace(
+            self,
+            restarts=self.restarts if restarts is None else restarts,
+            max_steps=self.max_steps if max_steps is None else max_steps,
+            rivals=self.rivals if rivals is None else rivals,
+        )
+        more = changed._own_cost() - self._own_cost()
+        return replace(changed, budget=max(1, self.budget + more))
+
+    def _own_cost(self) -> int:
+        """Gradient evaluations of the runs with the problem's own objective."""
+        return (self.restarts + 1) * (self.max_steps + 1)
 
 
 EFFORTS = {
