@@ -63,6 +63,16 @@ def test_fewer_restarts_are_the_first_of_more(name):
 
 
 @pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize(("first", "restarts"), [(0, 5), (1, 1), (2, 3), (4, 1)])
+def test_later_restarts_are_the_last_of_more(name, first, restarts):
+    """A search that goes on draws what one long search would have drawn."""
+    kind, problem = type(RANDOM[name]), make()
+    whole = kind(restarts=first + restarts, seed=5).points(problem)
+    late = kind(restarts=restarts, seed=5, first=first).points(problem)
+    assert torch.equal(late, whole[first:])
+
+
+@pytest.mark.parametrize("name", RANDOM)
 def test_restarts_examples_seeds_and_kinds_differ(name):
     start, problem = RANDOM[name], make()
     points = start.points(problem)
@@ -147,6 +157,8 @@ def test_given_points_of_another_dtype_are_taken():
     [
         (lambda: sm.UniformStart(restarts=0), r"restarts: expected an integer ≥ 1"),
         (lambda: sm.BoundaryStart(restarts=1.5), r"restarts: .* got 1.5"),
+        (lambda: sm.UniformStart(first=-1), r"first: expected an integer ≥ 0"),
+        (lambda: sm.BoundaryStart(first=0.5), r"first: .* got 0.5"),
         (lambda: sm.UniformStart(seed=-1), r"seed: expected an integer from 0"),
         (lambda: sm.GivenStart(seeded(5, 8)), r"start: GivenStart needs .* \[5, 8\]"),
         (lambda: sm.GivenStart(seeded(8)), r"start: GivenStart needs a tensor"),

@@ -54,18 +54,23 @@ class _RandomStart(Start):
     Args:
         restarts: how many.
         seed: of the counter-based generator.
+        first: number of the first one; the runs of `restarts=n, first=k` are the last
+            n of `restarts=k + n`.
     """
 
     restarts: int = 1
     seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
-        _check_restarts(self.restarts)
+        _check_number("restarts", self.restarts, 1)
+        _check_number("first", self.first, 0)
 
     def points(self, problem: Problem) -> Tensor:
         """See `Start.points`."""
         index = torch.arange(len(problem)).repeat(self.restarts)
-        restart = torch.arange(self.restarts).repeat_interleave(len(problem))
+        number = torch.arange(self.first, self.first + self.restarts)
+        restart = number.repeat_interleave(len(problem))
         ids = torch.as_tensor(problem.ids)[index]
         rows = problem.rows(index)
         flat = self._place(rows, Draws(self.seed, ids, restart))
@@ -83,6 +88,7 @@ class UniformStart(_RandomStart):
     Args:
         restarts: how many.
         seed: of the counter-based generator.
+        first: number of the first one.
     """
 
     def _place(self, rows: Rows, draws: Draws) -> Tensor:
@@ -98,6 +104,7 @@ class BoundaryStart(_RandomStart):
     Args:
         restarts: how many.
         seed: of the counter-based generator.
+        first: number of the first one.
     """
 
     def _place(self, rows: Rows, draws: Draws) -> Tensor:
@@ -140,6 +147,6 @@ class GivenStart(Start):
         return flat.reshape(given.shape)
 
 
-def _check_restarts(restarts: int) -> None:
-    if not (isinstance(restarts, int) and restarts >= 1):
-        raise UserError(f"restarts: expected an integer ≥ 1, got {restarts!r}.")
+def _check_number(name: str, number: int, least: int) -> None:
+    if not (isinstance(number, int) and number >= least):
+        raise UserError(f"{name}: expected an integer ≥ {least}, got {number!r}.")
