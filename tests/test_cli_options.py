@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from summiteer.adversaries import named
+from summiteer.cli.options import ADVERSARIES, SIZED
 from summiteer.store import Store
 
 SMALL = ("digits", "--radius", "0.3", "--limit", "4", "--steps", "3", "--restarts", "1")
@@ -55,6 +57,7 @@ def spec(place):
     [
         ("apgd", "AutoPGD(steps=3"),
         ("pga", "ProjectedAscent("),
+        ("pgd", "ProjectedAscent(direction=Sign(), step_rule=ConstantStep(size=0.25"),
         ("mi-fgsm", "MomentumAscent(step_rule=ConstantStep(size=0."),
         ("frank-wolfe", "FrankWolfe("),
     ],
@@ -63,6 +66,15 @@ def test_adversaries_are_named(attack, name, kind):
     made, place = attack("--adversary", name, "--norm", "linf", "--no-screen")
     assert made["examples"] == 4
     assert kind in spec(place)["adversary"]
+
+
+def test_names_and_steps_of_one_size(attack):
+    assert (set(ADVERSARIES), SIZED) == (set(named.NAMED), named.SIZED)
+    for name in SIZED:
+        _, place = attack(
+            *("--adversary", name, "--step-size", "1/8", "--no-screen"), out=name
+        )
+        assert "ConstantStep(size=0.125)" in spec(place)["adversary"]
 
 
 def test_norms_are_named(attack):
@@ -90,9 +102,9 @@ def test_a_mask_holds_coordinates(attack, tmp_path):
 
 
 def test_rivals_are_attacked_too(attack):
-    alone, _ = attack("--no-screen", out="alone")
+    alone, _ = attack("--rivals", 0, "--no-screen", out="alone")
     towards, place = attack("--rivals", 3, "--no-screen", out="towards")
-    assert spec(place)["rivals"] == 3
+    assert spec(place)["effort"]["rivals"] == 3
     assert towards["robust_accuracy"] <= alone["robust_accuracy"]
     assert towards["gradient_evaluations"] >= alone["gradient_evaluations"]
 
@@ -155,13 +167,17 @@ def test_until_within_effort_and_block_size_are_in_the_specification(attack):
     told = spec(place)
     assert told["until"] == "Misclassified()"
     assert (told["within"], told["block_size"], told["seed"]) == (0.01, 3, 7)
-    assert (told["max_steps"], told["restarts"]) == (3, 1)
+    effort = told["effort"]
+    assert (effort["max_steps"], effort["restarts"]) == (3, 1)
     assert told["objective"] == "Margin"
 
 
 REFUSED = [
     (("--adversary", "cw"), "--adversary: expected one of apgd, pga"),
-    (("--adversary", "pgd"), "got 'pgd'; did you mean pga?"),
+    (("--adversary", "autopgd"), "got 'autopgd'; did you mean apgd?"),
+    (("--adversary", "apgd", "--step-size", "0.1"), "--step-size: apgd chooses its"),
+    (("--step-size", "0.1"), "--step-size: the search chooses its own"),
+    (("--adversary", "pgd", "--step-size", "0"), "--step-size: expected a positive"),
     (("--mask", "nowhere.npy"), "--mask: nowhere.npy does not exist"),
     (("--rivals", "-1"), "--rivals: expected an integer ≥ 0"),
     (("--rivals", "10"), "--rivals: expected at most 9"),

@@ -14,6 +14,9 @@ from summiteer.adversaries.frank_wolfe import OpenLoopStep as OpenLoopStep
 from summiteer.adversaries.frank_wolfe import ShortStep as ShortStep
 from summiteer.adversaries.frank_wolfe import frank_wolfe_gap as frank_wolfe_gap
 from summiteer.adversaries.momentum_ascent import MomentumAscent as MomentumAscent
+from summiteer.adversaries.named import NAMED as NAMED
+from summiteer.adversaries.named import SIZED as SIZED
+from summiteer.adversaries.named import named_adversary as named_adversary
 from summiteer.adversaries.projected_ascent import ProjectedAscent as ProjectedAscent
 from summiteer.adversaries.projected_ascent import (
     default_adversary as default_adversary,

@@ -67,14 +67,18 @@ class ProjectedAscent:
 
 
 def default_adversary(region: Region) -> Adversary:
-    """Backtracking from a quarter radius along a direction that suits the region.
+    """Backtracking from a quarter radius along the `steepest` direction."""
+    return ProjectedAscent(steepest(region), BacktrackingStep())
+
+
+def steepest(region: Region) -> Direction:
+    """The direction that suits a region.
 
     sign(g) on boxes, g/‖g‖₂ on round regions and on the L1 ball: its own steepest
     direction moves one coordinate, where the exact projection of a Euclidean step
     chooses how many.
     """
-    boxed = region.norm in ("linf", "box")
-    return ProjectedAscent(Sign() if boxed else Normalised(), BacktrackingStep())
+    return Sign() if region.norm in ("linf", "box") else Normalised()
 
 
 def default_attack(region: Region, steps: int) -> Adversary:

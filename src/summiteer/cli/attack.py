@@ -15,6 +15,7 @@ from summiteer.cli.options import (
     check_least,
     check_seed,
     check_share,
+    check_step_size,
 )
 from summiteer.cli.running import enforce, progress, requirements, resumption, say
 from summiteer.cli.source import (
@@ -50,6 +51,7 @@ def attack(
     mask: options.Mask = None,
     objective: options.Objective = None,
     adversary: options.Adversary = None,
+    step_size: options.StepSize = None,
     rivals: options.Rivals = None,
     effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
     steps: Annotated[
@@ -80,6 +82,7 @@ def attack(
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
     check_choice("--until", until, (None, "misclassified"))
     check_choice("--adversary", adversary, (None, *options.ADVERSARIES))
+    check_step_size(step_size, adversary)
     check_choice("--effort", effort, ("standard", "thorough"))
     for option, value, least in (
         *(("--steps", steps, 0), ("--restarts", restarts, 0)),
@@ -105,7 +108,9 @@ def attack(
         fixed = {"screened": not no_screen} | parts
         return Settings(
             effort=work,
-            adversary=adversary_of(adversary, parts["region"], work.max_steps),
+            adversary=adversary_of(
+                adversary, parts["region"], work.max_steps, step_size
+            ),
             seed=seed,
             until=None if until is None else Misclassified(),
             within=within,

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +14,11 @@ if TYPE_CHECKING:
 
 NORMS = ("l2", "linf", "l1")
 OBJECTIVES = ("cross-entropy", "margin", "dlr", "logistic", "quadratic")
-ADVERSARIES = ("apgd", "pga", "mi-fgsm", "frank-wolfe", "dc")
+ADVERSARIES = ("apgd", "pga", "pgd", "mi-fgsm", "frank-wolfe", "dc")
+#: Those whose steps have one size, which may be given.
+SIZED = ("pgd", "mi-fgsm")
 #: Other names of theirs.
-_ALSO = {"pgd": "pga", "autopgd": "apgd", "mim": "mi-fgsm", "fw": "frank-wolfe"}
+_ALSO = {"autopgd": "apgd", "mim": "mi-fgsm", "fw": "frank-wolfe"}
 
 
 def _fraction(text: str) -> float:
@@ -88,8 +89,16 @@ Adversary = Annotated[
     str | None,
     typer.Option(
         help="apgd (usual), pga: projected "
-        "gradient ascent with line search, mi-fgsm, frank-wolfe, or dc: two-layer "
-        "ReLU networks on L2 balls"
+        "gradient ascent with line search, pgd: with constant steps, mi-fgsm, "
+        "frank-wolfe, or dc: two-layer ReLU networks on L2 balls"
+    ),
+]
+StepSize = Annotated[
+    float | None,
+    typer.Option(
+        parser=_number,
+        metavar="SIZE",
+        help="of pgd (2.5 R/steps if not given) and mi-fgsm (R/steps), in input units",
     ),
 ]
 Mask = Annotated[
@@ -181,30 +190,35 @@ def objective_of(name: str | None) -> Any:
     return None if name is None else dict(zip(OBJECTIVES, kinds, strict=True))[name]()
 
 
-def adversary_of(name: str | None, region: "Region", steps: int) -> Any:
-    """The adversary of a name; None for the region's usual one.
+def adversary_of(
+    name: str | None, region: "Region", steps: int, step_size: float | None = None
+) -> Any:
+    """The adversary of a name; None for the search.
 
     Args:
         name: one of `ADVERSARIES`, or None.
         region: a ball.
-        steps: of each run: APGD's schedule and MI-FGSM's step depend on it.
+        steps: of each run.
+        step_size: of one in `SIZED`, or None.
     """
+    from summiteer.adversaries import named_adversary
+
     if name is None:
         return None
-    from summiteer import adversaries
+    return named_adversary(name, region, steps, step_size)
 
-    radius = float(region.size)
-    makers: dict[str, Callable[[], Any]] = {
-        "apgd": lambda: adversaries.AutoPGD(steps=max(1, steps)),
-        "pga": lambda: adversaries.default_adversary(region),
-        # The paper's step, radius/steps.
-        "mi-fgsm": lambda: adversaries.MomentumAscent(
-            adversaries.ConstantStep(radius / max(1, steps))
-        ),
-        "frank-wolfe": adversaries.FrankWolfe,
-        "dc": adversaries.DCAscent,
-    }
-    return makers[name]()
+
+def check_step_size(step_size: float | None, adversary: str | None) -> None:
+    """Refuse a size of steps that have none, or many."""
+    if step_size is None:
+        return
+    check_positive("--step-size", step_size)
+    if adversary not in SIZED:
+        said = "the search" if adversary is None else adversary
+        raise UserError(
+            f"--step-size: {said} chooses its own; it goes with --adversary "
+            f"{' or '.join(SIZED)}."
+        )
 
 
 def check_choice(
