@@ -363,3 +363,27 @@ def test_radius_per_example():
     for i in (0, 5):
         alone = sm.ascend(problem.take(torch.tensor([i])), start=FEW)
         assert torch.allclose(alone.best[0], ascent.best[i], atol=1e-7)
+
+
+class RootOfOne(nn.Module):
+    """Outputs that do not know of the coordinate whose gradient is not a number."""
+
+    def forward(self, inputs):
+        root = torch.sqrt(0.0 * inputs[:, :1])
+        return torch.cat([inputs[:, 1:4], root], 1)
+
+
+@pytest.mark.parametrize("tolerance", [None, -1.0])
+def test_a_gradient_that_is_no_number_ends_a_run_though_the_loss_is_finite(tolerance):
+    inputs = torch.full((3, 5), 0.6, dtype=torch.float64)
+    problem = sm.Problem(
+        RootOfOne(),
+        inputs,
+        torch.tensor([0, 1, 2]),
+        sm.TargetedMargin(torch.tensor([1, 2, 0])),
+        sm.L2Ball(0.1),
+    )
+    ascent = sm.ascend(problem, sm.AutoPGD(5), max_steps=5, tolerance=tolerance)
+    assert bool(ascent.final.isfinite().all())
+    assert bool(ascent.best.isfinite().all())
+    assert set(named(ascent.outcome)) == {"NON_FINITE"}

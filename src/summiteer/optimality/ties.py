@@ -146,7 +146,9 @@ def ridges_near(patch: Patch, here: Patch) -> Tensor:
         (tie & (weights[number].middle < 0)).flatten(1).sum(1)
         for number, tie in patch.ties.items()
     ]
-    return torch.stack(counts).sum(0)
+    # An affine network has no kinks.
+    none = torch.zeros(len(patch.points), dtype=torch.int64)
+    return torch.stack([none, *counts]).sum(0)
 
 
 def _places(patch: Patch, pulled: Backward, valleys: bool) -> tuple[Tensor, Tensor]:
