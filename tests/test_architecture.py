@@ -42,7 +42,7 @@ LAYERS = (
     "analytic landscape",
     "findings",
     "searching",
-    "screen settings",
+    "screen settings memory",
     "examination",
     "summary",
     "attack_summary auditing",

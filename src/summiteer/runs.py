@@ -286,16 +286,16 @@ def specification(
     command: str,
     problem: Problem,
     settings: Settings,
-    block_size: int,
     names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything that determines the result; its digest is the run's id.
+    """Everything that determines the result, but for the block size.
+
+    The digest of both is the run's id.
 
     Args:
         command: "attack" or "audit".
         problem: of all examples.
         settings: of the command.
-        block_size: examples per cell.
         names: how the user named model and data, and digests of what else was given.
     """
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
@@ -319,5 +319,4 @@ def specification(
         "until": repr(settings.until),
         "within": settings.within,
         "right_within": settings.right_within,
-        "block_size": block_size,
     }

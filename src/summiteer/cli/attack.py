@@ -17,7 +17,14 @@ from summiteer.cli.options import (
     check_share,
     check_step_size,
 )
-from summiteer.cli.running import enforce, progress, requirements, resumption, say
+from summiteer.cli.running import (
+    enforce,
+    placed,
+    progress,
+    requirements,
+    resumption,
+    say,
+)
 from summiteer.cli.source import (
     Network,
     Source,
@@ -97,7 +104,6 @@ def attack(
     check_source(claim, own, ", or --property FILE")
     network = Network(model, weights, mean, std)
     required = requirements(require)
-    from summiteer.examination import block_size_of
     from summiteer.searching import EFFORTS
     from summiteer.settings import Settings
     from summiteer.until import Misclassified
@@ -124,30 +130,33 @@ def attack(
         source = from_property(network, claim, settings_of)
     check_fits(source.problem, tolerance, rivals or 0)
     check_explained(source, explain or ())
-    size = block_size_of(source.problem, source.settings, block_size)
     for note in source.notes:
         say(note, as_json)
-    result = _run(source, size, out, as_json, explain or ())
+    result = _run(source, block_size, out, as_json, explain or ())
     enforce(required, result)
 
 
 def _run(
     source: Source,
-    size: int,
+    block_size: int | None,
     out: Path | None,
     as_json: bool,
     explained: Sequence[int],
 ) -> dict[str, Any]:
     """Attack in a directory of its own, print what was found, return result.json."""
     from summiteer import runs
-    from summiteer.cells import digest
+    from summiteer.examination import block_size_of
     from summiteer.report.property_text import property_text
     from summiteer.report.terminal import print_attack
     from summiteer.store import Store
 
     problem, settings = source.problem, source.settings
-    spec = runs.specification("attack", problem, settings, size, source.names)
-    directory = out or Path("runs") / f"attack-{digest(spec)}"
+    directory, spec = placed(
+        runs.specification("attack", problem, settings, source.names),
+        block_size,
+        out,
+        lambda: block_size_of(problem, settings, None),
+    )
     with (
         Store.open(directory, spec) as store,
         resumption(store, as_json),
@@ -155,7 +164,13 @@ def _run(
     ):
         command = runs.attack_command(problem, settings)
         result = runs.run_command(
-            command, problem, settings, store, size, report, source.messages
+            command,
+            problem,
+            settings,
+            store,
+            spec["block_size"],
+            report,
+            source.messages,
         )
         if source.judge:
             result = source.judge(result, store)

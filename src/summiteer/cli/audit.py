@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,14 @@ import typer
 from summiteer.cli import options
 from summiteer.cli.explaining import arrays_of, check_explained
 from summiteer.cli.options import check_seed, check_share
-from summiteer.cli.running import enforce, progress, requirements, resumption, say
+from summiteer.cli.running import (
+    enforce,
+    placed,
+    progress,
+    requirements,
+    resumption,
+    say,
+)
 from summiteer.cli.source import Network, Source, check_source, from_data
 
 
@@ -56,7 +62,7 @@ def audit(
     from summiteer import runs
     from summiteer._audit import EFFORT
     from summiteer.auditing.given import given_of
-    from summiteer.cells import digest, digest_arrays
+    from summiteer.cells import digest_arrays
     from summiteer.examination import block_size_of
     from summiteer.report.audit_text import print_audit
     from summiteer.settings import Settings
@@ -73,15 +79,18 @@ def audit(
     problem, settings = source.problem, source.settings
     rows = _rows_of(adversarial, source)
     given = given_of(problem, rows)
-    size = block_size_of(problem, settings, block_size)
     for note in source.notes:
         say(note, as_json)
     names = source.names | {
         "adversarial": adversarial,
         "adversarial_digest": digest_arrays({"adversarial": rows}),
     }
-    spec = runs.specification("audit", problem, settings, size, names)
-    directory = out or Path("runs") / f"audit-{digest(spec)}"
+    directory, spec = placed(
+        runs.specification("audit", problem, settings, names),
+        block_size,
+        out,
+        lambda: block_size_of(problem, settings, None),
+    )
     with (
         Store.open(directory, spec) as store,
         resumption(store, as_json),
@@ -89,7 +98,13 @@ def audit(
     ):
         command = runs.audit_command(problem, settings, given)
         result = runs.run_command(
-            command, problem, settings, store, size, report, source.messages
+            command,
+            problem,
+            settings,
+            store,
+            spec["block_size"],
+            report,
+            source.messages,
         )
         told = _told(store, result, explain or ())
     if as_json:

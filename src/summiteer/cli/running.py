@@ -1,8 +1,10 @@
 """What every command does while it runs: notes, progress, interruption, exit codes."""
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
@@ -34,6 +36,42 @@ def enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
     if below:
         print("below --require: " + "; ".join(below), file=sys.stderr)
         sys.exit(BELOW)
+
+
+def placed(
+    spec: Mapping[str, Any],
+    block_size: int | None,
+    out: Path | None,
+    fitted: Callable[[], int],
+) -> tuple[Path, dict[str, Any]]:
+    """The directory of a run, and its specification with the block size.
+
+    The size that memory decided when the run was begun is part of it, and stays: the
+    same command finds its directory without it, and takes it from run.json.
+
+    Args:
+        spec: all but the block size.
+        block_size: the user's, or None.
+        out: --out.
+        fitted: chooses a size where there is none.
+    """
+    from summiteer.cells import as_json, digest
+
+    named = dict(spec) if block_size is None else {**spec, "block_size": block_size}
+    directory = out or Path("runs") / f"{spec['command']}-{digest(named)}"
+    if block_size is None:
+        begun = _begun(directory)
+        size = begun.pop("block_size", None)
+        named["block_size"] = fitted() if begun != as_json(spec) else size
+    return directory, named
+
+
+def _begun(directory: Path) -> dict[str, Any]:
+    """The specification of the run in a directory; empty where none can be read."""
+    try:
+        return dict(json.loads((directory / "run.json").read_bytes())["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # the store says what is the matter with it
 
 
 @contextmanager
