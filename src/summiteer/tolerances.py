@@ -23,6 +23,9 @@ CURVATURE_RATIO = 1e-6
 TINY_NORM = 1e-15
 #: Two end points nearer than this many radii are one maximum (by distance, not proof).
 SAME_MAXIMUM = 1e-2
+#: A dip shallower than this, relative to the objective, is no valley between two end
+#: points: 256 units of rounding in float32, whatever the dtype.
+VALLEY = 3e-5
 #: Losses that differ by so many units of rounding are the same.
 SAME_LOSS = 256.0
 #: Two forward passes of a deterministic model agree to this, relative to the outputs.
