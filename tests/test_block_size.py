@@ -200,3 +200,20 @@ def test_other_errors_are_left_as_they_are():
 def test_what_the_cpu_says_is_understood():
     with pytest.raises(sm.UserError, match="does not fit"), memory.enough(8):
         torch.empty(1 << 60, dtype=torch.uint8)
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than there is where it is given many rows."""
+
+    def forward(self, inputs):
+        if len(inputs) > 8:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return inputs[:, :3]
+
+
+def test_a_model_that_asks_for_too_much_is_told_of():
+    inputs, targets = torch.rand(16, 12), torch.zeros(16, dtype=torch.int64)
+    with pytest.raises(sm.UserError, match="--block-size 8 or less"):
+        sm.attack(
+            Greedy(), inputs, targets, region=REGION, block_size=16, screened=False
+        )

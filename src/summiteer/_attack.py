@@ -27,6 +27,7 @@ from summiteer.examination import (
     problem_of,
     proved_robustness,
 )
+from summiteer.memory import enough
 from summiteer.multi_target import multi_targeted
 from summiteer.objectives import Objective
 from summiteer.outcome import Outcome, codes
@@ -181,7 +182,16 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         see `summiteer.screen.loss_path`), silent (misclassified, but not where the
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), gradient_evaluations.
+
+    Raises:
+        UserError: the block does not fit into memory.
     """
+    with enough(len(problem)):
+        return _attacked(problem, settings)
+
+
+def _attacked(problem: Problem, settings: Settings) -> dict[str, Tensor]:
+    """See `attack_block`."""
     found = _climbed(problem, settings)
     if settings.adversary is None:
         found = _settled(problem, found)

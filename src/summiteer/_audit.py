@@ -40,6 +40,7 @@ from summiteer.examination import (
     proved_robustness,
 )
 from summiteer.findings import Finding
+from summiteer.memory import enough
 from summiteer.objectives import Margin, Objective
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome, codes
@@ -195,7 +196,16 @@ def audit_block(
         reached_margins; and claimed (right at the given input as it is), survived (no
         allowed point found here breaks it), correction (code in `CORRECTIONS`),
         proved_robust, gradient_evaluations.
+
+    Raises:
+        UserError: the block does not fit into memory.
     """
+    with enough(len(problem)):
+        return _audited(problem, given, settings)
+
+
+def _audited(problem: Problem, given: Given, settings: Settings) -> dict[str, Tensor]:
+    """See `audit_block`."""
     excess = excess_of(problem, given.inputs, given.rounding, given.step)
     points = _allowed(problem, given)
     arrays = examined(problem, points, settings.within)
