@@ -72,6 +72,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.optimality.mixed_integer import GlobalMaximum as GlobalMaximum
     from summiteer.optimality.mixed_integer import global_maximum as global_maximum
     from summiteer.outcome import Outcome as Outcome
+    from summiteer.planning import Plan as Plan
+    from summiteer.planning import plan as plan
     from summiteer.problem import Evaluation as Evaluation
     from summiteer.problem import Problem as Problem
     from summiteer.regions import Box as Box
@@ -119,6 +121,7 @@ _HOME = {
     "upper_bound",
     "optimality.mixed_integer": "GlobalMaximum global_maximum",
     "outcome": "Outcome",
+    "planning": "Plan plan",
     "problem": "Evaluation Problem",
     "regions": "Box Intersection L1Ball L1Intersection L2Ball LinfBall Region Sphere "
     "intersect",

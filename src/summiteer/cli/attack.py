@@ -17,6 +17,7 @@ from summiteer.cli.options import (
     check_share,
     check_step_size,
 )
+from summiteer.cli.planning import pilot_of, run_pilot
 from summiteer.cli.running import (
     enforce,
     placed,
@@ -36,6 +37,7 @@ from summiteer.cli.source import (
 
 
 def attack(
+    context: typer.Context,
     model: options.Model,
     data: Annotated[
         str | None,
@@ -81,6 +83,9 @@ def attack(
     no_screen: options.NoScreen = False,
     explain: options.Explain = None,
     block_size: options.BlockSize = None,
+    plan: options.Plan = False,
+    plan_share: options.PlanShare = None,
+    plan_examples: options.PlanExamples = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -98,6 +103,7 @@ def attack(
         check_least(option, value, least)
     check_share("--within", within)
     check_seed(seed)
+    pilot = pilot_of(context)
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance, "--rivals": rivals}
@@ -132,6 +138,9 @@ def attack(
     check_explained(source, explain or ())
     for note in source.notes:
         say(note, as_json)
+    if pilot is not None:
+        run_pilot(pilot, source, out, as_json)
+        return
     result = _run(source, block_size, out, as_json, explain or ())
     enforce(required, result)
 

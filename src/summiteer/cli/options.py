@@ -161,6 +161,22 @@ Require = Annotated[
         "repeatable",
     ),
 ]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        help="attack nothing: try methods, steps (up to --steps; 200) and restarts (up "
+        "to --restarts; 9) on a sample, say what each reaches and costs, and write the "
+        "command line of the cheapest that reaches --plan-share",
+    ),
+]
+PlanShare = Annotated[
+    float | None,
+    typer.Option(help="of the highest gain in loss that is known; 0.99"),
+]
+PlanExamples = Annotated[
+    int | None, typer.Option(help="of the plan's sample, rightly classified ones; 64")
+]
 Out = Annotated[
     Path | None, typer.Option(help="directory of the run; runs/COMMAND-ID if absent")
 ]

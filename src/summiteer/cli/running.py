@@ -75,9 +75,17 @@ def _begun(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing in a pipe."""
-    with _interruptible():
+def progress(
+    verb: str, quiet: bool, kept: bool = True
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing in a pipe.
+
+    Args:
+        verb: what goes on.
+        quiet: no bar.
+        kept: whether what is done is kept where it is interrupted.
+    """
+    with _interruptible(kept):
         if quiet or not sys.stdout.isatty():
             yield None
         else:
@@ -88,7 +96,7 @@ def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None] | No
 @contextmanager
 def resumption(store: Any, quiet: bool) -> Iterator[None]:
     """Say that this is a run that was begun before."""
-    done = len(store.finished())
+    done = len(store.names())
     if done:
         parts = "1 part is" if done == 1 else f"{done} parts are"
         say(f"taking up run {store.run}: {parts} done already", quiet)
@@ -96,15 +104,17 @@ def resumption(store: Any, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(kept: bool) -> Iterator[None]:
     """Say what Ctrl-C leaves behind (typer would exit without a word)."""
     try:
         yield
     except KeyboardInterrupt:
-        print(
-            "interrupted: what is finished is kept; the same command goes on from it.",
-            file=sys.stderr,
+        left = (
+            "what is finished is kept; the same command goes on from it."
+            if kept
+            else "nothing is kept."
         )
+        print(f"interrupted: {left}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
