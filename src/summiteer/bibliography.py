@@ -188,12 +188,27 @@ REFERENCES: dict[str, Reference] = {
         2016,
         arxiv="1607.00345",
     ),
+    "learned2019new": Reference(
+        "Learned-Miller, E. and Thomas, P. S.",
+        "A New Confidence Interval for the Mean of a Bounded Random Variable",
+        "arXiv preprint",
+        2019,
+        arxiv="1905.06208",
+    ),
     "madry2018towards": Reference(
         "Madry, A., Makelov, A., Schmidt, L., Tsipras, D. and Vladu, A.",
         "Towards Deep Learning Models Resistant to Adversarial Attacks",
         "International Conference on Learning Representations",
         2018,
         arxiv="1706.06083",
+    ),
+    "maree2018real": Reference(
+        "Maree, S. C., Alderliesten, T., Thierens, D. and Bosman, P. A. N.",
+        "Real-valued evolutionary multi-modal optimization driven by hill-valley "
+        "clustering",
+        "Proceedings of the Genetic and Evolutionary Computation Conference, 857-864",
+        2018,
+        arxiv="1810.07085",
     ),
     "martinez1994local": Reference(
         "Martínez, J. M.",

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import beta
 from torch import Tensor
 
-from summiteer import _rows, tolerances
+from summiteer import tolerances
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
-from summiteer.problem import Problem, Rows
+from summiteer.problem import Problem
 
-#: Points of a way on which a valley is looked for. On digits 3 overlook some, 7 count
-#: as many maxima as exact polishing of all end points does.
+#: Points of a way on which a valley is looked for.
 _ON_THE_WAY = 7
+#: Higher end points that each is compared with, the nearest first.
+_TRIES = 3
 #: Confidence of the upper bound of what is unseen.
 CONFIDENCE = 0.95
 #: Numbers whose distances are computed at once, in float64.
@@ -77,12 +78,13 @@ def distinct_maxima(
     """Group end points by single linkage: same if nearer than `threshold` radii.
 
     Runs of few steps, and runs that zigzag along a kink, end near a maximum at points
-    of their own. With a problem, two neighbours are the same maximum as well if there
-    is no valley between them: if at none of 7 points evenly spaced from one to the
-    other is the objective below the lower of both (by more than `tolerances.VALLEY` of
-    it). Neighbours are the links of the shortest tree that joins all end points of an
-    example. A valley narrower than the spacing is overlooked; a ridge that bends away
-    from the straight way is taken for two maxima.
+    of their own. With a problem each end point also joins the nearest higher one
+    between which and itself there is no valley, if one of the three nearest is such:
+    if at none of 7 points evenly spaced from one to the other (projected on the region)
+    is the objective below the lower of both, by more than `tolerances.VALLEY` of it.
+    This is hill-valley clustering (`maree2018real`). A valley narrower than the spacing
+    is overlooked; a ridge that bends away from the straight way makes two maxima of
+    one; an end point at a saddle counts for one of the maxima above it.
 
     Args:
         points: `[restarts, batch, *input]`.
@@ -117,29 +119,29 @@ def distinct_maxima(
             f"got {len(problem)}."
         )
     counted = counted.cpu()
-    links = _links(points.detach(), counted)
-    same = links.length <= threshold * size.detach().cpu().double()[links.example]
+    apart = _distances(points.detach())
+    keep = counted.T
+    apart[~(keep[:, :, None] & keep[:, None, :])] = torch.inf
+    near = apart <= threshold * size.detach().cpu().double()[:, None, None]
     if problem is not None:
-        far = (~same).nonzero().flatten()
-        same[far] = _no_valley(problem, points.detach(), links.take(far)).cpu()
-    label = _labels(links.take(same.nonzero().flatten()), counted)
-    count = label.amax(0) + 1
-    return Maxima(label, count, *unseen_mass(label, counted))
+        near |= _uphill(problem, points.detach(), apart, counted)
+    label = _labels(near, counted)
+    return Maxima(label, label.amax(0) + 1, *unseen_mass(label, counted))
 
 
 def unseen_mass(label: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Estimate the probability that one more draw ends in a maximum not seen yet.
+    """Estimate the probability that one more draw ends in a maximum not drawn yet.
 
-    With n draws, f₁ of which ended where no other run did, Good's estimate
-    (`good1953population`) is f₁/n. Its bias is known: averaged over the draws the
-    probability is at most what f₁/n estimates, and at most (f₁ + 1)/(n + 1).
+    With n draws, f₁ of which ended where no other did, Good's estimate
+    (`good1953population`) is f₁/n. Averaged over the draws the probability is at most
+    what f₁/n estimates, and at most (f₁ + 1)/(n + 1).
 
     The bound cuts the draws in two by their order. Of the later m = ⌈n/2⌉ let j end in
-    maxima that neither the earlier draws nor the other runs met. These m are
-    independent draws that hit what was unseen then, a set that contains what is unseen
-    now, so that the upper limit of Clopper and Pearson (`clopper1934use`) for j of m
-    holds with its confidence, for every number of draws. With none new it is
-    1 - 0.05^(1/m): 0.95 for one later draw, 0.45 for 5, 0.06 for 50.
+    maxima that the earlier ones did not meet. These m are independent draws that hit
+    what was unseen then, a set that contains what is unseen now, so that the upper
+    limit of Clopper and Pearson (`clopper1934use`) for j of m holds with its
+    confidence, for every number of draws. With none new it is 1 - 0.05^(1/m): 0.95 for
+    one later draw, 0.45 for 5, 0.06 for 50.
 
     Both speak of maxima as they are told apart by the labels, and of a number of draws
     that was fixed beforehand: a search that stops because it likes the estimate has
@@ -147,8 +149,8 @@ def unseen_mass(label: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         label: `[runs, batch]` number of each run's maximum, -1 for none.
-        drawn: `[runs, batch]` bool, which runs are independent draws, in this order.
-            The others, of starts that were chosen, only make their maxima known.
+        drawn: `[runs, batch]` bool, which runs are independent draws, in this order;
+            the others are left out.
 
     Returns:
         (estimate, upper bound) `[batch]` float64; NaN where nothing was drawn.
@@ -157,15 +159,12 @@ def unseen_mass(label: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     estimate = torch.full((batch,), torch.nan, dtype=torch.float64)
     bound = estimate.clone()
     drawn = drawn & (label >= 0)
-    for i in range(batch):
-        own, known = label[drawn[:, i], i], label[~drawn[:, i], i]
-        n = len(own)
-        if not n:
-            continue
-        new = own[~torch.isin(own, known)]
-        estimate[i] = int((new.bincount() == 1).sum()) / n if len(new) else 0.0
-        early, late = own[: n // 2], own[n // 2 :]
-        missed = int((~torch.isin(late, torch.cat([known, early]))).sum())
+    for i in drawn.any(0).nonzero().flatten().tolist():
+        own = label[drawn[:, i], i]
+        number = len(own)
+        estimate[i] = int((own.bincount() == 1).sum()) / number
+        early, late = own[: number // 2], own[number // 2 :]
+        missed = int((~torch.isin(late, early)).sum())
         bound[i] = _upper_limit(missed, len(late))
     return estimate, bound
 
@@ -177,97 +176,73 @@ def _upper_limit(hits: int, draws: int) -> float:
     return float(beta.ppf(CONFIDENCE, hits + 1, draws - hits))
 
 
-@dataclass(frozen=True, eq=False)
-class _Links:
-    """Pairs of runs of one example; all `[links]`, on the processor.
-
-    Attributes:
-        example: its index.
-        left: one run.
-        right: the other.
-        length: the distance of their end points, in units of inputs.
-    """
-
-    example: Tensor
-    left: Tensor
-    right: Tensor
-    length: Tensor
-
-    def take(self, index: Tensor) -> "_Links":
-        """The links `index`."""
-        return _rows.take(self, index)
-
-
-def _links(points: Tensor, counted: Tensor) -> _Links:
-    """The shortest tree that joins the runs counted, of each example.
-
-    Without its links longer than t it is what single linkage at t joins.
-    """
-    restarts, batch = counted.shape
-    first, second = torch.triu_indices(restarts, restarts, 1)
+def _distances(points: Tensor) -> Tensor:
+    """`[batch, restarts, restarts]` float64, on the processor."""
     size = max(1, _AT_ONCE // points[:, 0].numel())
-    lengths = []
-    for part in points.split(size, dim=1):
-        flat = part.cpu().double().flatten(2).transpose(0, 1)
-        apart = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
-        lengths.append(apart[:, first, second])
-    used = (counted[first] & counted[second]).T
-    example, pair = used.nonzero(as_tuple=True)
-    length = torch.cat(lengths)[used].numpy()
-    left, right = first[pair], second[pair]
-    ends = ((example * restarts + k).numpy() for k in (left, right))
-    nodes = restarts * batch
-    # A link of no length would be none to scipy.
-    stored = np.maximum(length, np.finfo(float).tiny)
-    pairs = coo_matrix((stored, tuple(ends)), (nodes, nodes))
-    tree = minimum_spanning_tree(pairs).tocoo()
-    one, other = (torch.from_numpy(e.astype(np.int64)) for e in (tree.row, tree.col))
-    kept = torch.from_numpy(tree.data)
-    return _Links(one // restarts, one % restarts, other % restarts, kept)
+    parts = []
+    for some in points.split(size, dim=1):
+        flat = some.cpu().double().flatten(2).transpose(0, 1)
+        # Not from inner products: they lose the distances of near points.
+        parts.append(
+            torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
+        )
+    return torch.cat(parts)
 
 
-def _no_valley(problem: Problem, points: Tensor, links: _Links) -> Tensor:
-    """`[links]` bool: the objective is nowhere lower than at the lower end."""
-    if not len(links.example):
-        return torch.zeros(0, dtype=torch.bool)
+def _uphill(problem: Problem, points: Tensor, apart: Tensor, counted: Tensor) -> Tensor:
+    """`[batch, restarts, restarts]` bool: this run joins that higher one."""
+    joined = torch.zeros_like(apart, dtype=torch.bool)
     with undisturbed(problem.model):
         if torch.finfo(problem.inputs.dtype).eps > torch.finfo(torch.float32).eps:
             problem = problem.in_double()
-        rows = problem.rows(links.example.to(problem.inputs.device))
-        ends = [
-            points[run, links.example].to(problem.inputs)
-            for run in (links.left, links.right)
-        ]
-        lower = torch.minimum(*(rows.value(end).loss for end in ends))
-        lowest = lower
-        for step in range(1, _ON_THE_WAY + 1):
-            between = _between(rows, *ends, step / (_ON_THE_WAY + 1))
-            # NaN is no way.
-            there = rows.value(between).loss.nan_to_num(-torch.inf)
-            lowest = torch.minimum(lowest, there)
-        return lowest >= lower - tolerances.VALLEY * lower.abs()
+        points = points.to(problem.inputs)
+        rows = problem.rows()
+        loss = torch.stack([rows.value(ends).loss for ends in points]).cpu().T
+        first = torch.arange(len(points))
+        # Of equal ones the first is the higher one: each joins one that it is not.
+        higher = loss[:, None, :] > loss[:, :, None]
+        equal = loss[:, None, :] == loss[:, :, None]
+        higher |= equal & (first[None, :] < first[:, None])
+        ranked = apart.masked_fill(~higher, torch.inf).sort(dim=2, stable=True)
+        waiting = counted.T.clone()
+        for rank in range(min(_TRIES, len(points))):
+            distance, chosen = ranked.values[:, :, rank], ranked.indices[:, :, rank]
+            example, run = (waiting & distance.isfinite()).nonzero(as_tuple=True)
+            other = chosen[example, run]
+            open_way = _no_valley(problem, points, example, run, other).cpu()
+            example, run, other = (t[open_way] for t in (example, run, other))
+            joined[example, run, other] = True
+            waiting[example, run] = False
+    return joined
 
 
-def _between(rows: Rows, start: Tensor, end: Tensor, share: float) -> Tensor:
-    """The point a share of the way from start to end, neither shorter nor longer.
+def _no_valley(
+    problem: Problem, points: Tensor, example: Tensor, run: Tensor, other: Tensor
+) -> Tensor:
+    """`[pairs]` bool: between both the objective is not below that of the lower one."""
+    if not len(example):
+        return torch.zeros(0, dtype=torch.bool)
+    rows = problem.rows(example.to(points.device))
+    ends = points[run, example], points[other, example]
+    lower = torch.minimum(*(rows.value(end).loss for end in ends))
+    lowest = lower
+    for step in range(1, _ON_THE_WAY + 1):
+        between = torch.lerp(*ends, step / (_ON_THE_WAY + 1))
+        there = rows.value(rows.region.project(between)).loss
+        lowest = torch.minimum(lowest, there)
+    # NaN compares false.
+    return lowest >= lower - tolerances.VALLEY * lower.abs()
 
-    Maxima lie on the boundary mostly, the straight way between them inside: its points
-    are drawn out to the length between those of the ends, and projected.
-    """
-    straight = torch.lerp(start, end, share)
-    length = torch.lerp(_rows.norm(start), _rows.norm(end), share)
-    drawn = _rows.unit(straight) * _rows.expand(length, straight)
-    return rows.region.project(drawn)
 
-
-def _labels(joined: _Links, counted: Tensor) -> Tensor:
+def _labels(joined: Tensor, counted: Tensor) -> Tensor:
     """Number the groups of each example in order of first appearance; -1 if none."""
     restarts, batch = counted.shape
-    ends = tuple(
-        (joined.example * restarts + run).numpy() for run in (joined.left, joined.right)
-    )
+    example, left, right = (index.numpy() for index in joined.nonzero(as_tuple=True))
     nodes = restarts * batch
-    graph = coo_matrix((np.ones(len(ends[0])), ends), (nodes, nodes))
+    graph = coo_matrix(
+        (np.ones(len(left)), (example * restarts + left, example * restarts + right)),
+        shape=(nodes, nodes),
+    )
     _, component = connected_components(graph, directed=False)
     label = torch.full((restarts, batch), -1)
     for i in range(batch):

@@ -1,5 +1,6 @@
 """Beyond one basin: runs that end somewhere else than all the restarts do."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -7,18 +8,32 @@ from torch import Tensor
 
 from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
-from summiteer.adversaries import default_attack
 from summiteer.ascent import Ascent
 from summiteer.errors import UserError
+from summiteer.landscape import Maxima
 from summiteer.multi_target import likeliest_rivals
 from summiteer.problem import Problem
 from summiteer.searching.effort import EFFORTS, Effort
-from summiteer.searching.known import Known
-from summiteer.searching.runs import made
-from summiteer.searching.sources import NAMES, SOURCES, Quest
-from summiteer.starts import CentreStart
+from summiteer.searching.known import Known, rescue_cost
+from summiteer.searching.quest import Quest
+from summiteer.searching.runs import made, method
+from summiteer.searching.sources import NAMES, RAISING, SOURCES
+from summiteer.starts import GivenStart
 from summiteer.trajectory import Recorder
 from summiteer.until import Misclassified, Until
+
+#: A budget up to here is spent on one run.
+_SMALL = 20
+#: What is kept of the budget for the strongest point where nothing ends the search.
+_RESERVE = 0.25
+
+#: Why the search of an example ended, in order of precedence.
+BROKEN, SPENT, ENOUGH, NOTHING = (
+    "broken",
+    "budget",
+    "seen enough",
+    "nothing left to try",
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +50,16 @@ class Search:
         source: `[batch]` int64, which of `sources` broke the example, or else found
             `best`.
         runs: `[batch]` int64, how many were made.
-        spent: `[batch]` int64, gradient evaluations.
+        spent: `[batch]` int64, gradient evaluations; at most the budget. A rescue (see
+            `ascend`) is charged at the most that it may have cost.
+        stopped: `[batch]` why the search of each example ended: "broken" (and `until`
+            asked for no more); "budget" (a run was not made that it did not pay for);
+            "seen enough" (see `Effort.unseen`); "nothing left to try".
+        maxima: what the run from the centre (row 0 of `label`) and the random restarts
+            (a row each) ended in, and what these restarts leave unseen; see
+            `summiteer.searching.basins` for which runs are counted.
+        best_maximum: `[batch]` int64, the number in `maxima` of the one that `best`
+            belongs to; -1 where none of these runs ended in it.
         ascent: the runs of the problem's own objective, with which it began.
     """
 
@@ -46,6 +70,9 @@ class Search:
     source: Tensor
     runs: Tensor
     spent: Tensor
+    stopped: tuple[str, ...]
+    maxima: Maxima
+    best_maximum: Tensor
     ascent: Ascent
     sources: tuple[str, ...] = NAMES
 
@@ -60,6 +87,8 @@ class Search:
         if self.misclassified is not None:
             parts.append(f"misclassified {int(self.misclassified.sum())}")
         parts.append(f"{self.gradient_evaluations} gradient evaluations")
+        ended = Counter(self.stopped).most_common()
+        parts.append("ended by " + ", ".join(f"{name} {n}" for name, n in ended))
         return f"Search of {len(self.best)} examples: {'; '.join(parts)}"
 
 
@@ -93,31 +122,30 @@ def search(
     """
     effort = _effort(effort)
     allowed = effort.budget if budget is None else budget
+    _check(allowed, without)
     problem.examine()
-    steps = min(effort.max_steps, max(0, allowed - 1))
-    ascent = ascend(
-        problem,
-        default_attack(problem.feasible, max(1, steps)),
-        CentreStart(),
-        steps,
-        recorder=Recorder(fields=("loss",)),
-        until=until,
-        tolerance=None,
+    quest = Quest(
+        problem, effort, allowed, seed, _ranked(problem), neighbours or _own(problem)
     )
+    ascent = _first(quest, until)
     known = Known.of(ascent)
-    quest = Quest(problem, effort, seed, _ranked(problem), neighbours or _own(problem))
+    reserve = int(_RESERVE * allowed)
+    refused = torch.zeros_like(known.broken)
     for number, (name, source) in enumerate(SOURCES.items(), 1):
         turn = 0
         while name not in without:
-            open_ = _open(known, until, allowed)
+            open_ = _open(known, until, allowed, name)
             runs = source(quest, known, open_, turn) if len(open_) else None
             if runs is None:
                 break
-            runs = runs.within(allowed - known.spent)
+            kept = 0 if name == "strongest" or until is not None else reserve
+            runs, dear = runs.within(allowed - kept - known.spent)
+            refused[dear] = True
             if len(runs.example):
                 known = known.after(runs, made(problem, runs, until), number)
             turn += 1
     labelled = problem.labelled
+    maxima, best_maximum = known.basins.maxima(problem, known.best)
     return Search(
         known.best,
         known.best_loss,
@@ -126,8 +154,59 @@ def search(
         known.source,
         known.runs,
         known.spent,
+        _stopped(quest, known, until, refused | (known.spent >= allowed), without),
+        maxima,
+        best_maximum,
         ascent,
     )
+
+
+def _first(quest: Quest, until: Until | None) -> Ascent:
+    """The first run, of the problem's own objective; all of a small budget."""
+    problem, allowed = quest.problem, quest.budget
+    share = allowed if allowed <= _SMALL else max(_SMALL // 2, allowed // 10)
+    steps = min(quest.effort.max_steps, share - 1)
+    everyone = torch.arange(len(problem), device=problem.inputs.device)
+    return ascend(
+        problem,
+        method(steps),
+        GivenStart(quest.starts(everyone, 0)),
+        steps,
+        recorder=Recorder(fields=("loss",)),
+        until=until,
+        tolerance=None,
+        rescue=allowed >= rescue_cost(steps) + steps + 1,
+    )
+
+
+def _stopped(
+    quest: Quest,
+    known: Known,
+    until: Until | None,
+    short: Tensor,
+    without: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Why the search of each example ended; `short` of budget `[batch]`."""
+    problem, limit = quest.problem, quest.effort.unseen
+    over = torch.zeros_like(short)
+    if "restarts" not in without:
+        over = known.basins.enough(problem, known.best, limit)
+    broken = known.broken & isinstance(until, Misclassified)
+    reasons = zip(broken.tolist(), short.tolist(), over.tolist(), strict=True)
+    return tuple(
+        BROKEN if done else SPENT if poor else ENOUGH if seen else NOTHING
+        for done, poor, seen in reasons
+    )
+
+
+def _check(budget: int, without: tuple[str, ...]) -> None:
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+        raise UserError(f"budget: expected an integer ≥ 1, got {budget!r}.")
+    unknown = [name for name in without if name not in SOURCES]
+    if isinstance(without, str) or unknown:
+        raise UserError(
+            f"without: expected some of {list(SOURCES)} in a tuple, got {without!r}."
+        )
 
 
 def _effort(effort: str | Effort) -> Effort:
@@ -138,10 +217,10 @@ def _effort(effort: str | Effort) -> Effort:
     return EFFORTS[effort]
 
 
-def _open(known: Known, until: Until | None, allowed: int) -> Tensor:
-    """The examples that may still be worked at."""
+def _open(known: Known, until: Until | None, allowed: int, name: str) -> Tensor:
+    """The examples that a source may still work at."""
     left = known.spent < allowed
-    if isinstance(until, Misclassified):
+    if isinstance(until, Misclassified) or name not in RAISING:
         left = left & ~known.broken
     return left.nonzero().flatten()
 

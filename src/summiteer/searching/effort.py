@@ -8,8 +8,8 @@ class Effort:
     """What a search spends, per example, in gradient evaluations.
 
     Attributes:
-        restarts: runs from uniform points with the problem's own objective, besides the
-            one from the centre.
+        restarts: most runs from uniform points with the problem's own objective,
+            besides the one from the centre.
         max_steps: of each of these.
         more_steps: spent by an attack afterwards on the survivors, to see what they
             would flip.
@@ -21,6 +21,9 @@ class Effort:
             from where it led; 0 for none. See `summiteer.searching.gates`.
         neighbours: runs towards each rival from vertices in the direction of the
             nearest examples of its class; 0 for none.
+        unseen: no more restarts once the chance that one more ends in a maximum not met
+            yet is estimated to be at most this; see `summiteer.searching.basins`. With
+            0.2 never before the fourth.
         escapes: how many times the strongest point is left along the way uphill of its
             negative certificate; 0 for none.
     """
@@ -33,6 +36,7 @@ class Effort:
     rival_steps: int = 10
     gate_steps: int = 8
     neighbours: int = 1
+    unseen: float = 0.2
     escapes: int = 0
 
     def with_runs(

@@ -1,13 +1,17 @@
 """What a search knows of each example so far."""
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from summiteer import _rows
 from summiteer.ascent import Ascent
+from summiteer.searching.basins import Basins
 from summiteer.searching.runs import Ends, Runs
+
+T = TypeVar("T", int, Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,8 @@ class Known:
             `best`.
         runs: int64, made so far.
         spent: int64, gradient evaluations.
+        risen: bool, whether the last runs raised `best_loss`.
+        basins: the end points of the problem's own runs.
     """
 
     best: Tensor
@@ -32,6 +38,8 @@ class Known:
     source: Tensor
     runs: Tensor
     spent: Tensor
+    risen: Tensor
+    basins: Basins
 
     @classmethod
     def of(cls, ascent: Ascent) -> "Known":
@@ -42,10 +50,18 @@ class Known:
         if broken is None or points is None:
             broken = torch.zeros_like(never, dtype=torch.bool)
             points = torch.full_like(ascent.best, torch.nan)
-        # One evaluation at the start of each run, one after each step.
-        spent = (ascent.steps + 1).sum(0).to(never)
         made = never + len(ascent.steps)
-        return cls(ascent.best, ascent.best_loss, broken, points, never, made, spent)
+        return cls(
+            best=ascent.best,
+            best_loss=ascent.best_loss,
+            broken=broken,
+            broken_points=points,
+            source=never,
+            runs=made,
+            spent=_spent(ascent).to(never),
+            risen=torch.ones_like(never, dtype=torch.bool),
+            basins=Basins.of(ascent),
+        )
 
     def after(self, runs: Runs, ends: Ends, source: int) -> "Known":
         """What is known when runs have been made.
@@ -57,11 +73,12 @@ class Known:
         """
         example, batch = ends.example, len(self.best)
         place, top = _highest(ends.loss, example, batch)
-        higher = top > self.best_loss
+        # Any number is higher than none: NaN compares false.
+        higher = (top > self.best_loss) | (self.best_loss.isnan() & (top > -torch.inf))
         best = _rows.choose(higher, ends.best[place], self.best)
         first, any_ = _highest(ends.wrong.to(ends.loss.dtype), example, batch)
         newly = (any_ > 0) & ~self.broken
-        points = _rows.choose(newly, ends.best[first], self.broken_points)
+        points = _rows.choose(newly, ends.wrong_points[first], self.broken_points)
         found = newly | (higher & ~self.broken)
         number = torch.bincount(example, minlength=batch)
         spent = torch.zeros_like(self.spent).index_add(0, example, ends.spent)
@@ -74,7 +91,33 @@ class Known:
             source=torch.where(found, source, self.source),
             runs=self.runs + number,
             spent=self.spent + spent,
+            risen=higher,
+            basins=self.basins.after(runs, ends),
         )
+
+
+def rescue_cost(steps: T) -> T:
+    """The most gradient evaluations of a rescue of one run, see `Ascent.rescue`.
+
+    In float64 and with the margin: three to ask whether it is needed, and the run once
+    more.
+
+    Args:
+        steps: of the run; -1 where it was not made again.
+    """
+    return 2 * (steps + 4)
+
+
+def _spent(ascent: Ascent) -> Tensor:
+    """`[batch]` gradient evaluations of runs whose steps cost one each.
+
+    What a rescue costs is known of all examples together, and charged at its most to
+    those that it looked at.
+    """
+    steps = ascent.steps
+    asked = ascent.zero_gradient.any(0) | (ascent.rescue > 0)
+    again = torch.where(ascent.rescue > 0, steps.amax(0), -1)
+    return (steps + 1).sum(0) + torch.where(asked, rescue_cost(again), 0)
 
 
 def _highest(values: Tensor, example: Tensor, batch: int) -> tuple[Tensor, Tensor]:

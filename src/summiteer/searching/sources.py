@@ -6,40 +6,18 @@ those that are `open`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from summiteer.problem import Problem
-from summiteer.searching.effort import Effort
+from summiteer.searching.escapes import escapes
 from summiteer.searching.gates import SLOPE
 from summiteer.searching.known import Known
 from summiteer.searching.neighbours import towards_neighbours
+from summiteer.searching.quest import Quest
+from summiteer.searching.restarts import restarts
 from summiteer.searching.runs import Runs
-from summiteer.starts import UniformStart
-
-
-@dataclass(frozen=True, eq=False)
-class Quest:
-    """What is looked for.
-
-    Attributes:
-        problem: whose maxima.
-        effort: what may be spent.
-        seed: of the random starts.
-        rivals: `[batch, K - 1]` the other classes, the likeliest first; None where the
-            problem has no classes.
-        neighbours: `(inputs, targets)` of examples whose classes show the way; None for
-            none.
-    """
-
-    problem: Problem
-    effort: Effort
-    seed: int
-    rivals: Tensor | None
-    neighbours: tuple[Tensor, Tensor] | None
-
+from summiteer.searching.strongest import strongest
 
 #: (what is looked for, what is known, which examples are open, turn) -> runs, if any.
 Source = Callable[[Quest, Known, Tensor, int], Runs | None]
@@ -49,20 +27,26 @@ _WAVES = (1, 2, 64)
 
 
 def rivals(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
-    """One run towards each rival, from the centre."""
-    return _towards_rivals(quest, open_, turn, quest.effort.rival_steps)
+    """One run towards each rival."""
+    return _towards_rivals(quest, open_, turn, quest.steps(quest.effort.rival_steps))
 
 
 def gates(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
-    """One run towards each rival, through closed gates."""
+    """One run towards each rival, through closed gates.
+
+    Of a problem without classes, one with its own objective.
+    """
     steps = quest.effort.gate_steps
     if not steps:
         return None
+    if quest.rivals is None:
+        centre = torch.zeros_like(quest.problem.inputs[open_])
+        return None if turn else Runs(open_, centre, steps, slope=SLOPE)
     return _towards_rivals(quest, open_, turn, steps, SLOPE)
 
 
 def neighbours(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
-    """Runs towards each rival from vertices in the direction of its nearest examples."""
+    """Runs towards each rival from vertices in the direction of nearby examples."""
     if quest.neighbours is None or quest.rivals is None:
         return None
     if turn >= quest.effort.neighbours:
@@ -80,16 +64,6 @@ def neighbours(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | N
     )
 
 
-def restarts(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
-    """Runs of the problem's own objective from uniform points."""
-    count = quest.effort.restarts
-    if turn or not count:
-        return None
-    start = UniformStart(restarts=count, seed=quest.seed)
-    points = start.points(quest.problem.take(open_)).flatten(0, 1)
-    return Runs(open_.repeat(count), points, quest.effort.max_steps)
-
-
 def _towards_rivals(
     quest: Quest, open_: Tensor, turn: int, steps: int, slope: float = 0.0
 ) -> Runs | None:
@@ -99,9 +73,10 @@ def _towards_rivals(
     towards = quest.rivals[open_, before : before + _WAVES[turn]]
     if not towards.numel():
         return None
-    examples = open_.repeat_interleave(towards.shape[1])
-    centre = torch.zeros_like(quest.problem.inputs[examples])
-    return Runs(examples, centre, steps, towards.flatten(), slope)
+    numbers = range(before + 1, before + 1 + towards.shape[1])
+    points = torch.cat([quest.starts(open_, number) for number in numbers])
+    classes = towards.T.flatten()
+    return Runs(open_.repeat(len(numbers)), points, steps, classes, slope)
 
 
 #: In the order in which they are asked; 0 is the problem's own objective.
@@ -110,5 +85,9 @@ SOURCES: dict[str, Source] = {
     "gates": gates,
     "neighbours": neighbours,
     "restarts": restarts,
+    "escapes": escapes,
+    "strongest": strongest,
 }
 NAMES = ("objective", *SOURCES)
+#: What serves examples that are broken already, where `until` asks for more.
+RAISING = ("rivals", "strongest")

@@ -1,0 +1,132 @@
+"""Which maxima the problem's own runs ended in, and what they leave unseen.
+
+Good's estimate needs independent draws from one law. Runs of the problem's own
+objective from uniform points are; the run from the centre is not, and neither are those
+towards rivals, through closed gates, towards neighbours or from the way uphill of a
+certificate: they are chosen, and most of them climb something else. So with
+
+    n = random restarts made, f₁ = maxima that exactly one of these met,
+
+the probability that one more random restart ends in a maximum that none has met is
+estimated by f₁/n; see `landscape.unseen_mass` for its bias and its bound. The search of
+an example has seen enough when
+
+    (f₁ + 1)/(n + 1) ≤ `Effort.unseen`,
+
+which that probability does not exceed on average, and which no single lucky restart can
+make small. To stop there picks a low estimate: it then tends to be below the truth.
+
+Runs that `until` ended are not at maxima. An example with one is not counted at all: to
+leave out these runs alone would leave out what they would have met.
+
+End points of 20 steps are not at maxima yet. Those between which there is no valley are
+one (`landscape.distinct_maxima`); on networks trained on digits and MNIST this counts
+within one what polishing every end point to its maximum counts, where distance alone
+counts up to fifteen too many.
+
+What is kept: the end points, `Effort.restarts` + 1 times the size of the inputs of one
+block.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from summiteer.ascent import Ascent
+from summiteer.landscape import Maxima, distinct_maxima, unseen_mass
+from summiteer.problem import Problem
+from summiteer.searching.runs import Ends, Runs, cut_short
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """End points of the problem's own runs: from the centre, then from random starts.
+
+    Attributes:
+        points: `[1 + restarts, batch, *input]` highest point of each run.
+        made: `[1 + restarts, batch]` bool, whether the run was made.
+        whole: `[batch]` bool, whether no run of the example was cut short.
+    """
+
+    points: Tensor
+    made: Tensor
+    whole: Tensor
+
+    @classmethod
+    def of(cls, ascent: Ascent) -> "Basins":
+        """That of the first ascent, one run from the centre."""
+        cut = cut_short(ascent)
+        return cls(ascent.best[None], torch.ones_like(cut[:1]), ~cut.any(0))
+
+    def after(self, runs: Runs, ends: Ends) -> "Basins":
+        """Those with more runs; only random restarts are kept.
+
+        Args:
+            runs: that were made.
+            ends: what they came to.
+        """
+        if runs.draw is None or not len(runs.draw):
+            return self
+        place = runs.draw + 1
+        missing = int(place.max()) + 1 - len(self.points)
+        points, made = self.points, self.made
+        if missing > 0:
+            more = torch.zeros_like(points[:1]).expand(missing, *points.shape[1:])
+            points = torch.cat([points, more])
+            made = torch.cat([made, torch.zeros_like(made[:1]).expand(missing, -1)])
+        where = (place, ends.example)
+        whole = self.whole.clone()
+        whole[ends.example[ends.cut]] = False
+        return Basins(
+            points=points.index_put(where, ends.best),
+            made=made.index_put(where, torch.ones_like(ends.cut)),
+            whole=whole,
+        )
+
+    def take(self, examples: Tensor) -> "Basins":
+        """Those of the examples with these indices."""
+        return Basins(
+            self.points[:, examples], self.made[:, examples], self.whole[examples]
+        )
+
+    def maxima(self, problem: Problem, best: Tensor) -> tuple[Maxima, Tensor]:
+        """What the runs met, and which of these maxima the best point belongs to.
+
+        Args:
+            problem: of these examples.
+            best: `[batch, *input]`.
+
+        Returns:
+            `Maxima` of the runs, and `[batch]` the number of the best point's; -1 where
+            it belongs to none that a run ended in.
+        """
+        counted = self.made & self.whole
+        joined = distinct_maxima(
+            torch.cat([self.points, best[None]]),
+            problem.size,
+            torch.cat([counted, self.whole[None]]),
+            problem=problem,
+        )
+        label, number = joined.label[:-1], joined.label[-1]
+        count = label.amax(0) + 1
+        drawn = counted.cpu()
+        drawn[0] = False
+        seen = Maxima(label, count, *unseen_mass(label, drawn))
+        return seen, number.masked_fill(number >= count, -1)
+
+    def enough(self, problem: Problem, best: Tensor, limit: float) -> Tensor:
+        """`[batch]` bool: another restart is not likely to end somewhere new.
+
+        Args:
+            problem: of these examples.
+            best: `[batch, *input]`.
+            limit: of (f₁ + 1)/(n + 1).
+        """
+        if len(self.points) == 1:
+            return torch.zeros_like(self.whole)
+        seen, _ = self.maxima(problem, best)
+        draws = (seen.label[1:] >= 0).sum(0)
+        # NaN, where nothing was drawn, compares false.
+        met = (seen.unseen * draws + 1) / (draws + 1) <= limit
+        return met.to(self.whole.device)
