@@ -22,6 +22,8 @@ KEPT = Path(__file__).parent.parent / "out" / "auto_attack"
 PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 _NORMS = {"l2": "L2", "linf": "Linf"}
 _BATCH = 250
+#: Whose kept results are read where the library is not installed.
+_VERSION = "0.2.0"
 
 
 class Counted(nn.Module):
@@ -86,20 +88,57 @@ def auto_attack(
         names: which parts.
         seed: of the random starts.
     """
-    version = importlib.metadata.version("pyautoattack")
-    said = {
-        "weights": digest_arrays(model.state_dict()),
-        "layers": repr(model),
-        "data": digest_arrays({"inputs": inputs, "labels": labels}),
-        "settings": [norm, radius, list(names), seed, _BATCH, version],
-    }
-    file = KEPT / f"{digest(said)}.json"
+    said, file = _named(model, inputs, labels, norm, radius, names, seed)
     if file.exists():
-        kept = json.loads(file.read_text())["parts"]
-        return [Part(**part) for part in kept]
+        return _read(file)
     parts = _run(model, inputs, labels, norm, radius, names, seed)
     _keep(file, said, parts)
     return parts
+
+
+def version() -> str:
+    """The library's; of the kept results where it is not installed."""
+    try:
+        return importlib.metadata.version("pyautoattack")
+    except importlib.metadata.PackageNotFoundError:
+        return _VERSION
+
+
+def kept(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    norm: str,
+    radius: float,
+    names: Sequence[str] = PARTS,
+    seed: int = 0,
+) -> list[Part] | None:
+    """What an earlier run has kept; None where there is none. See `auto_attack`."""
+    _, file = _named(model, inputs, labels, norm, radius, names, seed)
+    return _read(file) if file.exists() else None
+
+
+def _named(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    norm: str,
+    radius: float,
+    names: Sequence[str],
+    seed: int,
+) -> tuple[dict[str, object], Path]:
+    """What names a result, and the file that keeps it."""
+    said: dict[str, object] = {
+        "weights": digest_arrays(model.state_dict()),
+        "layers": repr(model),
+        "data": digest_arrays({"inputs": inputs, "labels": labels}),
+        "settings": [norm, radius, list(names), seed, _BATCH, version()],
+    }
+    return said, KEPT / f"{digest(said)}.json"
+
+
+def _read(file: Path) -> list[Part]:
+    return [Part(**part) for part in json.loads(file.read_text())["parts"]]
 
 
 def _run(

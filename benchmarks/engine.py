@@ -26,6 +26,8 @@ import summiteer as sm
 STEPS = 50
 AGREE = 1e-5
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+#: The heading from which on the page is `benchmarks.strength`'s.
+STRENGTH = "## Strength"
 PEERS = {
     "foolbox": "foolbox",
     "torchattacks": "torchattacks",
@@ -377,7 +379,10 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
     if options.write:
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(rows, options.repeats))
+        old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        rest = "".join(old.partition(STRENGTH)[1:])
+        text = page(rows, options.repeats) + (f"\n{rest}" if rest else "")
+        PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""Robust accuracy: a search beside AutoAttack, in whole and in its first two parts."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import summiteer as sm
+from benchmarks.auto_attack import Counted, Part, auto_attack, kept
+from benchmarks.strength_settings import Setting, wrong
+
+#: What APGD-CE and APGD-T spend on an example that they do not break: a run of 100
+#: steps and nine of as many.
+EQUAL = 1010
+#: Whose proofs and all are timed.
+WHOLE_EXAMPLES = 100
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack of ours came to.
+
+    Attributes:
+        robust: `[examples]` which are still classified rightly, ties as errors.
+        gradients: rows evaluated with gradient.
+        forwards: rows evaluated without; None where nobody counted.
+        seconds: of processor time.
+    """
+
+    robust: list[bool]
+    gradients: int
+    forwards: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One setting.
+
+    Attributes:
+        setting: what was attacked.
+        parts: of AutoAttack, in order; None where they have not been run.
+        standard: `sm.search` at standard effort.
+        equal: `sm.search` at thorough effort within `EQUAL`.
+        whole: `sm.attack` with its proofs, of the first `WHOLE_EXAMPLES`.
+    """
+
+    setting: Setting
+    parts: list[Part] | None
+    standard: Attacked
+    equal: Attacked
+    whole: Attacked
+
+    @property
+    def two(self) -> list[Part] | None:
+        """APGD-CE and APGD-T."""
+        return None if self.parts is None else self.parts[:2]
+
+
+def searched(
+    setting: Setting,
+    effort: str,
+    budget: int | None = None,
+    without: tuple[str, ...] = (),
+) -> tuple[Attacked, sm.Search]:
+    """Search until misclassified; what counts as broken is asked of the model again."""
+    counted = Counted(setting.model)
+    problem = setting.problem().with_model(counted)
+    began = time.process_time()
+    found = sm.search(
+        problem, effort, budget=budget, until=sm.Misclassified(), without=without
+    )
+    seconds = time.process_time() - began
+    points = found.misclassified_points
+    assert points is not None
+    robust = ~wrong(setting, points.nan_to_num(0.0))
+    # What the search says that it spent, or what the model has seen, if that is more.
+    gradients = max(found.gradient_evaluations, counted.gradients)
+    return Attacked(robust.tolist(), gradients, counted.forwards, seconds), found
+
+
+def attacked(setting: Setting) -> Attacked:
+    """`sm.attack` with screen, certificates and all."""
+    began = time.process_time()
+    found = sm.attack(
+        setting.model,
+        setting.inputs,
+        setting.labels,
+        region=setting.region,
+        until=sm.Misclassified(),
+    )
+    seconds = time.process_time() - began
+    robust = ~wrong(setting, found.perturbations)
+    gradients = found.result["gradient_evaluations"]
+    return Attacked(robust.tolist(), gradients, None, seconds)
+
+
+def compared(setting: Setting, peers: bool) -> Compared:
+    """Measure one setting.
+
+    Args:
+        setting: what is attacked.
+        peers: whether to run AutoAttack where no earlier run is kept.
+    """
+    given = (
+        setting.model,
+        setting.inputs,
+        setting.labels,
+        setting.norm,
+        setting.radius,
+    )
+    parts = auto_attack(*given) if peers else kept(*given)
+    standard, _ = searched(setting, "standard")
+    equal, _ = searched(setting, "thorough", EQUAL)
+    few = replace(setting, examples=min(setting.examples, WHOLE_EXAMPLES))
+    return Compared(setting, parts, standard, equal, attacked(few))
+
+
+def missed(robust: Sequence[bool], other: Sequence[bool]) -> list[int]:
+    """The examples that are robust for the first and broken by the other."""
+    pairs = zip(robust, other, strict=True)
+    return [i for i, (one, two) in enumerate(pairs) if one and not two]
+
+
+def total(parts: Iterable[Part], name: str) -> float:
+    """The sum of a column over parts."""
+    return float(sum(getattr(part, name) for part in parts))
