@@ -131,8 +131,9 @@ on what is left), and after `sm.search` at standard effort. The last two columns
 those of `sm.attack` of the first {whole_examples} images, which searches, settles the
 points, screens and certifies them. A point of ours counts if the model gets it wrong
 when asked again, ties as errors. *gradients* and *forwards* are rows evaluated with and
-without gradient, counted at the model. *only … breaks*: test images by number. Allowed: one image more in a
-setting, none in the sum, a fifth of AutoAttack's gradients and of its time.""",
+without gradient, counted at the model. *only … breaks*: test images by number. Allowed:
+one image more in a setting, none in the sum, a fifth of AutoAttack's gradients and of
+its time.""",
     "equal": """### Against APGD-CE and APGD-T at equal evaluations
 
 The first two parts of the same runs of AutoAttack, beside `sm.search` at thorough
