@@ -54,6 +54,9 @@ def towards_neighbours(
 def _nearest(points: Tensor, others: Tensor, rank: int) -> Tensor:
     """The index of the (rank + 1)-th nearest of `others`, ties to the first."""
     size = max(1, _PAIRS // len(others))
+    # There are no distances in half precision.
+    kind = torch.promote_types(points.dtype, torch.float32)
+    points, others = points.to(kind), others.to(kind)
     parts = [
         torch.cdist(some, others).topk(rank + 1, dim=1, largest=False).indices[:, rank]
         for some in points.split(size)
