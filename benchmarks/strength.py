@@ -9,9 +9,8 @@ import argparse
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -20,7 +19,12 @@ from benchmarks.auto_attack import version as auto_attack_version
 from benchmarks.engine import PAGE, STRENGTH, machine
 from benchmarks.engine import version as version_of
 from benchmarks.strength_ablation import ablated
-from benchmarks.strength_accuracy import EQUAL, WHOLE_EXAMPLES, Compared, compared
+from benchmarks.strength_accuracy import (
+    EQUAL,
+    WHOLE_EXAMPLES,
+    beside_standard,
+    beside_two,
+)
 from benchmarks.strength_bracket import (
     EXACT_EXAMPLES,
     NETWORKS,
@@ -37,9 +41,12 @@ from benchmarks.strength_pages import (
     equal_page,
     loss_page,
 )
-from benchmarks.strength_settings import EXAMPLES, settings
+from benchmarks.strength_settings import EXAMPLES, Setting, settings
 
-LOSS_EXAMPLES, ABLATION_EXAMPLES, THOROUGH_EXAMPLES = 200, 200, 50
+#: By architecture.
+LOSS_EXAMPLES = {"mlp": 200, "conv": 50}
+ABLATION_EXAMPLES = {"mlp": 200, "conv": 50}
+THOROUGH_EXAMPLES = {"mlp": 50}
 
 
 @dataclass(frozen=True)
@@ -60,31 +67,35 @@ class Plan:
         """How many images."""
         return min(wanted, 12) if self.quick else wanted
 
-
-@cache
-def comparisons(plan: Plan) -> list[Compared]:
-    """Search beside AutoAttack in every setting."""
-    found = []
-    for setting in settings(plan.architectures, plan.examples(EXAMPLES)):
-        found.append(compared(setting, plan.peers))
-        progress(f"accuracy: {setting}")
-    return found
+    def settings(self, examples: Mapping[str, int]) -> Iterator[Setting]:
+        """Those of each network, with so many images by architecture."""
+        for name, count in examples.items():
+            if name in self.architectures:
+                yield from settings((name,), self.examples(count))
 
 
 def accuracy(plan: Plan) -> str:
     """`sm.search` at standard effort beside AutoAttack's `standard`."""
-    return accuracy_page(comparisons(plan))
+    found = []
+    for setting in settings(plan.architectures, plan.examples(EXAMPLES)):
+        found.append((setting, beside_standard(setting, plan.peers)))
+        progress(f"accuracy: {setting}")
+    return accuracy_page(found)
 
 
 def equal(plan: Plan) -> str:
     """`sm.search` at thorough effort beside APGD-CE and APGD-T."""
-    return equal_page(comparisons(plan))
+    found = []
+    for setting in settings(plan.architectures, plan.examples(EXAMPLES)):
+        found.append((setting, beside_two(setting, plan.peers)))
+        progress(f"equal: {setting}")
+    return equal_page(found)
 
 
 def loss(plan: Plan) -> str:
     """Which loss is reached at equal numbers of gradient evaluations."""
     lines = []
-    for setting in settings(plan.architectures, plan.examples(LOSS_EXAMPLES)):
+    for setting in plan.settings(LOSS_EXAMPLES):
         for budget in BUDGETS[: 2 if plan.quick else None]:
             lines.append(measured(setting, budget, plan.peers))
         progress(f"loss: {setting}")
@@ -112,9 +123,8 @@ def ablation(plan: Plan) -> str:
         ("standard", ABLATION_EXAMPLES, None),
         ("thorough", THOROUGH_EXAMPLES, EQUAL),
     ):
-        for setting in settings(plan.architectures, plan.examples(examples)):
-            hard = setting.recipe.radius and setting.radius in (0.1, 1.0)
-            if hard and (effort == "standard" or setting.recipe.architecture == "mlp"):
+        for setting in plan.settings(examples):
+            if setting.recipe.radius and setting.radius in (0.1, 1.0):
                 within = f" within {budget}" if budget else ""
                 name = f"{setting}, {effort}{within}, {setting.examples} images"
                 found.append((name, ablated(setting, effort, budget)))
@@ -140,8 +150,9 @@ The first two parts of the same runs of AutoAttack, beside `sm.search` at thorou
 effort within a budget.""",
     "loss": """### Loss at equal evaluations
 
-Mean cross-entropy of the first {loss_examples} test images at the points returned, by
-us, in float64, on the region (points that miss it by float32's rounding are projected).
+Mean cross-entropy at the points returned, of the first {loss_mlp} (MLP) or {loss_conv}
+(conv) test images, by us, in float64, on the region (points that miss it by float32's
+rounding are projected).
 No attack stops at success. Ours: `sm.search(problem, budget=gradients)`, and one run of
 `AutoPGD` from the centre. Peers: PGD with as many constant steps of 2.5 · radius /
 steps (APGD with its own, and one evaluation more), each from a random point and from
@@ -179,7 +190,8 @@ def section(name: str, plan: Plan) -> str:
     """Heading, explanation and tables of one part."""
     told = TEXTS[name].format(
         examples=plan.examples(EXAMPLES),
-        loss_examples=plan.examples(LOSS_EXAMPLES),
+        loss_mlp=plan.examples(LOSS_EXAMPLES["mlp"]),
+        loss_conv=plan.examples(LOSS_EXAMPLES["conv"]),
         bracket_examples=plan.examples(BRACKET_EXAMPLES),
         exact_examples=plan.examples(EXACT_EXAMPLES),
         whole_examples=plan.examples(WHOLE_EXAMPLES),

@@ -38,22 +38,21 @@ class Compared:
 
     Attributes:
         setting: what was attacked.
-        parts: of AutoAttack, in order; None where they have not been run.
-        standard: `sm.search` at standard effort.
-        equal: `sm.search` at thorough effort within `EQUAL`.
-        whole: `sm.attack` with its proofs, of the first `WHOLE_EXAMPLES`.
+        parts: of AutoAttack, in order, as many as count.
+        ours: a search.
+        whole: `sm.attack` with its proofs, of the first `WHOLE_EXAMPLES`; None where it
+            is not asked for.
     """
 
     setting: Setting
-    parts: list[Part] | None
-    standard: Attacked
-    equal: Attacked
-    whole: Attacked
+    parts: list[Part]
+    ours: Attacked
+    whole: Attacked | None = None
 
     @property
-    def two(self) -> list[Part] | None:
-        """APGD-CE and APGD-T."""
-        return None if self.parts is None else self.parts[:2]
+    def theirs(self) -> list[bool]:
+        """Which examples all parts leave."""
+        return self.parts[-1].robust
 
 
 def searched(
@@ -94,25 +93,40 @@ def attacked(setting: Setting) -> Attacked:
     return Attacked(robust.tolist(), gradients, None, seconds)
 
 
-def compared(setting: Setting, peers: bool) -> Compared:
-    """Measure one setting.
-
-    Args:
-        setting: what is attacked.
-        peers: whether to run AutoAttack where no earlier run is kept.
-    """
-    given = (
+def known(setting: Setting, peers: bool) -> list[Part] | None:
+    """AutoAttack's parts; None where no run is kept and none is to be made."""
+    call = auto_attack if peers else kept
+    return call(
         setting.model,
         setting.inputs,
         setting.labels,
         setting.norm,
         setting.radius,
     )
-    parts = auto_attack(*given) if peers else kept(*given)
-    standard, _ = searched(setting, "standard")
-    equal, _ = searched(setting, "thorough", EQUAL)
+
+
+def beside_standard(setting: Setting, peers: bool) -> Compared | None:
+    """Standard effort beside the whole of AutoAttack.
+
+    Args:
+        setting: what is attacked.
+        peers: whether to run AutoAttack where no earlier run is kept.
+    """
+    parts = known(setting, peers)
+    if parts is None:
+        return None
+    ours, _ = searched(setting, "standard")
     few = replace(setting, examples=min(setting.examples, WHOLE_EXAMPLES))
-    return Compared(setting, parts, standard, equal, attacked(few))
+    return Compared(setting, parts, ours, attacked(few))
+
+
+def beside_two(setting: Setting, peers: bool) -> Compared | None:
+    """Thorough effort within `EQUAL` beside APGD-CE and APGD-T; see above."""
+    parts = known(setting, peers)
+    if parts is None:
+        return None
+    ours, _ = searched(setting, "thorough", EQUAL)
+    return Compared(setting, parts[:2], ours)
 
 
 def missed(robust: Sequence[bool], other: Sequence[bool]) -> list[int]:

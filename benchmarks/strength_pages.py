@@ -1,16 +1,20 @@
 """What was measured, as sections of a page; what is not reached stands there too."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from benchmarks.strength_ablation import Ablation
 from benchmarks.strength_accuracy import EQUAL, Compared, missed, total
 from benchmarks.strength_bracket import Bracketed, Exact
 from benchmarks.strength_loss import Line
 from benchmarks.strength_peers import ATTACKS, Reached
+from benchmarks.strength_settings import Setting
 
 UNKNOWN = "not measured"
 #: What is allowed: one image of 1000 in a setting; this share of AutoAttack's work.
 _IMAGE, _SHARE = 1, 0.2
+
+Comparisons: TypeAlias = Sequence[tuple[Setting, Compared | None]]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -32,8 +36,12 @@ def named(images: Sequence[int]) -> str:
     return ", ".join(map(str, images)) or "–"
 
 
-def accuracy_page(found: Sequence[Compared]) -> str:
-    """Search beside AutoAttack."""
+def accuracy_page(found: Comparisons) -> str:
+    """Search beside AutoAttack.
+
+    Args:
+        found: settings with their comparisons; None where AutoAttack is not measured.
+    """
     head = (
         "network, ball",
         "AutoAttack robust",
@@ -51,66 +59,11 @@ def accuracy_page(found: Sequence[Compared]) -> str:
         "`sm.attack` of the first images: s",
         "robust (search)",
     )
-    rows = [_accuracy_row(each) for each in found]
-    return f"{table(head, rows)}\n\n{verdict(accuracy_failures(found))}"
+    rows = [_row(setting, each, True, len(head)) for setting, each in found]
+    return f"{table(head, rows)}\n\n{verdict(accuracy_failures(found, _SHARE, _IMAGE))}"
 
 
-def _accuracy_row(each: Compared) -> list[object]:
-    ours, whole = each.standard, each.whole
-    few = len(whole.robust)
-    last = [
-        f"{whole.seconds:.1f}",
-        f"{sum(whole.robust)} of {few} ({sum(ours.robust[:few])})",
-    ]
-    if each.parts is None:
-        known = [UNKNOWN, sum(ours.robust), "", ""]
-        spent = ["", f"{ours.gradients:,}", "", "", f"{ours.forwards:,}"]
-        return [each.setting, *known, *spent, "", f"{ours.seconds:.1f}", "", *last]
-    theirs = each.parts[-1].robust
-    gradients, seconds = total(each.parts, "gradients"), total(each.parts, "seconds")
-    return [
-        each.setting,
-        sum(theirs),
-        f"**{sum(ours.robust)}**",
-        named(missed(ours.robust, theirs)),
-        named(missed(theirs, ours.robust)),
-        f"{gradients:,.0f}",
-        f"{ours.gradients:,}",
-        f"1/{gradients / ours.gradients:.1f}",
-        f"{total(each.parts, 'forwards'):,.0f}",
-        f"{ours.forwards:,}",
-        f"{seconds:.1f}",
-        f"{ours.seconds:.1f}",
-        f"1/{seconds / ours.seconds:.1f}",
-        *last,
-    ]
-
-
-def accuracy_failures(found: Sequence[Compared]) -> list[str]:
-    """Settings, and the sum of all, in which an aim is missed."""
-    failures, more = [], 0
-    for each in found:
-        if each.parts is None:
-            failures.append(f"{each.setting}: AutoAttack is not measured.")
-            continue
-        ours = each.standard
-        fewer = sum(each.whole.robust) - sum(ours.robust[: len(each.whole.robust)])
-        if fewer > 0:
-            failures.append(f"{each.setting}: `sm.attack` breaks {fewer} fewer.")
-        excess = sum(ours.robust) - sum(each.parts[-1].robust)
-        more += excess
-        if excess > _IMAGE:
-            failures.append(f"{each.setting}: {excess} images more are robust.")
-        for name, spent in (("gradients", ours.gradients), ("seconds", ours.seconds)):
-            share = spent / total(each.parts, name)
-            if share > _SHARE:
-                failures.append(f"{each.setting}: {share:.2f} of its {name}.")
-    if more > 0:
-        failures.append(f"In the sum of all settings, {more} images more are robust.")
-    return failures
-
-
-def equal_page(found: Sequence[Compared]) -> str:
+def equal_page(found: Comparisons) -> str:
     """Search beside the first two parts of AutoAttack at equal evaluations."""
     head = (
         "network, ball",
@@ -120,44 +73,88 @@ def equal_page(found: Sequence[Compared]) -> str:
         "only search breaks",
         "gradients: APGD",
         "search",
+        "ratio",
         "s: APGD",
         "search",
     )
-    rows: list[list[object]] = []
-    failures = []
-    for each in found:
-        ours, two = each.equal, each.two
-        spent = [f"{ours.gradients:,}", f"{ours.seconds:.1f}"]
-        if two is None:
-            cells = [UNKNOWN, sum(ours.robust), "", "", "", spent[0], "", spent[1]]
-            rows.append([each.setting, *cells])
-            failures.append(f"{each.setting}: APGD is not measured.")
-            continue
-        last = two[-1].robust
-        gradients = total(two, "gradients")
-        rows.append(
-            [
-                each.setting,
-                sum(last),
-                f"**{sum(ours.robust)}**",
-                named(missed(ours.robust, last)),
-                named(missed(last, ours.robust)),
-                f"{gradients:,.0f}",
-                spent[0],
-                f"{total(two, 'seconds'):.1f}",
-                spent[1],
-            ]
-        )
-        excess = sum(ours.robust) - sum(last)
-        if excess > 0:
-            failures.append(f"{each.setting}: {excess} images more are robust.")
-        if ours.gradients > gradients:
-            share = ours.gradients / gradients
-            failures.append(f"{each.setting}: {share:.2f} of its gradients.")
+    rows = [_row(setting, each, False, len(head)) for setting, each in found]
     told = (
-        f"The search spends at most {EQUAL} gradient evaluations per image, as they do."
+        f"The search spends at most {EQUAL} gradient evaluations per image, which is "
+        "what they spend on one that they do not break."
     )
+    failures = accuracy_failures(found, 1.0, 0)
     return f"{told}\n\n{table(head, rows)}\n\n{verdict(failures)}"
+
+
+def _row(
+    setting: Setting, each: Compared | None, standard: bool, width: int
+) -> list[object]:
+    """One line of either table."""
+    if each is None:
+        return [setting, UNKNOWN, *[""] * (width - 2)]
+    ours = each.ours
+    gradients, seconds = total(each.parts, "gradients"), total(each.parts, "seconds")
+    cells: list[object] = [
+        setting,
+        sum(each.theirs),
+        f"**{sum(ours.robust)}**",
+        named(missed(ours.robust, each.theirs)),
+        named(missed(each.theirs, ours.robust)),
+        f"{gradients:,.0f}",
+        f"{ours.gradients:,}",
+        f"1/{gradients / ours.gradients:.1f}",
+    ]
+    times = [f"{seconds:.1f}", f"{ours.seconds:.1f}"]
+    if not standard or each.whole is None:
+        return [*cells, *times]
+    few = each.whole.robust
+    return [
+        *cells,
+        f"{total(each.parts, 'forwards'):,.0f}",
+        f"{ours.forwards:,}",
+        *times,
+        f"1/{seconds / ours.seconds:.1f}",
+        f"{each.whole.seconds:.1f}",
+        f"{sum(few)} of {len(few)} ({sum(ours.robust[: len(few)])})",
+    ]
+
+
+def accuracy_failures(found: Comparisons, share: float, images: int) -> list[str]:
+    """Settings, and the sum of all, in which an aim is missed.
+
+    Args:
+        found: settings with their comparisons.
+        share: of the others' gradients that is allowed; of their time, too, where it is
+            below 1.
+        images: more that may be robust in one setting; none in the sum.
+    """
+    failures, more, unknown = [], 0, []
+    for setting, each in found:
+        if each is None:
+            unknown.append(str(setting))
+            continue
+        ours = each.ours
+        excess = sum(ours.robust) - sum(each.theirs)
+        more += excess
+        if excess > images:
+            failures.append(f"{setting}: {excess} images more are robust.")
+        if each.whole is not None:
+            few = each.whole.robust
+            fewer = sum(few) - sum(ours.robust[: len(few)])
+            if fewer > 0:
+                failures.append(f"{setting}: `sm.attack` breaks {fewer} fewer.")
+        spent = {"gradients": float(ours.gradients)}
+        if share < 1:
+            spent["seconds"] = ours.seconds
+        for name, amount in spent.items():
+            part = amount / total(each.parts, name)
+            if part > share:
+                failures.append(f"{setting}: {part:.2f} of its {name}.")
+    if more > 0:
+        failures.append(f"In the sum of all settings, {more} images more are robust.")
+    if unknown:
+        failures.append(f"{UNKNOWN.capitalize()}: {'; '.join(unknown)}.")
+    return failures
 
 
 def loss_page(lines: Sequence[Line]) -> str:

@@ -36,10 +36,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Setting:
 
 
 def compared(robust: list[bool], theirs: list[bool], gradients: int = 10) -> Compared:
-    """A comparison in which AutoAttack has spent 100 gradients and 100 seconds."""
+    """A comparison in which the other has spent 100 gradients and 100 seconds."""
     parts = [Part(name, theirs, 25, 25, 25.0) for name in ("a", "b", "c", "d")]
-    ours = Attacked(robust, gradients, 5, 10.0)
-    return Compared(SETTING, parts, ours, ours, ours)
+    return Compared(SETTING, parts, Attacked(robust, gradients, 5, 10.0))
 
 
 def test_every_network_meets_every_ball() -> None:
@@ -138,7 +137,8 @@ def test_images_that_one_alone_breaks() -> None:
 def test_what_is_not_reached_is_said(
     robust: list[bool], gradients: int, said: list[str]
 ) -> None:
-    failures = accuracy_failures([compared(robust, [True, False, False], gradients)])
+    made = compared(robust, [True, False, False], gradients)
+    failures = accuracy_failures([(SETTING, made)], 0.2, 1)
     assert len(failures) == len(said)
     assert all(text in failure for text, failure in zip(said, failures, strict=True))
 
@@ -146,13 +146,22 @@ def test_what_is_not_reached_is_said(
 def test_one_image_more_may_be_made_up_for_elsewhere() -> None:
     worse = compared([True, True], [True, False])
     better = compared([True, False], [True, True])
-    assert not accuracy_failures([worse, better])
+    both = [(SETTING, worse), (SETTING, better)]
+    assert not accuracy_failures(both, 0.2, 1)
+    assert len(accuracy_failures(both, 0.2, 0)) == 1
+
+
+def test_an_attack_that_breaks_fewer_than_its_search_is_told() -> None:
+    made = compared([False, True], [False, True])
+    whole = replace(made.ours, robust=[True])
+    told = accuracy_failures([(SETTING, replace(made, whole=whole))], 0.2, 1)
+    assert told == [f"{SETTING}: `sm.attack` breaks 1 fewer."]
 
 
 def test_what_is_not_measured_is_not_invented() -> None:
-    alone = replace(compared([True], [True]), parts=None)
-    assert "not measured" in accuracy_page([alone])
-    assert accuracy_failures([alone]) == [f"{SETTING}: AutoAttack is not measured."]
+    assert "not measured" in accuracy_page([(SETTING, None)])
+    told = accuracy_failures([(SETTING, None)], 0.2, 1)
+    assert told == [f"Not measured: {SETTING}."]
 
 
 def line(ours: float, theirs: float | None) -> Line:
