@@ -22,12 +22,14 @@ from summiteer.starts import GivenStart
 from summiteer.trajectory import Recorder
 from summiteer.until import Misclassified, Until
 
+#: Runs of an example that are made at once, for the memory that they take.
+RUNS_AT_ONCE = 8
 #: A budget up to here is spent on one run.
 _SMALL = 20
 #: What is kept of the budget for the strongest point where nothing ends the search.
 _RESERVE = 0.25
 
-#: Why the search of an example ended, in order of precedence.
+#: Why no more maxima of an example were looked for, in order of precedence.
 BROKEN, SPENT, ENOUGH, NOTHING = (
     "broken",
     "budget",
@@ -52,11 +54,11 @@ class Search:
         runs: `[batch]` int64, how many were made.
         spent: `[batch]` int64, gradient evaluations; at most the budget. A rescue (see
             `ascend`) is charged at the most that it may have cost.
-        stopped: `[batch]` why the search of each example ended: "broken" (and `until`
-            asked for no more); "budget" (a run was not made that it did not pay for);
-            "seen enough" (see `Effort.unseen`); "nothing left to try".
-        maxima: what the run from the centre (row 0 of `label`) and the random restarts
-            (a row each) ended in, and what these restarts leave unseen; see
+        stopped: `[batch]` why no more maxima of each example were looked for: "broken"
+            (it is misclassified); "budget" (a run was not made that it did not pay
+            for); "seen enough" (see `Effort.unseen`); "nothing left to try".
+        maxima: what the first run (row 0 of `label`) and the random restarts (a row
+            each) ended in, and what these restarts leave unseen; see
             `summiteer.searching.basins` for which runs are counted.
         best_maximum: `[batch]` int64, the number in `maxima` of the one that `best`
             belongs to; -1 where none of these runs ended in it.
@@ -125,7 +127,12 @@ def search(
     _check(allowed, without)
     problem.examine()
     quest = Quest(
-        problem, effort, allowed, seed, _ranked(problem), neighbours or _own(problem)
+        problem,
+        effort,
+        allowed,
+        seed,
+        _ranked(problem, effort),
+        neighbours or _own(problem),
     )
     ascent = _first(quest, until)
     known = Known.of(ascent)
@@ -133,6 +140,8 @@ def search(
     refused = torch.zeros_like(known.broken)
     for number, (name, source) in enumerate(SOURCES.items(), 1):
         turn = 0
+        if name != "strongest":  # which is there to leave nothing
+            refused |= known.spent >= allowed
         while name not in without:
             open_ = _open(known, until, allowed, name)
             runs = source(quest, known, open_, turn) if len(open_) else None
@@ -141,8 +150,11 @@ def search(
             kept = 0 if name == "strongest" or until is not None else reserve
             runs, dear = runs.within(allowed - kept - known.spent)
             refused[dear] = True
-            if len(runs.example):
-                known = known.after(runs, made(problem, runs, until), number)
+            for part in runs.parts(RUNS_AT_ONCE):
+                still = torch.isin(part.example, _open(known, until, allowed, name))
+                part = part.take(still.nonzero().flatten())
+                if len(part.example):
+                    known = known.after(part, made(problem, part, until), number)
             turn += 1
     labelled = problem.labelled
     maxima, best_maximum = known.basins.maxima(problem, known.best)
@@ -154,7 +166,7 @@ def search(
         known.source,
         known.runs,
         known.spent,
-        _stopped(quest, known, until, refused | (known.spent >= allowed), without),
+        _stopped(quest, known, refused, without),
         maxima,
         best_maximum,
         ascent,
@@ -180,19 +192,14 @@ def _first(quest: Quest, until: Until | None) -> Ascent:
 
 
 def _stopped(
-    quest: Quest,
-    known: Known,
-    until: Until | None,
-    short: Tensor,
-    without: tuple[str, ...],
+    quest: Quest, known: Known, refused: Tensor, without: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Why the search of each example ended; `short` of budget `[batch]`."""
+    """Why the search of each example ended; `refused` `[batch]`: by cost."""
     problem, limit = quest.problem, quest.effort.unseen
-    over = torch.zeros_like(short)
+    over = torch.zeros_like(refused)
     if "restarts" not in without:
         over = known.basins.enough(problem, known.best, limit)
-    broken = known.broken & isinstance(until, Misclassified)
-    reasons = zip(broken.tolist(), short.tolist(), over.tolist(), strict=True)
+    reasons = zip(known.broken.tolist(), refused.tolist(), over.tolist(), strict=True)
     return tuple(
         BROKEN if done else SPENT if poor else ENOUGH if seen else NOTHING
         for done, poor, seen in reasons
@@ -225,13 +232,15 @@ def _open(known: Known, until: Until | None, allowed: int, name: str) -> Tensor:
     return left.nonzero().flatten()
 
 
-def _ranked(problem: Problem) -> Tensor | None:
+def _ranked(problem: Problem, effort: Effort) -> Tensor | None:
     """The other classes of each example, the likeliest first; None without classes."""
     with undisturbed(problem.model):
         outputs = problem.probe()
     if outputs.ndim != 2 or outputs.shape[1] < 2 or not problem.labelled:
         return None
-    return likeliest_rivals(problem, outputs.shape[1] - 1)
+    others = outputs.shape[1] - 1
+    count = others if effort.rivals is None else min(effort.rivals, others)
+    return likeliest_rivals(problem, count) if count else None
 
 
 def _own(problem: Problem) -> tuple[Tensor, Tensor] | None:

@@ -32,7 +32,7 @@ class Effort:
     max_steps: int
     more_steps: int = 50
     budget: int = 360
-    rivals: int | None = None
+    rivals: int | None = 9
     rival_steps: int = 10
     gate_steps: int = 8
     neighbours: int = 1
@@ -69,6 +69,7 @@ EFFORTS = {
         restarts=9,
         max_steps=100,
         budget=5000,
+        rivals=None,
         rival_steps=50,
         gate_steps=20,
         neighbours=4,

@@ -1,5 +1,6 @@
 """Runs of one kind: where they begin, towards what, and what they come to."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,14 +57,28 @@ class Runs:
         Returns:
             Those, and the examples of the others.
         """
-        # The how-manieth of its example each run is, from 0.
+        rank = self._rank()
+        kept = (rank + 1) * self.cost <= allowed[self.example]
+        return self.take(kept.nonzero().flatten()), self.example[~kept]
+
+    def parts(self, most: int) -> Iterator["Runs"]:
+        """The runs, in parts of at most so many of any example, in order.
+
+        Args:
+            most: runs of an example.
+        """
+        part = self._rank() // most
+        for number in range(int(part.max()) + 1 if len(part) else 0):
+            yield self.take((part == number).nonzero().flatten())
+
+    def _rank(self) -> Tensor:
+        """The how-manieth of its example each run is, from 0."""
         order = self.example.argsort(stable=True)
         sorted_ = self.example[order]
         first = torch.searchsorted(sorted_, sorted_)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - first
-        kept = (rank + 1) * self.cost <= allowed[self.example]
-        return self.take(kept.nonzero().flatten()), self.example[~kept]
+        return rank
 
     def take(self, index: Tensor) -> "Runs":
         """The runs `index`."""
@@ -114,8 +129,7 @@ def made(problem: Problem, runs: Runs, until: Until | None) -> Ends:
     if runs.rivals is not None:
         some = some.with_objective(TargetedMargin(runs.rivals))
     points, spent = runs.points, torch.zeros_like(runs.example)
-    # Here, where the model is still what the caller gave: behind gates that are ajar
-    # not every kind of callable shows the modules that it holds.
+    # The model with open gates is no module, whose mode `ascend` could keep.
     with undisturbed(problem.model):
         if runs.slope:
             ajar = some.with_model(Ajar(problem.model, runs.slope))

@@ -23,7 +23,7 @@ from summiteer.searching.strongest import strongest
 Source = Callable[[Quest, Known, Tensor, int], Runs | None]
 
 #: Rivals of each turn: one that is left for the second turn may be broken by then.
-_WAVES = (1, 2, 64)
+_WAVES = (1, 2, 6)
 
 
 def rivals(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
@@ -67,10 +67,11 @@ def neighbours(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | N
 def _towards_rivals(
     quest: Quest, open_: Tensor, turn: int, steps: int, slope: float = 0.0
 ) -> Runs | None:
-    if quest.rivals is None or turn >= len(_WAVES):
+    if quest.rivals is None:
         return None
-    before = sum(_WAVES[:turn])
-    towards = quest.rivals[open_, before : before + _WAVES[turn]]
+    waves = [*_WAVES, *[_WAVES[-1]] * turn]
+    before = sum(waves[:turn])
+    towards = quest.rivals[open_, before : before + waves[turn]]
     if not towards.numel():
         return None
     numbers = range(before + 1, before + 1 + towards.shape[1])
