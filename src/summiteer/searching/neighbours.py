@@ -7,6 +7,8 @@ from summiteer.problem import Problem
 
 #: Pairs of inputs whose distances are held at once.
 _PAIRS = 2**22
+#: So many more than are asked for are ranked exactly.
+_SPARE = 8
 
 
 def towards_neighbours(
@@ -53,12 +55,26 @@ def towards_neighbours(
 
 def _nearest(points: Tensor, others: Tensor, rank: int) -> Tensor:
     """The index of the (rank + 1)-th nearest of `others`, ties to the first."""
-    size = max(1, _PAIRS // len(others))
     # There are no distances in half precision.
     kind = torch.promote_types(points.dtype, torch.float32)
     points, others = points.to(kind), others.to(kind)
-    parts = [
-        torch.cdist(some, others).topk(rank + 1, dim=1, largest=False).indices[:, rank]
-        for some in points.split(size)
-    ]
-    return torch.cat(parts)
+    size = max(1, _PAIRS // len(others))
+    count = min(len(others), rank + 1 + _SPARE)
+    return torch.cat([_ranked(p, others, count)[:, rank] for p in points.split(size)])
+
+
+def _ranked(points: Tensor, others: Tensor, count: int) -> Tensor:
+    """The nearest `[rows, count]`, the nearest first.
+
+    Distances by a product of matrices are quick, but rounded, and not alike for every
+    number of rows; the few nearest by them are ranked by their differences. So the
+    result does not depend on the size of a block, unless more than `_SPARE` further
+    ones lie equally near up to that rounding and are not the same input.
+    """
+    middle = others.mean(0)
+    near = torch.cdist(points - middle, others - middle)
+    index = near.topk(count, dim=1, largest=False).indices.sort(1).values
+    exact = torch.stack(
+        [(points - others[column]).square().sum(1) for column in index.T], dim=1
+    )
+    return index.gather(1, exact.argsort(stable=True, dim=1))
