@@ -1,6 +1,7 @@
 """What a search finds beside what is proved that nothing exceeds."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,10 @@ import summiteer as sm
 from summiteer.networks.reference import digits_mlp
 
 EXAMPLES, EXACT_EXAMPLES = 100, 25
-NETWORKS = {"softplus": nn.Softplus, "ReLU": nn.ReLU}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "softplus": nn.Softplus,
+    "ReLU": nn.ReLU,
+}
 REGIONS = (sm.L2Ball(0.25), sm.L2Ball(0.5), sm.LinfBall(0.05), sm.LinfBall(0.1))
 
 
@@ -76,7 +80,9 @@ def problem_of(
 ) -> sm.Problem:
     """The first digits, pixels in [0, 1], in float64."""
     data = sm.load_data("digits")
-    hidden, _, output = digits_mlp(activation=NETWORKS[activation]).double()
+    hidden, _, output = digits_mlp(activation=NETWORKS[activation]).double().children()
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(output, nn.Linear)
     # torch's own softplus is linear from 20 on, which no proof knows.
     model = sm.TwoLayerNetwork(
         hidden.weight.detach(),

@@ -63,7 +63,7 @@ def step_size(setting: Setting, steps: int) -> float:
 
 def foolbox(setting: Setting, steps: int, random: bool) -> Tensor:
     """Its projected gradient attack, which returns the last iterate."""
-    import foolbox as fb
+    import foolbox as fb  # type: ignore[import-not-found]
 
     kind = (
         fb.attacks.L2ProjectedGradientDescentAttack
@@ -83,7 +83,7 @@ def foolbox(setting: Setting, steps: int, random: bool) -> Tensor:
 
 def torchattacks(setting: Setting, steps: int, random: bool) -> Tensor:
     """Its PGD and PGDL2, which return the last iterate."""
-    import torchattacks as ta
+    import torchattacks as ta  # type: ignore[import-not-found]
 
     kind = ta.PGDL2 if setting.norm == "l2" else ta.PGD
     attack = kind(
@@ -99,10 +99,10 @@ def torchattacks(setting: Setting, steps: int, random: bool) -> Tensor:
 
 def art(setting: Setting, steps: int, random: bool) -> Tensor:
     """Its PGD, which returns the last iterate."""
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
+    from art.attacks import evasion  # type: ignore[import-not-found]
+    from art.estimators import classification  # type: ignore[import-not-found]
 
-    classifier = PyTorchClassifier(
+    classifier = classification.PyTorchClassifier(
         setting.model,
         loss=nn.CrossEntropyLoss(reduction="sum"),
         input_shape=tuple(setting.inputs.shape[1:]),
@@ -110,7 +110,7 @@ def art(setting: Setting, steps: int, random: bool) -> Tensor:
         clip_values=(0.0, 1.0),
         device_type="cpu",
     )
-    attack = ProjectedGradientDescentPyTorch(
+    attack = evasion.ProjectedGradientDescentPyTorch(
         classifier,
         norm=2 if setting.norm == "l2" else float("inf"),
         eps=setting.radius,
