@@ -95,7 +95,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
         out: --out.
         as_json: --json.
     """
-    from summiteer.planning import METHODS, plan
+    from summiteer.planning import plan
     from summiteer.report.plan_text import plan_document, print_plan
     from summiteer.summary import objective_name
 
@@ -107,7 +107,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
         made: Plan = plan(
             problem,
             pilot.share,
-            methods=METHODS if pilot.adversary is None else (pilot.adversary,),
+            methods=None if pilot.adversary is None else (pilot.adversary,),
             examples=pilot.examples,
             seed=settings.seed,
             report=report,

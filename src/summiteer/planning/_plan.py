@@ -19,7 +19,8 @@ from summiteer.problem import Problem
 from summiteer.searching import EFFORTS
 from summiteer.settings import Settings
 
-#: What is tried unless something else is asked for.
+#: What is tried on boxes unless something else is asked for; without mi-fgsm, whose
+#: steps are signs, on round regions.
 METHODS = ("apgd", "pga", "pgd", "mi-fgsm", "standard", "thorough")
 #: Steps of runs that are tried.
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200)
@@ -38,9 +39,10 @@ class Plan:
             rightly, if any are.
         total: examples of the problem.
         seed: of sample and attack; the pilot's starts are others.
-        clean_loss: mean objective over the sample, without perturbation.
-        best_loss: mean of the highest objective that anything met: a lower bound of
-            the maximum's mean.
+        clean_losses: of each of `examples`, the objective without perturbation.
+        best_losses: of each, the highest objective that anything met: a lower bound of
+            its maximum.
+        gainless: examples whose objective nothing raised; they count as reached.
         settings: all that were tried.
         choice: the cheapest setting, by gradient evaluations, that reaches the share,
             also where it was checked; the best one if `reached` is False.
@@ -54,8 +56,9 @@ class Plan:
     candidates: int
     total: int
     seed: int
-    clean_loss: float
-    best_loss: float
+    clean_losses: tuple[float, ...]
+    best_losses: tuple[float, ...]
+    gainless: int
     settings: tuple[Setting, ...]
     choice: Setting
     checked: Checked
@@ -110,7 +113,7 @@ def plan(
     problem: Problem,
     share: float = 0.99,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     examples: int = 64,
     max_steps: int = _LENGTHS[-1],
     restarts: int = 9,
@@ -130,7 +133,8 @@ def plan(
     Args:
         problem: what is maximised.
         share: of the gain, that is to be reached.
-        methods: names of adversaries (`summiteer.adversaries.NAMED`) and efforts.
+        methods: names of adversaries (`summiteer.adversaries.NAMED`) and efforts;
+            those usual for the region if None.
         examples: of the sample; drawn among those that are classified rightly.
         max_steps: longest run that is tried.
         restarts: uniform starts that are tried, besides the centre.
@@ -143,6 +147,9 @@ def plan(
     Raises:
         UserError: an argument cannot be used.
     """
+    if methods is None:
+        boxed = problem.feasible.norm in ("linf", "box")
+        methods = [name for name in METHODS if boxed or name != "mi-fgsm"]
     _check(problem, share, methods, examples, max_steps, restarts, seed)
     problem.examine()
     sample, clean, candidates = _drawn(problem, examples, seed)
@@ -186,13 +193,16 @@ def plan(
         candidates=candidates,
         total=len(problem),
         seed=seed,
-        clean_loss=float(clean.mean()),
-        best_loss=float(scale.best.mean()),
+        clean_losses=tuple(clean.tolist()),
+        best_losses=tuple(scale.best.tolist()),
+        gainless=int(scale.gainless.sum()),
         settings=tuple(settings),
         choice=choice,
         checked=checked,
         reached=min(choice.gain, checked.gain) >= share,
-        gradient_evaluations=sum(t.evaluations * (t.restarts + 1) for t in trials),
+        gradient_evaluations=sum(
+            t.once + t.evaluations * (t.restarts + 1) for t in trials
+        ),
         seconds=sum(t.seconds * (t.restarts + 1) for t in trials) * len(sample),
     )
 

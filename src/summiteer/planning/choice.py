@@ -74,13 +74,12 @@ def checked(
     # Of those that are drawn although the model is wrong, none survives.
     broken = ~arrays["survived"]
     losses = arrays["losses"]
-    worth = scale.worth(
+    return scale.checked(
         scale.gains(losses.masked_fill(~losses.isfinite(), -torch.inf)),
         broken.double(),
         int(arrays["gradient_evaluations"].sum()) / examples,
         (time.monotonic() - began) / examples,
     )
-    return Checked(**vars(worth))
 
 
 def _attacked(part: Problem, setting: Setting, seed: int) -> dict[str, torch.Tensor]:

@@ -14,10 +14,10 @@ class Weights:
 
     Each row is uniform on the simplex. With values z_1 … z_n in [0, 1], the ends of the
     interval are quantiles of Σ w_i z_i + w_(n+1) z', where z' = 0 for the lower end and
-    1 for the upper one: a Bayesian bootstrap with one more example, of the worst kind
-    (`gaffke2005three`, `learned2020new`). Where all z are 0 or 1 that is the exact
-    interval of `clopper1934use`; of other values in [0, 1] its level is measured
-    (tests/test_plan.py), not proved. Unlike a bootstrap it has a width where all z are
+    1 for the upper one: a Bayesian bootstrap with one more example of the worst kind
+    (`learned2019new`, whose authors conjecture that it covers the mean of every
+    distribution on [0, 1] as often as it says). Where all z are 0 or 1 it is the exact
+    interval of `clopper1934use`. Unlike a bootstrap it has a width where all z are
     equal.
 
     Attributes:

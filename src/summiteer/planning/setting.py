@@ -1,8 +1,8 @@
 """Settings of an attack, and what each is worth."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,20 +19,16 @@ class Worth:
     Attributes:
         gain: mean over examples of (ℓ - clean)/(best known - clean), ℓ the highest
             objective that the setting meets.
-        gain_interval: 95 % interval of that mean over all examples like these.
         near: share of examples whose own gain is at least the share that is asked for.
         robust_accuracy: share of examples that no point met misleads; None without
             labels.
-        robust_interval: 95 % interval of that; None without labels.
         gradient_evaluations: per example, on the average.
         seconds: per example, on the average.
     """
 
     gain: float
-    gain_interval: Interval
     near: float
     robust_accuracy: float | None
-    robust_interval: Interval | None
     gradient_evaluations: float
     seconds: float = field(compare=False)
 
@@ -74,7 +70,15 @@ class Checked(Worth):
     """A setting as an attack really runs it on the sample, with starts of its own.
 
     The attack's own examination and its 50 more steps are part of the cost.
+
+    Attributes:
+        gain_interval: 95 % interval of the gain over all examples like these.
+        robust_interval: 95 % interval of the robust accuracy over such examples; None
+            without labels.
     """
+
+    gain_interval: Interval
+    robust_interval: Interval | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,31 +99,30 @@ class Scale:
     weights: Weights
     labelled: bool
 
+    @property
+    def gainless(self) -> Tensor:
+        """`[n]` bool, where best and clean are the same to rounding."""
+        # Rounding of float32 losses, which no run is to be judged by.
+        tiny = 1e-6 * self.clean.abs().maximum(self.best.abs())
+        return self.best - self.clean <= tiny
+
     def gains(self, losses: Tensor) -> Tensor:
         """(ℓ - clean)/(best - clean) within [0, 1] `[…, n]`.
 
-        1 where best and clean are the same to rounding: there is nothing to gain.
+        1 where there is nothing to gain.
         """
-        span = self.best - self.clean
-        # Rounding of float32 losses, which no run is to be judged by.
-        tiny = 1e-6 * self.clean.abs().maximum(self.best.abs())
-        gains = ((losses - self.clean) / span).clamp(0.0, 1.0)
-        return torch.where(span <= tiny, 1.0, gains)
+        gains = (losses - self.clean) / (self.best - self.clean)
+        return torch.where(self.gainless, 1.0, gains.clamp(0.0, 1.0))
 
-    def worth(
+    def checked(
         self, gains: Tensor, broken: Tensor, evaluations: float, seconds: float
-    ) -> Worth:
-        """What per-example gains and broken shares `[n]` come to."""
+    ) -> Checked:
+        """What per-example gains and whether each is broken `[n]` come to."""
         right = 1.0 - broken.numpy()
-        values = np.asarray(gains)
-        return Worth(
-            gain=float(values.mean()),
-            gain_interval=self.weights.interval(values),
-            near=float((values >= self.share).mean()),
-            robust_accuracy=float(right.mean()) if self.labelled else None,
+        return Checked(
+            **self._worth(gains, broken, evaluations, seconds),
+            gain_interval=self.weights.interval(gains.numpy()),
             robust_interval=self.weights.interval(right) if self.labelled else None,
-            gradient_evaluations=evaluations,
-            seconds=seconds,
         )
 
     def settings(self, trial: Trial) -> list[Setting]:
@@ -127,18 +130,28 @@ class Scale:
         gains, broken = self.gains(trial.losses), trial.broken.double()
         settings = []
         for restarts in range(trial.restarts + 1):
-            worth = self.worth(
+            worth = self._worth(
                 expected_best(gains, restarts),
                 expected_best(broken, restarts),
-                trial.evaluations * (restarts + 1),
+                trial.once + trial.evaluations * (restarts + 1),
                 trial.seconds * (restarts + 1),
             )
+            number = None if trial.steps is None else restarts
             settings.append(
                 Setting(
-                    **vars(worth),
-                    method=trial.method,
-                    steps=trial.steps,
-                    restarts=None if trial.steps is None else restarts,
+                    **worth, method=trial.method, steps=trial.steps, restarts=number
                 )
             )
         return settings
+
+    def _worth(
+        self, gains: Tensor, broken: Tensor, evaluations: float, seconds: float
+    ) -> dict[str, Any]:
+        """The attributes of `Worth`."""
+        return {
+            "gain": float(gains.mean()),
+            "near": float((gains >= self.share).double().mean()),
+            "robust_accuracy": float(1 - broken.mean()) if self.labelled else None,
+            "gradient_evaluations": evaluations,
+            "seconds": seconds,
+        }

@@ -16,6 +16,8 @@ from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
 
 #: Steps that an attack takes from what its search found.
 _SETTLING = 50
+#: Gradient evaluations for the residual's scale, where the first start is the centre.
+_ONCE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,8 @@ class Trial:
         losses: `[starts, n]` float64, the highest objective met from each start, the
             centre first; -inf where none was finite. A search is one start.
         broken: `[starts, n]` bool, whether any point met was misclassified.
-        evaluations: gradient evaluations of one start, on the average.
+        once: gradient evaluations that each example costs, from however many starts.
+        evaluations: of gradients, of one start, on the average.
         seconds: of one start, on the average.
     """
 
@@ -36,6 +39,7 @@ class Trial:
     steps: int | None
     losses: Tensor
     broken: Tensor
+    once: float
     evaluations: float
     seconds: float
 
@@ -63,20 +67,20 @@ def runs_of(
     points = start.points(problem)
     # As examples of their own, so that each run is told what it came to.
     some = problem.take(torch.arange(len(problem)).repeat(len(points)))
+    adversary = named_adversary(method, problem.region, steps)
+    begin = GivenStart(points.flatten(0, 1))
+    # Besides the one at its start: for the residual's scale, of each example here.
+    scaling = ascend(some, adversary, begin, 0).gradient_evaluations / len(some) - 1
     began = time.monotonic()
-    ascent = ascend(
-        some,
-        named_adversary(method, problem.region, steps),
-        GivenStart(points.flatten(0, 1)),
-        steps,
-    )
+    ascent = ascend(some, adversary, begin, steps)
     shape = points.shape[:2]
     return Trial(
         method,
         steps,
         _finite(ascent.best_loss).reshape(shape),
         _broken(ascent).reshape(shape),
-        ascent.gradient_evaluations / len(some),
+        _ONCE,
+        ascent.gradient_evaluations / len(some) - scaling,
         (time.monotonic() - began) / len(some),
     )
 
@@ -107,6 +111,7 @@ def search_of(problem: Problem, effort: str, seed: int) -> Trial:
         None,
         loss[None],
         broken[None],
+        0.0,
         spent / len(problem),
         (time.monotonic() - began) / len(problem),
     )
@@ -126,6 +131,7 @@ def joined(parts: list[Trial]) -> Trial:
         parts[0].steps,
         torch.cat([part.losses for part in parts], 1),
         torch.cat([part.broken for part in parts], 1),
+        parts[0].once,
         sum(part.evaluations * size for part, size in pairs) / total,
         sum(part.seconds * size for part, size in pairs) / total,
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import compress
 from math import inf, log2
+from statistics import fmean
 from textwrap import fill
 from typing import Any
 
@@ -50,8 +51,14 @@ def plan_document(
             "ids": list(plan.examples),
             "drawn_from": plan.candidates,
             "total": plan.total,
+            "gainless": plan.gainless,
         },
-        "loss": {"clean_mean": plan.clean_loss, "best_known_mean": plan.best_loss},
+        "loss": {
+            "clean": list(plan.clean_losses),
+            "best_known": list(plan.best_losses),
+            "clean_mean": fmean(plan.clean_losses),
+            "best_known_mean": fmean(plan.best_losses),
+        },
         "reached": plan.reached,
         "choice": _written(plan.choice),
         "checked": _written(plan.checked),
@@ -98,11 +105,13 @@ def _print_sample(console: Output, plan: Plan, labelled: bool) -> None:
     )
     console.say(fill(sentence, _WIDTH))
     console.say(
-        f"mean loss  {number(plan.clean_loss)} clean, {number(plan.best_loss)} best "
-        "known: the highest that anything below met,\n           a lower bound of the "
-        "maximum\n"
+        f"mean loss  {number(fmean(plan.clean_losses))} clean, "
+        f"{number(fmean(plan.best_losses))} best known: the highest that anything "
+        "below met,\n           a lower bound of the maximum\n"
         "gain       (loss - clean)/(best known - clean), mean over these examples"
     )
+    if plan.gainless:
+        console.say(f"           (1 for the {plan.gainless} whose loss nothing raised)")
 
 
 def _print_curve(console: Output, plan: Plan) -> None:
