@@ -1,9 +1,10 @@
 """Which maxima the problem's own runs ended in, and what they leave unseen.
 
-Good's estimate needs independent draws from one law. Runs of the problem's own
-objective from uniform points are; the run from the centre is not, and neither are those
-towards rivals, through closed gates, towards neighbours or from the way uphill of a
-certificate: they are chosen, and most of them climb something else. So with
+Good's estimate needs independent draws from one law. Restarts of the problem's own
+objective from uniform points are; the other runs are not: the first one, which may
+begin at the centre, those towards rivals, through closed gates, towards neighbours,
+from the strongest point or from the way uphill of a certificate. They are chosen, and
+most of them climb something else. So with
 
     n = random restarts made, f₁ = maxima that exactly one of these met,
 
@@ -41,7 +42,7 @@ from summiteer.searching.runs import Ends, Runs, cut_short
 
 @dataclass(frozen=True, eq=False)
 class Basins:
-    """End points of the problem's own runs: from the centre, then from random starts.
+    """End points of the problem's own runs: the first, then the random restarts.
 
     Attributes:
         points: `[1 + restarts, batch, *input]` highest point of each run.
@@ -55,7 +56,7 @@ class Basins:
 
     @classmethod
     def of(cls, ascent: Ascent) -> "Basins":
-        """That of the first ascent, one run from the centre."""
+        """That of the first run."""
         cut = cut_short(ascent)
         return cls(ascent.best[None], torch.ones_like(cut[:1]), ~cut.any(0))
 
@@ -102,13 +103,18 @@ class Basins:
             it belongs to none that a run ended in.
         """
         counted = self.made & self.whole
-        joined = distinct_maxima(
-            torch.cat([self.points, best[None]]),
-            problem.size,
-            torch.cat([counted, self.whole[None]]),
-            problem=problem,
-        )
-        label, number = joined.label[:-1], joined.label[-1]
+        labels = torch.full((len(counted) + 1, len(best)), -1)
+        index = self.whole.nonzero().flatten()
+        if len(index):
+            some = problem.take(index)
+            joined = distinct_maxima(
+                torch.cat([self.points[:, index], best[None, index]]),
+                some.size,
+                torch.cat([counted[:, index], self.whole[None, index]]),
+                problem=some,
+            )
+            labels[:, index.cpu()] = joined.label.cpu()
+        label, number = labels[:-1], labels[-1]
         count = label.amax(0) + 1
         drawn = counted.cpu()
         drawn[0] = False

@@ -8,6 +8,9 @@ from summiteer.searching.quest import Quest
 from summiteer.searching.runs import Runs
 from summiteer.starts import UniformStart
 
+#: Numbers of uniform points below are those of other runs; see `Quest.starts`.
+_FIRST = 2**20
+
 
 def restarts(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
     """Runs of the problem's own objective from uniform points.
@@ -27,7 +30,7 @@ def restarts(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | Non
     left = open_[~enough]
     if not len(left):
         return None
-    start = UniformStart(restarts=count, seed=quest.seed, first=first)
+    start = UniformStart(restarts=count, seed=quest.seed, first=_FIRST + first)
     points = start.points(quest.problem.take(left)).flatten(0, 1)
     draw = torch.arange(first, first + count, device=left.device)
     return Runs(
