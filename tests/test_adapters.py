@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import summiteer as sm
-from summiteer.data import aligned, load_adversarial
+from summiteer.data import Held, aligned, load_adversarial
 from summiteer.networks.reference import digits_mlp
 
 POINTS = torch.arange(12.0).reshape(4, 3) / 12
@@ -121,15 +121,15 @@ def test_hostile_files_are_one_sentence_and_nothing_runs(tmp_path):
 
 def test_rows_are_those_of_the_chosen_examples():
     ids = torch.tensor([0, 2])
-    assert torch.equal(aligned(POINTS, ids, 4, (3,)), POINTS[[0, 2]])
-    assert torch.equal(aligned(POINTS[:2], ids, 4, (3,)), POINTS[:2])
-    assert aligned(POINTS, torch.arange(4), 4, (1, 3, 1)).shape == (4, 1, 3, 1)
+    assert torch.equal(aligned(Held.of(POINTS), ids, 4, (3,)).whole(), POINTS[[0, 2]])
+    assert torch.equal(aligned(Held.of(POINTS[:2]), ids, 4, (3,)).whole(), POINTS[:2])
+    assert aligned(Held.of(POINTS), torch.arange(4), 4, (1, 3, 1)).shape == (4, 1, 3, 1)
     with pytest.raises(sm.UserError, match="3 rows, expected one for each of the 4"):
-        aligned(POINTS[:3], ids, 4, (3,))
+        aligned(Held.of(POINTS[:3]), ids, 4, (3,))
     with pytest.raises(sm.UserError, match="expected \\[4\\] as in DATA"):
-        aligned(POINTS, ids, 4, (4,))
+        aligned(Held.of(POINTS), ids, 4, (4,))
     with pytest.raises(sm.UserError, match="axes are in another order"):
-        aligned(torch.zeros(4, 5, 6, 3), ids, 4, (3, 5, 6))
+        aligned(Held.of(torch.zeros(4, 5, 6, 3)), ids, 4, (3, 5, 6))
 
 
 def test_the_command_line_audits_a_file(tmp_path, run_cli):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from summiteer.data import load_adversarial, load_data, load_mask, load_model, load_onnx
+from summiteer.data import load_adversarial, load_data, load_model, open_mask, load_onnx
 from summiteer.errors import SummiteerWarning, UserError
 
 #: Room for a few bytes, not for what the headers claim.
@@ -208,21 +208,21 @@ def test_weights_that_are_nan_are_said(tmp_path, model_file):
 
 
 def test_masks_are_of_the_inputs_shape(tmp_path):
-    inputs, ids = torch.zeros(3, 2, 4), torch.tensor([0, 2, 5])
+    ids = torch.tensor([0, 2, 5])
     each = np.random.default_rng(0).random((6, 2, 4)) > 0.5
     np.save(tmp_path / "each.npy", each)
     np.savez(tmp_path / "one.npz", mask=each[0], other=each)
     np.save(tmp_path / "floats.npy", each.astype(float))
     np.save(tmp_path / "short.npy", each[:4])
     np.save(tmp_path / "none.npy", np.zeros((2, 4), bool))
-    got = load_mask(str(tmp_path / "each.npy"), inputs, ids)
-    assert np.array_equal(got.numpy(), each[[0, 2, 5]])
-    got = load_mask(str(tmp_path / "one.npz"), inputs, ids)
+    got = open_mask(str(tmp_path / "each.npy"), (2, 4), ids)
+    assert np.array_equal(got.whole().numpy(), each[[0, 2, 5]])
+    got = open_mask(str(tmp_path / "one.npz"), (2, 4), ids)
     assert np.array_equal(got.numpy(), each[0])
     texts = {"floats": "bools", "short": "shape", "none": "no coordinate move"}
     for name, text in texts.items():
         with pytest.raises(UserError, match=text):
-            load_mask(str(tmp_path / f"{name}.npy"), inputs, ids)
+            open_mask(str(tmp_path / f"{name}.npy"), (2, 4), ids)
 
 
 def graph(tmp_path, nodes, shape, weights=(), last="y"):

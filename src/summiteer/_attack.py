@@ -157,7 +157,15 @@ def attack(
         ]
     arrays = gather(blocks)
     seconds = round(time.monotonic() - began, 3)
-    work = Work(problem, settings, arrays, messages, screening, seconds)
+    work = Work(
+        problem,
+        problem.labelled,
+        settings,
+        arrays,
+        messages,
+        screening,
+        seconds,
+    )
     result = attack_result(work)
     for finding in result["findings"]:
         warnings.warn(finding["text"], SummiteerWarning, stacklevel=2)

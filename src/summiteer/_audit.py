@@ -168,7 +168,15 @@ def audit(
         ]
     arrays = gather(blocks)
     seconds = round(time.monotonic() - began, 3)
-    work = Work(problem, settings, arrays, messages, screening, seconds)
+    work = Work(
+        problem,
+        problem.labelled,
+        settings,
+        arrays,
+        messages,
+        screening,
+        seconds,
+    )
     result = audit_result(work)
     for finding in result["findings"]:
         warnings.warn(finding["text"], SummiteerWarning, stacklevel=2)

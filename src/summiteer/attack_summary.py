@@ -11,7 +11,7 @@ def attack_result(work: Work) -> dict[str, Any]:
     Args:
         work: what the attack has done.
     """
-    labelled, arrays = work.problem.labelled, work.arrays
+    labelled, arrays = work.labelled, work.arrays
     more = {
         "steps": work.settings.effort.more_steps,
         "flipped": int(arrays["flipped"].sum()),

@@ -108,13 +108,47 @@ def digest_arrays(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
     Raises:
         TypeError: An array is of a dtype that torch does not know, such as objects.
     """
-    state = hashlib.sha256()
+    state = ArrayDigest()
     for name, array in sorted(arrays.items()):
         tensor = as_tensor(array)
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        state.update(canonical_json([name, dtype, list(tensor.shape)]).encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()[:16]
+        state.begin(name, tensor.dtype, tuple(tensor.shape))
+        state.add(tensor)
+    return state.name()
+
+
+class ArrayDigest:
+    """`digest_arrays` of arrays that are never in memory as a whole.
+
+    The arrays come one after the other in the order of their names: `begin`, then `add`
+    for parts of it.
+    """
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def begin(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+        """Announce an array.
+
+        Args:
+            name: its name, after that of the one before.
+            dtype: of all of its parts.
+            shape: of the whole.
+        """
+        kind = str(dtype).removeprefix("torch.")
+        self._state.update(canonical_json([name, kind, list(shape)]).encode())
+
+    def add(self, part: Tensor) -> None:
+        """Add the next numbers of the array, in the order of its rows.
+
+        Args:
+            part: of any shape.
+        """
+        flat = as_tensor(part).reshape(-1)
+        self._state.update(flat.view(torch.uint8).numpy().data)
+
+    def name(self) -> str:
+        """Return the 16 hexadecimal digits."""
+        return self._state.hexdigest()[:16]
 
 
 def as_tensor(array: np.ndarray | Tensor) -> Tensor:

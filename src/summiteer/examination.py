@@ -1,19 +1,22 @@
 """Blocks of examples, and what is measured at the points of a block."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from summiteer import _rows, memory
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.errors import UserError
+from summiteer.networks import Opaque, recognise
 from summiteer.objectives import Quadratic, default_objective
 from summiteer.optimality import Evidence, Verdict, local_optimality
 from summiteer.optimality.bracket import proved_robust
 from summiteer.outcome import Outcome
+from summiteer.precision import in_double
 from summiteer.problem import Problem
 from summiteer.settings import Settings
 
@@ -23,9 +26,16 @@ EVIDENCE_NAMES = tuple(evidence.name for evidence in Evidence)
 
 #: More at once is no faster. A power of two, as all automatic sizes are.
 _LARGEST_BLOCK = {"cpu": 256, "cuda": 2048}
-#: What the certificates of an example hold, in runs of an attack: 13 was measured, with
-#: 784-1000-10 networks, tanh and ReLU, and with a small convolutional one.
-_CERTIFICATE_RUNS = 16
+#: Runs that an example costs at least. A search makes eight at once; its certificates
+#: hold what 13 runs do, measured with 784-1000-10 networks, tanh and ReLU, and with a
+#: small convolutional one.
+_RUNS_AT_ONCE = 16
+
+
+#: Arrays with as many numbers per example as an input, or as the user likes.
+_WIDE = ("inputs", "targets", "perturbations")
+#: Arrays with one number per block.
+_SUMMED = ("gradient_evaluations",)
 
 
 def problem_of(
@@ -84,24 +94,13 @@ def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> i
             raise UserError(f"block_size: expected an integer ≥ 1, got {wanted}.")
         return wanted
     device = problem.inputs.device
-    runs = _runs_at_once(problem, settings)
+    runs = max(_RUNS_AT_ONCE, settings.effort.restarts + 1)
     room = memory.SHARE * memory.free_bytes(device)
     fits = int(room // (runs * memory.row_bytes(problem)))
     size = _LARGEST_BLOCK.get(device.type, _LARGEST_BLOCK["cpu"])
     while size > max(1, fits):
         size //= 2
     return size
-
-
-def _runs_at_once(problem: Problem, settings: Settings) -> int:
-    """Runs of one example in memory together: all restarts, or towards all rivals."""
-    effort, rivals = settings.effort, 0
-    if problem.labelled and settings.adversary is None and effort.rivals != 0:
-        with undisturbed(problem.model):
-            outputs = problem.probe()
-        classes = outputs.shape[1] if outputs.ndim == 2 else 1
-        rivals = classes - 1 if effort.rivals is None else effort.rivals
-    return max(_CERTIFICATE_RUNS, effort.restarts + 1, rivals)
 
 
 def blocks_of(count: int, size: int) -> Iterator[Tensor]:
@@ -124,7 +123,7 @@ def examined(problem: Problem, points: Tensor, within: float) -> dict[str, Tenso
         examination), verdict, evidence (int8 codes, see the *_NAMES tables), correct
         (clean), masked (gradient exactly zero and no maximum).
     """
-    certificate = local_optimality(problem, points, within)
+    certificate = local_optimality(on_cpu(problem), points.cpu(), within)
     with undisturbed(problem.model):
         rows = problem.rows()
         clean, after = rows.value(torch.zeros_like(points)), rows.evaluate(points)
@@ -145,6 +144,48 @@ def examined(problem: Problem, points: Tensor, within: float) -> dict[str, Tenso
     }
 
 
+@dataclass(frozen=True, eq=False)
+class _Remote:
+    """A model on another device, for rows on the CPU, in their own dtype or float64.
+
+    Attributes:
+        module: the caller's.
+        exact: the same for float64.
+        device: where both are.
+    """
+
+    module: Model
+    exact: Model
+    device: torch.device
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The outputs on `inputs` `[rows, *input]`, on their device."""
+        model = self.exact if inputs.dtype == torch.float64 else self.module
+        return model(inputs.to(self.device)).to(inputs.device)
+
+
+def on_cpu(problem: Problem) -> Problem:
+    """Return the problem with everything on the CPU, where proofs are made.
+
+    Networks with a structure that proofs speak of are copied; of others each forward
+    and backward pass is still made where they are.
+
+    Args:
+        problem: on any device; not changed.
+    """
+    device = problem.inputs.device
+    if device.type == "cpu":
+        return problem
+    model: Model = problem.model
+    if isinstance(model, nn.Module) and not isinstance(recognise(model), Opaque):
+        model = copy.deepcopy(model).cpu()
+    else:
+        with undisturbed(model):
+            exact = in_double(model, problem.inputs[:2])
+        model = _Remote(model, exact, device)
+    return problem.on(torch.device("cpu"), model)
+
+
 def _codes(names: tuple[str, ...], values: list[str]) -> Tensor:
     return torch.tensor([names.index(value) for value in values], dtype=torch.int8)
 
@@ -163,7 +204,7 @@ def proved_robustness(problem: Problem, survived: Tensor) -> Tensor:
     # One example, if none survived, tells whether there is a bound at all.
     asked = index if len(index) else torch.zeros(1, dtype=torch.int64)
     with undisturbed(problem.model):
-        proved = proved_robust(problem.take(asked).in_double())
+        proved = proved_robust(on_cpu(problem.take(asked)).in_double())
     robust = torch.zeros(len(survived), dtype=torch.int8)
     if proved is None:
         return robust - 1
@@ -173,3 +214,37 @@ def proved_robustness(problem: Problem, survived: Tensor) -> Tensor:
 def gather(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Put the arrays of all blocks together, in order."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def numbers_of(blocks: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:
+    """Return what the blocks say in a few numbers per example, in order.
+
+    Args:
+        blocks: arrays of each block, taken one after the other.
+        count: examples of all blocks.
+
+    Returns:
+        The arrays of all examples that all blocks have. Of inputs, targets and
+        perturbations only what they are made of, `[0, …]`; of gradient_evaluations the
+        sum `[1]`.
+    """
+    whole: dict[str, Tensor] = {}
+    first = 0
+    for block in blocks:
+        rows = len(block["ids"])
+        if not first:
+            whole = {name: _room(name, values, count) for name, values in block.items()}
+        whole = {name: values for name, values in whole.items() if name in block}
+        for name, values in whole.items():
+            if name in _SUMMED:
+                values += block[name].sum()
+            elif name not in _WIDE:
+                values[first : first + rows] = block[name]
+        first += rows
+    return whole
+
+
+def _room(name: str, values: Tensor, count: int) -> Tensor:
+    if name in _SUMMED:
+        return torch.zeros_like(values[:1])
+    return values.new_empty(0 if name in _WIDE else count, *values.shape[1:])

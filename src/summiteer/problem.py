@@ -14,7 +14,7 @@ from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer._typing import Model
 from summiteer.errors import ForwardPassError, SummiteerWarning, UserError
 from summiteer.inputs import bad_examples as bad_examples
-from summiteer.inputs import check_inputs
+from summiteer.inputs import check_inputs, ordinary, usable_targets
 from summiteer.objectives import (
     Objective,
     check_labels,
@@ -204,21 +204,8 @@ class Problem:
             self._check()
 
     def _check(self) -> None:
-        inputs = _ordinary(check_inputs(self.model, self.inputs, self.box))
-        targets = _ordinary(torch.as_tensor(self.targets))
-        if targets.ndim == 0 or len(targets) != len(inputs):
-            raise UserError(
-                f"targets: expected one per example [{len(inputs)}, …], got shape "
-                f"{list(targets.shape)}."
-            )
-        if targets.is_floating_point():
-            bad = (~targets.isfinite()).flatten(1 if targets.ndim > 1 else 0)
-            rows = (bad.any(1) if bad.ndim > 1 else bad).nonzero().flatten().tolist()
-            if rows:
-                raise UserError(f"targets: NaN or infinite at indices {rows}.")
-            targets = targets.to(inputs)
-        else:
-            targets = targets.to(inputs.device, torch.int64)
+        inputs = ordinary(check_inputs(self.model, self.inputs, self.box))
+        targets = usable_targets(self.targets, inputs)
         ids = (
             torch.arange(len(inputs)) if self.ids is None else torch.as_tensor(self.ids)
         )
@@ -283,13 +270,13 @@ class Problem:
             self.feasible,
             self.labelled,
         )
-        return rows if index is None else rows.take(index)
+        return rows if index is None else rows.take(index.to(self.inputs.device))
 
     def take(self, index: Tensor) -> "Problem":
         """Return the problem of the examples `index`."""
-        mask = self.mask
+        index, mask = index.to(self.inputs.device), self.mask
         if mask is not None and mask.shape == self.inputs.shape:
-            mask = mask[index]
+            mask = mask[index.to(mask.device)]
         ids = torch.as_tensor(self.ids)
         return self._same_model(
             replace(
@@ -299,7 +286,36 @@ class Problem:
                 objective=taken(self.objective, index),
                 region=self.region.take(index),
                 mask=mask,
-                ids=ids[index],
+                ids=ids[index.to(ids.device)],
+            )
+        )
+
+    def with_examples(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        ids: Tensor,
+        region: Region,
+        mask: Tensor | None,
+    ) -> "Problem":
+        """Return the problem of other examples, the model not examined again.
+
+        Args:
+            inputs: `[batch, *input]`.
+            targets: `[batch, …]`.
+            ids: `[batch]`.
+            region: of these examples.
+            mask: bool `[*input]` or `[batch, *input]`, or None.
+        """
+        like = self.inputs
+        return self._same_model(
+            replace(
+                self,
+                inputs=inputs.to(like),
+                targets=targets,
+                ids=ids,
+                region=region,
+                mask=mask,
             )
         )
 
@@ -361,24 +377,28 @@ class Problem:
             )
         self._examined.append(True)
 
-    def examine_targets(self) -> None:
+    def examine_targets(self, targets: Tensor | None = None) -> None:
         """Check on a few examples that outputs, objective and targets fit.
+
+        Args:
+            targets: of all examples where these are the first of more.
 
         Raises:
             UserError: what does not.
         """
         with undisturbed(self.model):
-            self._fit(self.probe())
+            self._fit(self.probe(), targets)
 
-    def _fit(self, outputs: Tensor) -> None:
+    def _fit(self, outputs: Tensor, targets: Tensor | None = None) -> None:
         """See `examine_targets`; outputs of the first few examples."""
         # The targets of all examples, so that every bad index is named at once.
-        every = outputs[:1].expand(len(self), *outputs.shape[1:])
+        targets = self.targets if targets is None else targets
+        every = outputs[:1].expand(len(targets), *outputs.shape[1:])
         check = getattr(self.objective, "check", None)
         if check is not None:
-            check(every, self.targets)
-        if self.labelled:
-            check_labels(every, self.targets)
+            check(every, targets)
+        if classifies(targets):
+            check_labels(every, targets)
         few = torch.arange(len(outputs), device=outputs.device)
         objective = taken(self.objective, few)
         check_objective(objective, outputs, self.targets[: len(outputs)])
@@ -424,6 +444,26 @@ class Problem:
             )
         )
 
+    def on(self, device: torch.device, model: Model) -> "Problem":
+        """Return the same problem on another device.
+
+        Args:
+            device: where it shall be.
+            model: the same model there.
+        """
+        inputs = self.inputs.to(device)
+        mask = None if self.mask is None else self.mask.to(device)
+        return self._same_model(
+            replace(
+                self,
+                model=model,
+                inputs=inputs,
+                targets=self.targets.to(device),
+                region=self.region.bind(inputs),
+                mask=mask,
+            )
+        )
+
     def precision(self) -> torch.dtype:
         """The coarsest dtype met inside the model; call it inside `undisturbed`."""
         return lowest_precision(self.model, self.inputs[:_PROBE])
@@ -432,11 +472,6 @@ class Problem:
         """`other`, which need not examine this problem's model once more."""
         object.__setattr__(other, "_examined", [*self._examined])
         return other
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    """A copy of a tensor that was made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:

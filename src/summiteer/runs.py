@@ -19,7 +19,7 @@ from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.given import Given
 from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.auditing.summary import audit_result
-from summiteer.cells import Cell, digest_arrays
+from summiteer.cells import JSON, Cell, digest_arrays
 from summiteer.data import Property
 from summiteer.engine import map_cells
 from summiteer.errors import collected_warnings
@@ -27,31 +27,33 @@ from summiteer.examination import (
     EVIDENCE_NAMES,
     OUTCOME_NAMES,
     VERDICT_NAMES,
-    blocks_of,
-    gather,
+    numbers_of,
 )
+from summiteer.population import Population
 from summiteer.problem import Problem
-from summiteer.screen import Screening, screen
+from summiteer.screen import Screening, drawn, screen
 from summiteer.settings import Settings
 from summiteer.store import Store
 from summiteer.summary import Work, objective_name
 from summiteer.violation import property_margins
 
+#: The failure screen is given at least so many examples, or inputs of so many numbers
+#: in all, if there are as many.
+_SCREENED_EXAMPLES, _SCREENED_NUMBERS = 256, 2**23
 #: `progress(done, total)` is called after every block.
 Progress = Callable[[int, int], None]
 
 
-def fingerprint(problem: Problem) -> dict[str, str]:
-    """Digests of the model and of the data, for the run's specification.
+def fingerprint(model: Model) -> dict[str, str]:
+    """Digest and text of the model, for the run's specification.
 
     Args:
-        problem: whose model and data are meant.
+        model: the caller's.
 
     Returns:
-        "weights" and "digest" (of the data) as digests, "layers": the text of the
-        module, or the name of a callable that is none.
+        "weights" as a digest, "layers": the text of the module, or the name of a
+        callable that is none.
     """
-    model, ids = problem.model, torch.as_tensor(problem.ids)
     module = isinstance(model, nn.Module)
     state = model.state_dict() if isinstance(model, nn.Module) else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
@@ -59,9 +61,6 @@ def fingerprint(problem: Problem) -> dict[str, str]:
     return {
         "layers": repr(model) if module else name,
         "weights": digest_arrays(tensors),
-        "digest": digest_arrays(
-            {"inputs": problem.inputs, "targets": problem.targets, "ids": ids}
-        ),
     }
 
 
@@ -82,28 +81,79 @@ class Command:
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def attack_command(problem: Problem, settings: Settings) -> Command:
+def attack_command(population: Population, settings: Settings) -> Command:
     """Attack each block."""
 
     def block(index: Tensor) -> Mapping[str, Tensor]:
-        return attack_block(problem.take(index), settings)
+        return attack_block(population.part(index), settings)
 
     return Command("attack", block, attack_result)
 
 
-def audit_command(problem: Problem, settings: Settings, given: Given) -> Command:
-    """Examine each block of given examples."""
+def audit_command(
+    population: Population,
+    settings: Settings,
+    given: Callable[[Problem, Tensor], Given],
+) -> Command:
+    """Examine each block of given examples.
+
+    Args:
+        population: of all examples.
+        settings: of the audit.
+        given: a block's problem and indices -> what the tool left of it.
+    """
 
     def block(index: Tensor) -> Mapping[str, Tensor]:
-        return audit_block(problem.take(index), given[index], settings)
+        problem = population.part(index)
+        return audit_block(problem, given(problem, index), settings)
 
     tables = {"kind": KIND_NAMES, "correction": CORRECTIONS}
     return Command("audit", block, audit_result, tables)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """The cells of a run, made when they are asked for: there may be very many.
+
+    Attributes:
+        kind: the command.
+        run: the run's id.
+        count: examples of all blocks.
+        size: examples of one.
+    """
+
+    kind: str
+    run: str
+    count: int
+    size: int
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.size)
+
+    def rows(self, number: int) -> Tensor:
+        """Return the indices of a block's examples.
+
+        Args:
+            number: of the block.
+        """
+        first = number * self.size
+        return torch.arange(first, min(first + self.size, self.count))
+
+    def cell(self, number: int) -> Cell:
+        """Return the cell of a block.
+
+        Args:
+            number: of the block.
+        """
+        rows = self.rows(number)
+        spec: dict[str, JSON] = {"run": self.run, "first": int(rows[0])}
+        spec["count"] = len(rows)
+        return Cell(self.kind, spec)
+
+
 def run_command(
     command: Command,
-    problem: Problem,
+    population: Population,
     settings: Settings,
     store: Store,
     block_size: int,
@@ -114,7 +164,7 @@ def run_command(
 
     Args:
         command: what to do.
-        problem: of all examples.
+        population: all examples.
         settings: of the command.
         store: open for writing; its spec determines the result.
         block_size: examples per cell.
@@ -124,21 +174,19 @@ def run_command(
     Returns:
         The content of result.json.
     """
-    blocks = list(blocks_of(len(problem), block_size))
-    cells = [
-        Cell(command.name, {"run": store.run, "first": int(b[0]), "count": len(b)})
-        for b in blocks
-    ]
-    finished = set(store.finished())
-    todo = [cell for cell in cells if cell.name not in finished]
-    number = {cell.name: index for index, cell in enumerate(cells)}
+    blocks = Blocks(command.name, store.run, len(population), block_size)
+    finished = store.names()
+    todo = [n for n in range(len(blocks)) if blocks.cell(n).name not in finished]
     if progress:
-        progress(len(cells) - len(todo), len(cells))
+        progress(len(blocks) - len(todo), len(blocks))
+
+    def number(cell: Cell) -> int:
+        return int(str(cell.spec["first"])) // block_size
 
     def done_to(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
         began = time.monotonic()
         with collected_warnings() as texts:
-            arrays = command.block(blocks[number[cell.name]])
+            arrays = command.block(blocks.rows(number(cell)))
         return arrays, texts, time.monotonic() - began
 
     tables = {
@@ -148,52 +196,56 @@ def run_command(
         **{name: json.dumps(names) for name, names in command.tables.items()},
     }
     for done, (cell, (arrays, texts, seconds)) in enumerate(
-        map_cells(done_to, todo), len(cells) - len(todo) + 1
+        map_cells(done_to, (blocks.cell(n) for n in todo)), len(blocks) - len(todo) + 1
     ):
         record = {"messages": texts, "seconds": seconds}
-        store.put(cell, number[cell.name], record, arrays, tables)
+        store.put(cell, number(cell), record, arrays, tables)
         if progress:
-            progress(done, len(cells))
-    screening = _screened(problem, settings, store, len(cells))
-    return _result(command, problem, settings, store, cells, screening, list(messages))
+            progress(done, len(blocks))
+    screening = _screened(population, settings, store, len(blocks))
+    return _result(
+        command, population, settings, store, blocks, screening, list(messages)
+    )
 
 
 def _screened(
-    problem: Problem, settings: Settings, store: Store, index: int
+    population: Population, settings: Settings, store: Store, index: int
 ) -> Screening:
     """The failure screen, a cell like any other: done once, kept."""
     if not settings.screened:
         return Screening()
     cell = Cell("screen", {"run": store.run})
-    known = store.finished().get(cell.name)
-    if known is None:
-        store.put(cell, index, screen(problem, settings.seed).as_json())
-        known = store.finished()[cell.name]
-    return Screening.of(known.values)
+    if cell.name not in store.names():
+        # Of many examples those that it draws its samples from, and more.
+        numbers = population.head.inputs[0].numel()
+        most = max(_SCREENED_EXAMPLES, _SCREENED_NUMBERS // numbers)
+        part = population.part(drawn(population.ids, settings.seed, most))
+        store.put(cell, index, screen(part, settings.seed).as_json())
+    return Screening.of(store.record(cell.name).values)
 
 
 def _result(
     command: Command,
-    problem: Problem,
+    population: Population,
     settings: Settings,
     store: Store,
-    cells: list[Cell],
+    blocks: Blocks,
     screening: Screening,
     messages: list[str],
 ) -> dict[str, Any]:
     """result.json from what is stored: the same whether or not it was interrupted."""
-    records = store.finished()
+    names = [blocks.cell(number).name for number in range(len(blocks))]
     seconds = 0.0
-    for cell in cells:
-        values: Any = records[cell.name].values
+    for name in names:
+        values: Any = store.record(name).values
         seconds += float(values["seconds"])
         messages += [text for text in values["messages"] if text not in messages]
-    arrays = gather([store.arrays(cell.name) for cell in cells])
     files = sorted(path.name for path in (store.directory / "arrays").iterdir())
     work = Work(
-        problem,
+        population.head,
+        population.labelled,
         settings,
-        arrays,
+        recorded_numbers(store, blocks),
         messages,
         screening,
         round(seconds, 3),
@@ -203,6 +255,17 @@ def _result(
     result = command.result(work)
     store.write_json("result.json", result)
     return result
+
+
+def recorded_numbers(store: Store, blocks: Blocks) -> dict[str, Tensor]:
+    """Return what a finished run recorded in a few numbers per example.
+
+    Args:
+        store: of the run.
+        blocks: its blocks.
+    """
+    names = (blocks.cell(number).name for number in range(len(blocks)))
+    return numbers_of((store.arrays(name) for name in names), blocks.count)
 
 
 def property_names(claim: Property) -> dict[str, str]:
@@ -284,7 +347,7 @@ def _rivals_of(objective: object) -> dict[str, str]:
 
 def specification(
     command: str,
-    problem: Problem,
+    population: Population,
     settings: Settings,
     names: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -294,27 +357,28 @@ def specification(
 
     Args:
         command: "attack" or "audit".
-        problem: of all examples.
+        population: all examples.
         settings: of the command.
         names: how the user named model and data, and digests of what else was given.
     """
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
-    mask = {} if settings.mask is None else {"mask": digest_arrays({"": settings.mask})}
+    objective = population.head.objective
     return {
         "command": command,
         "version": __version__,
         "torch": torch.__version__,
         **names,
-        **fingerprint(problem),
-        **mask,
+        **fingerprint(population.head.model),
+        **population.digests,
         "norm": settings.region.norm,
         "radius": radius.tolist(),
         "box": list(settings.box) if settings.box else None,
-        "objective": objective_name(problem.objective),
-        **_rivals_of(problem.objective),
+        "objective": objective_name(objective),
+        **_rivals_of(objective),
         "effort": asdict(settings.effort),
         "adversary": repr(settings.adversary),
         "screened": settings.screened,
+        "device": population.head.inputs.device.type,
         "seed": settings.seed,
         "until": repr(settings.until),
         "within": settings.within,

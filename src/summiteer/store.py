@@ -5,7 +5,6 @@ while its arrays file has the recorded SHA-256. So a process may be killed at an
 instant: a cell is there as a whole or not at all.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -14,8 +13,8 @@ import platform
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from summiteer._version import __version__
 from summiteer.cells import JSON, Cell, as_json, as_tensor, canonical_json, digest
+from summiteer.disk import explained, replaced
 from summiteer.errors import SummiteerWarning, UserError
 
 #: Of `run.json` and of the table below; to be raised when either changes.
@@ -126,7 +126,7 @@ class Store:
         """
         directory = Path(directory)
         run = digest(spec)
-        with _explained(directory), ExitStack() as undo:
+        with explained(directory), ExitStack() as undo:
             if directory.exists() and not directory.is_dir():
                 raise UserError(f"--out {directory} is a file; name a directory.")
             directory.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ class Store:
             if header is None:
                 header = {"schema": SCHEMA, "run": run, "spec": as_json(spec)}
                 header |= {"version": __version__, "created": _now()}
-                _replace(directory / "run.json", _indented(header).encode())
+                replaced(directory / "run.json", _indented(header).encode())
             (directory / "arrays").mkdir(exist_ok=True)
             connection = _connected(directory, "rwc")
             undo.callback(connection.close)
@@ -163,7 +163,7 @@ class Store:
             UserError: There is no run, a newer version wrote it, or it is damaged.
         """
         directory = Path(directory)
-        with _explained(directory):
+        with explained(directory):
             header = _header(directory, None) if directory.is_dir() else None
             if header is None:
                 raise UserError(
@@ -193,6 +193,12 @@ class Store:
     def finished(self) -> dict[str, Record]:
         """Give the finished cells' records, by name and in the order of the names."""
         return self._select("status = 'done'")
+
+    def names(self) -> set[str]:
+        """Give the names of the finished cells."""
+        query = "SELECT name FROM cells WHERE status = 'done'"
+        with explained(self.directory / "store.sqlite"):
+            return {row["name"] for row in self._connection.execute(query)}
 
     def failed(self) -> dict[str, Record]:
         """Give the failed cells' records, by name and in the order of the names."""
@@ -252,8 +258,8 @@ class Store:
         content = _encoded(arrays, metadata)
         path = self.directory / "arrays" / file
         try:
-            with _explained(path):
-                _replace(path, content)
+            with explained(path):
+                replaced(path, content)
             sha256 = hashlib.sha256(content).hexdigest()
             self._insert(cell, "done", values, file, sha256)
         except Exception:
@@ -273,8 +279,8 @@ class Store:
     def write_text(self, name: str, text: str) -> None:
         """Write a file in the directory as a whole, or not at all, as UTF-8."""
         self._refuse(None, None)
-        with _explained(self.directory / name):
-            _replace(self.directory / name, text.encode())
+        with explained(self.directory / name):
+            replaced(self.directory / name, text.encode())
 
     def write_json(self, name: str, value: object) -> None:
         """Write a value (see `cells.as_json`) like `write_text`, keys as they come."""
@@ -293,7 +299,7 @@ class Store:
 
     def _select(self, condition: str, *values: str | None) -> dict[str, Record]:
         query = f"SELECT * FROM cells WHERE {condition} ORDER BY name"
-        with _explained(self.directory / "store.sqlite"):
+        with explained(self.directory / "store.sqlite"):
             rows = self._connection.execute(query, values).fetchall()
         return {row["name"]: _record(row) for row in rows}
 
@@ -304,7 +310,7 @@ class Store:
         subject = (cell.name, cell.kind, canonical_json(cell.spec))
         row = (*subject, status, values, file, sha256, _now(), _environment())
         marks = ", ".join("?" * len(row))
-        with _explained(self.directory / "store.sqlite"), self._connection:
+        with explained(self.directory / "store.sqlite"), self._connection:
             self._connection.execute(f"REPLACE INTO cells VALUES ({marks})", row)
 
     def _content(self, record: Record) -> bytes:
@@ -312,7 +318,7 @@ class Store:
         if record.arrays is None:
             return b""
         path = self.directory / "arrays" / record.arrays
-        with _explained(path):
+        with explained(path):
             content = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise _Damaged(
@@ -322,7 +328,8 @@ class Store:
         return content
 
     def _forget_damaged(self) -> None:
-        for record in self.finished().values():
+        for name in sorted(self.names()):
+            record = self.record(name)
             try:
                 self._content(record)
             except _Damaged as error:
@@ -333,7 +340,8 @@ class Store:
 
     def _remove_leftovers(self) -> None:
         """Remove what killed processes left: half-written files, unrecorded arrays."""
-        recorded = {record.arrays for record in self.finished().values()}
+        query = "SELECT arrays FROM cells WHERE status = 'done'"
+        recorded = {row["arrays"] for row in self._connection.execute(query)}
         for path in (self.directory / "arrays").iterdir():
             if _OUR_ARRAYS.fullmatch(path.name) and path.name not in recorded:
                 path.unlink()
@@ -395,7 +403,7 @@ def _connected(directory: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connectio
     """Open the records; for writing, make the table where there is none."""
     path = directory / "store.sqlite"
     address = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    with _explained(path), ExitStack() as undo:
+    with explained(path), ExitStack() as undo:
         connection = sqlite3.connect(address, uri=True)
         undo.callback(connection.close)
         connection.row_factory = sqlite3.Row
@@ -436,26 +444,6 @@ def _encoded(
     return bytes(safetensors.torch.save(tensors, note))
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that its name stands for the whole new content or the old."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _indented(value: object) -> str:
     return json.dumps(as_json(value), indent=2) + "\n"
 
@@ -471,30 +459,3 @@ def _environment() -> str:
     system, machine, release, _, kind = os.uname()
     versions |= {"machine": machine, "platform": f"{system}-{release}-{kind}"}
     return canonical_json(versions | {"torch": str(torch.__version__)})
-
-
-_SPACE = "free some space and start again"
-_COPY = "put it back from a copy, or delete the directory"
-_RIGHTS = "let this user and no other program use it, or choose another --out"
-_SQLITE_REMEDIES = {
-    sqlite3.SQLITE_FULL: _SPACE,
-    sqlite3.SQLITE_CORRUPT: _COPY,
-    sqlite3.SQLITE_NOTADB: _COPY,
-}
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file into one sentence with a remedy."""
-    try:
-        yield
-    except OSError as error:
-        where, what = error.filename or path, error.strerror
-        remedy = _SPACE if error.errno in {errno.ENOSPC, errno.EDQUOT} else _RIGHTS
-        raise UserError(f"{where} cannot be used: {what}; {remedy}.") from error
-    except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-        raise
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        remedy = _SQLITE_REMEDIES.get(code, _RIGHTS)
-        raise UserError(f"{path} cannot be used: {error}; {remedy}.") from error

@@ -1,10 +1,10 @@
 """What arrays say that attack and audit share: result.json (architecture.md)."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,10 +23,12 @@ class Work:
     """What a command has done.
 
     Attributes:
-        problem: of all examples.
+        problem: of all examples, or of the first of them.
+        labelled: whether the targets of all are labels.
         settings: of the command.
         arrays: of all blocks, with "survived" and "outcome"; see `attack_block` and
-            `audit_block`.
+            `audit_block`. Nothing here reads inputs, targets or perturbations, which
+            may be left out (`numbers_of`).
         messages: of the warnings met.
         screening: of model and data.
         seconds: of computing.
@@ -35,6 +37,7 @@ class Work:
     """
 
     problem: Problem
+    labelled: bool
     settings: Settings
     arrays: Mapping[str, Tensor]
     messages: Sequence[str]
@@ -56,11 +59,11 @@ def summary(
         more: what else it says, after the survivors.
     """
     problem, settings, arrays = work.problem, work.settings, work.arrays
-    labelled, survived = problem.labelled, arrays["survived"]
+    labelled, survived = work.labelled, arrays["survived"]
     everyone = torch.ones_like(survived)
-    table: dict[str, Counter[str]] = {}
-    for verdict, evidence in _verdicts(arrays, everyone):
-        table.setdefault(verdict.name, Counter())[evidence.name] += 1
+    table: dict[str, dict[str, int]] = {}
+    for (verdict, evidence), count in _verdicts(arrays, everyone).items():
+        table.setdefault(verdict.name, {})[evidence.name] = count
     survivors = int(survived.sum()) if labelled else None
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     seen, checks = signs(arrays)
@@ -86,7 +89,7 @@ def summary(
             "attacked_mean": mean_of(arrays["losses"]),
         },
         "outcomes": _count(OUTCOME_NAMES, arrays["outcome"]),
-        "verdicts": {name: dict(known) for name, known in table.items()},
+        "verdicts": table,
         "shares": _shares(arrays, everyone, problem),
         "survivors": {
             "examples": survivors,
@@ -109,21 +112,29 @@ def summary(
 
 def _verdicts(
     arrays: Mapping[str, Tensor], mask: Tensor
-) -> list[tuple[Verdict, Evidence]]:
-    pairs = zip(
-        arrays["verdict"][mask].tolist(), arrays["evidence"][mask].tolist(), strict=True
+) -> dict[tuple[Verdict, Evidence], int]:
+    """How many examples have each verdict, in the order of the first with it."""
+    pairs = arrays["verdict"][mask].short() * len(EVIDENCE_NAMES)
+    pairs = pairs + arrays["evidence"][mask]
+    codes, firsts, counts = np.unique(
+        pairs.numpy(), return_index=True, return_counts=True
     )
-    return [(Verdict[VERDICT_NAMES[v]], Evidence[EVIDENCE_NAMES[e]]) for v, e in pairs]
+    found = {}
+    for place in firsts.argsort():
+        verdict, evidence = divmod(int(codes[place]), len(EVIDENCE_NAMES))
+        known = Verdict[VERDICT_NAMES[verdict]], Evidence[EVIDENCE_NAMES[evidence]]
+        found[known] = int(counts[place])
+    return found
 
 
 def _shares(
     arrays: Mapping[str, Tensor], mask: Tensor, problem: Problem
 ) -> dict[str, float]:
-    pairs = _verdicts(arrays, mask)
+    found = _verdicts(arrays, mask)
     tolerance = tolerances.stationary(problem.inputs.dtype)
     # A zero gradient that is no maximum's is no stationary point: it is masking.
     still = (arrays["residuals"][mask] <= tolerance) & ~arrays["masked"][mask]
-    known = shares([v for v, _ in pairs], [e for _, e in pairs])
+    known = shares([v for v, _ in found], [e for _, e in found], list(found.values()))
     return {"stationary": share_of(still), **known}
 
 

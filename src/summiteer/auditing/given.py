@@ -1,6 +1,9 @@
 """Adversarial inputs as a tool left them: their dtype, their grid, their order."""
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from summiteer import _rows
 from summiteer.auditing.excess import displaced, length_of, size_of
+from summiteer.data import Column, Held
 from summiteer.errors import UserError
 from summiteer.problem import Problem
 
@@ -25,8 +29,11 @@ _NEAR = 1.5
 _OWN = 1.1
 #: Share of the examples that other units must explain before they are believed.
 _MOST = 0.9
-#: Rows compared with all inputs at once.
+#: Rows that tell in which units a file is.
 _CHUNK = 256
+#: Far rows that are compared with all inputs in one reading of these, if they have no
+#: more numbers than this; and inputs that they are compared with at once.
+_FAR_ROWS, _FAR_NUMBERS, _CLEAN_ROWS = 1024, 2**23, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,68 @@ class Given:
         return len(self.inputs)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What all adversarial inputs together tell of the file they came in.
+
+    Attributes:
+        rows: the inputs as they are `[n, *input]`.
+        part: indices in ascending order -> the problem of these examples.
+        limits: what the lowest and the highest pixel are, None where that is unknown.
+        rounding: see `Given`; so are those that follow.
+        levels: of the file.
+        factor: of the file.
+        shift: of the file.
+        fits: `[n]`.
+    """
+
+    rows: Column
+    part: Callable[[Tensor], Problem]
+    limits: tuple[float, float] | None
+    rounding: float = 0.0
+    levels: int = 0
+    factor: float = 1.0
+    shift: float = 0.0
+    fits: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def given(self, problem: Problem, index: Tensor) -> Given:
+        """Return what the tool left of some examples.
+
+        Args:
+            problem: of these examples.
+            index: `[rows]` which they are, in ascending order.
+        """
+        step = 0.0
+        if self.limits is not None and self.levels:
+            step = (self.limits[1] - self.limits[0]) / self.levels
+
+        def all_of(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
+            return torch.full((len(index),), value, dtype=dtype)
+
+        return Given(
+            inputs=self.moved(problem, index),
+            rounding=all_of(self.rounding),
+            levels=all_of(self.levels, torch.int16),
+            step=all_of(step),
+            fits=self.fits[index],
+            factor=all_of(self.factor),
+            shift=all_of(self.shift),
+        )
+
+    def moved(self, problem: Problem, index: Tensor) -> Tensor:
+        """Return x' of some examples, in the units of the inputs as far as known."""
+        rows = self.rows.take(index).detach().to(problem.inputs.device)
+        if rows.is_inference():
+            rows = rows.clone()
+        return rows if rows.is_floating_point() else _scaled(rows, self.limits)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Problem, Tensor]]:
+        """All examples, some at a time: indices, their problem, x'."""
+        for index in torch.split(torch.arange(len(self.rows)), self.rows.at_once):
+            problem = self.part(index)
+            yield index, problem, self.moved(problem, index)
+
+
 def given_of(problem: Problem, adversarial: Tensor) -> Given:
     """Look at all adversarial inputs together.
 
@@ -77,74 +146,96 @@ def given_of(problem: Problem, adversarial: Tensor) -> Given:
     Raises:
         UserError: no such tensor.
     """
-    checked = _checked(problem, adversarial)
-    limits = _limits(problem)
-    inputs = checked if checked.is_floating_point() else _scaled(checked, limits)
-    rounding = _rounding(problem, inputs)
-    levels, step = 0, 0.0
-    if limits is not None:
-        levels = _grid(inputs, limits, rounding)
-        step = (limits[1] - limits[0]) / levels if levels else 0.0
-    far = _length(problem, inputs) > _FAR * size_of(problem)
-    factor, shift = 1.0, 0.0
-    fits = torch.full((len(inputs),), -1, dtype=torch.int64)
-    if bool(far.any()):
-        factor, shift = _units(problem, inputs, far)
-        if factor == 1.0 and shift == 0.0:
-            fits = _fits(problem, inputs, far)
-
-    def all_of(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
-        return torch.full((len(inputs),), value, dtype=dtype)
-
-    return Given(
-        inputs=inputs,
-        rounding=all_of(rounding),
-        levels=all_of(levels, torch.int16),
-        step=all_of(step),
-        fits=fits,
-        factor=all_of(factor),
-        shift=all_of(shift),
-    )
-
-
-def _checked(problem: Problem, adversarial: Tensor) -> Tensor:
-    wanted = list(problem.inputs.shape)
     if not isinstance(adversarial, Tensor):
         raise UserError(
-            f"adversarial_inputs: expected a tensor {wanted}, got "
+            f"adversarial_inputs: expected a tensor {list(problem.inputs.shape)}, got "
             f"{type(adversarial).__name__}; summiteer.adapters has one line for the "
             "output of each attack library."
         )
-    if list(adversarial.shape) != wanted:
+    span = float(problem.inputs.min()), float(problem.inputs.max())
+    rows, ids = Held.of(adversarial), torch.as_tensor(problem.ids)
+    look = looked_at(problem, problem.take, rows, span, ids)
+    return look.given(problem, torch.arange(len(ids)))
+
+
+def looked_at(
+    head: Problem,
+    part: Callable[[Tensor], Problem],
+    rows: Column,
+    span: tuple[float, float],
+    ids: Tensor,
+) -> Look:
+    """Look at all adversarial inputs, some at a time.
+
+    Args:
+        head: of the first examples, or of all.
+        part: indices in ascending order -> the problem of these examples.
+        rows: `[n, *input]` floats, or integers 0 … 255.
+        span: the least and the largest number of all clean inputs.
+        ids: `[n]` of all examples.
+
+    Raises:
+        UserError: no such rows.
+    """
+    _check(rows, (len(ids), *head.inputs.shape[1:]))
+    look = Look(rows, part, _limits(head, span))
+    finite, far, single = _measured(look)
+    dtypes = [look.moved(head, torch.arange(0)).dtype, head.inputs.dtype]
+    if single:
+        dtypes.append(torch.float32)
+    look = replace(look, rounding=max(torch.finfo(dtype).eps for dtype in dtypes))
+    look = replace(look, levels=_grid(look))
+    fits = torch.full((len(ids),), -1, dtype=torch.int64)
+    factor, shift = 1.0, 0.0
+    if bool(far.any()):
+        factor, shift = _units(look, finite, far)
+        if factor == 1.0 and shift == 0.0:
+            fits = _fits(look, far, ids)
+    return replace(look, fits=fits, factor=factor, shift=shift)
+
+
+def _check(rows: Column, wanted: tuple[int, ...]) -> None:
+    if list(rows.shape) != list(wanted):
         raise UserError(
             "adversarial_inputs: expected one input per example, of the inputs' shape "
-            f"{wanted}, got {list(adversarial.shape)}."
+            f"{list(wanted)}, got {list(rows.shape)}."
         )
-    if adversarial.is_complex() or adversarial.dtype == torch.bool:
+    if rows.dtype.is_complex or rows.dtype == torch.bool:
+        raise UserError(f"adversarial_inputs: expected numbers, got {rows.dtype}.")
+    if rows.dtype.is_floating_point:
+        return
+    ends = [(int(some.min()), int(some.max())) for _, some in rows.blocks()]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if not (low >= 0 and high <= 255):
         raise UserError(
-            f"adversarial_inputs: expected numbers, got {adversarial.dtype}."
+            "adversarial_inputs: integers are read as 8-bit pixels 0 … 255, got "
+            f"{low} … {high}; give floats in the units of the inputs."
         )
-    adversarial = adversarial.detach().to(problem.inputs.device)
-    if adversarial.is_inference():
-        adversarial = adversarial.clone()
-    if not adversarial.is_floating_point():
-        low, high = int(adversarial.min()), int(adversarial.max())
-        if not (low >= 0 and high <= 255):
-            raise UserError(
-                "adversarial_inputs: integers are read as 8-bit pixels 0 … 255, got "
-                f"{low} … {high}; give floats in the units of the inputs."
-            )
-    return adversarial
 
 
-def _limits(problem: Problem) -> tuple[float, float] | None:
+def _limits(head: Problem, span: tuple[float, float]) -> tuple[float, float] | None:
     """What the lowest and the highest pixel are: the box, else what the data span."""
-    if problem.box is not None:
-        return float(problem.box[0]), float(problem.box[1])
-    low, high = float(problem.inputs.min()), float(problem.inputs.max())
+    if head.box is not None:
+        return float(head.box[0]), float(head.box[1])
+    low, high = span
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     return (0.0, 255.0) if low >= 0 and 2 < high <= 255 else None
+
+
+def _measured(look: Look) -> tuple[Tensor, Tensor, bool]:
+    """Which rows are finite and which far `[n]`, and whether all are float32 numbers.
+
+    Values that are all float32 numbers were computed in float32, whatever holds them.
+    """
+    finite = torch.ones(len(look.rows), dtype=torch.bool)
+    far, single = torch.zeros_like(finite), True
+    for index, problem, moved in look.blocks():
+        finite[index] = moved.flatten(1).isfinite().all(1).cpu()
+        length = length_of(problem.region, displaced(problem.inputs, moved))
+        far[index] = (length > _FAR * size_of(problem)).cpu()
+        single = single and bool((moved.float().to(moved.dtype) == moved).all())
+    return finite, far, single
 
 
 def _scaled(pixels: Tensor, limits: tuple[float, float] | None) -> Tensor:
@@ -159,53 +250,40 @@ def _scaled(pixels: Tensor, limits: tuple[float, float] | None) -> Tensor:
     return low + (high - low) * (pixels.double() / 255)
 
 
-def _rounding(problem: Problem, inputs: Tensor) -> float:
-    """The relative rounding of the coarsest of the file's and the model's dtype.
-
-    Values that are all float32 numbers were computed in float32, whatever holds them.
-    """
-    dtypes = [inputs.dtype, problem.inputs.dtype]
-    if bool((inputs.float().to(inputs.dtype) == inputs).all()):
-        dtypes.append(torch.float32)
-    return max(torch.finfo(dtype).eps for dtype in dtypes)
-
-
-def _grid(inputs: Tensor, limits: tuple[float, float], rounding: float) -> int:
+def _grid(look: Look) -> int:
     """255 or 256 if all values are multiples of that part of the range, else 0."""
-    found = (n for n in GRIDS if _on_grid(inputs, limits, rounding, n))
-    return next(found, 0)
+    return next((levels for levels in GRIDS if _on_grid(look, levels)), 0)
 
 
-def _on_grid(
-    inputs: Tensor, limits: tuple[float, float], rounding: float, levels: int
-) -> bool:
+def _on_grid(look: Look, levels: int) -> bool:
     """Whether all values are k/levels of the range; a few different ones at least."""
-    if 2 * rounding * levels > _BLURRED:
+    if look.limits is None or 2 * look.rounding * levels > _BLURRED:
         return False  # in half precision every number looks like one on a grid
-    low, high = limits
+    low, high = look.limits
+    between: set[float] = set()
     # A few examples rule a grid out; all of them are looked at only if these do not.
-    for part in (inputs[:8], inputs):
+    first = torch.arange(len(look.rows))[:8]
+    parts = chain(
+        [look.moved(look.part(first), first)], (moved for _, _, moved in look.blocks())
+    )
+    for part in parts:
         exact = (part.double() - low) / (high - low) * levels
         nearest = exact.round()
-        off = (exact - nearest).abs() > 2 * rounding * exact.abs().clamp(min=1)
+        off = (exact - nearest).abs() > 2 * look.rounding * exact.abs().clamp(min=1)
         if bool(off.any()):
             return False
-    between = nearest[(nearest > 0) & (nearest < levels)]
-    return len(torch.unique(between)) >= _FEWEST_LEVELS
+        inside = nearest[(nearest > 0) & (nearest < levels)]
+        between.update(torch.unique(inside).tolist())
+    return len(between) >= _FEWEST_LEVELS
 
 
-def _length(problem: Problem, inputs: Tensor) -> Tensor:
-    """The norm of each perturbation, NaN where the input is not finite."""
-    return length_of(problem.region, displaced(problem.inputs, inputs))
-
-
-def _units(problem: Problem, inputs: Tensor, far: Tensor) -> tuple[float, float]:
+def _units(look: Look, finite: Tensor, far: Tensor) -> tuple[float, float]:
     """(factor, shift) if most rows are far and become near in other units."""
-    finite = inputs.flatten(1).isfinite().all(1)
     if not bool(finite.any()) or int(far.sum()) < _MOST * int(finite.sum()):
         return 1.0, 0.0
     index = finite.nonzero().flatten()[:_CHUNK]
-    some, x = problem.take(index.cpu()), inputs[index].double()
+    some = look.part(index)
+    x = look.moved(some, index).double()
     clean = some.inputs.double()
     size = size_of(some)
     raw = length_of(some.region, x - clean)
@@ -239,17 +317,33 @@ def _fitted(clean: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
     return slope, to - slope * at
 
 
-def _fits(problem: Problem, inputs: Tensor, far: Tensor) -> Tensor:
+def _fits(look: Look, far: Tensor, ids: Tensor) -> Tensor:
     """The id of the example whose input a far row is near to, -1 if there is none."""
-    fits = torch.full((len(inputs),), -1, dtype=torch.int64)
-    ids = torch.as_tensor(problem.ids)
-    clean = problem.inputs.double().flatten(1)
-    for index in torch.split(far.nonzero().flatten(), _CHUNK):
-        moved = inputs[index].double()
-        nearest = torch.cdist(moved.flatten(1), clean).argmin(1)
+    fits = torch.full((len(ids),), -1, dtype=torch.int64)
+    numbers = max(1, math.prod(look.rows.row))
+    size = max(1, min(_FAR_ROWS, _FAR_NUMBERS // numbers))
+    for index in torch.split(far.nonzero().flatten(), size):
+        moved = look.moved(look.part(index), index).double()
+        nearest = _nearest(look, moved)
         # Judged by the other example's own radius.
-        other = problem.take(nearest.cpu())
+        unique, back = torch.unique(nearest, return_inverse=True)
+        other = look.part(unique).take(back)
         apart = length_of(other.region, moved - other.inputs.double())
         close = (apart <= _NEAR * size_of(other)).cpu()
-        fits[index.cpu()[close]] = ids[nearest.cpu()[close]]
+        fits[index[close]] = ids[nearest[close]]
     return fits
+
+
+def _nearest(look: Look, moved: Tensor) -> Tensor:
+    """The index of the example whose input is nearest `[rows]`, ties to the first."""
+    flat = moved.flatten(1)
+    nearest = torch.zeros(len(flat), dtype=torch.int64)
+    least = flat.new_full((len(flat),), torch.inf)
+    size = min(look.rows.at_once, _CLEAN_ROWS)
+    for index in torch.split(torch.arange(len(look.rows)), size):
+        clean = look.part(index).inputs.double().flatten(1)
+        distance, place = torch.cdist(flat, clean).min(1)
+        closer = distance < least
+        least = torch.where(closer, distance, least)
+        nearest = torch.where(closer.cpu(), index[place.cpu()], nearest)
+    return nearest

@@ -22,7 +22,7 @@ def audit_result(work: Work) -> dict[str, Any]:
     Args:
         work: what the audit has done.
     """
-    labelled, arrays = work.problem.labelled, work.arrays
+    labelled, arrays = work.labelled, work.arrays
     accuracies = {
         "claimed_robust_accuracy": share_of(arrays["claimed"]) if labelled else None,
         "corrected_robust_accuracy": share_of(arrays["survived"]) if labelled else None,

@@ -12,7 +12,7 @@ from summiteer._version import __version__
 from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
 from summiteer.cli.reproduce import reproduce
-from summiteer.cli.running import EXIT_CODES, USER_ERROR
+from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
 from summiteer.errors import UserError
 
 COMMANDS = (attack, audit, reproduce)
@@ -35,6 +35,14 @@ def main() -> NoReturn:
     """Run the command line; a user's mistake is one sentence and exit code 1."""
     try:
         app()
+    except InterruptionSaid:
+        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer makes an exit of Ctrl-C, without a word.
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        print("interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)

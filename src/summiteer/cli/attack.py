@@ -86,6 +86,7 @@ def attack(
     plan: options.Plan = False,
     plan_share: options.PlanShare = None,
     plan_examples: options.PlanExamples = None,
+    device: options.Device = "cpu",
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -108,7 +109,7 @@ def attack(
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance, "--rivals": rivals}
     check_source(claim, own, ", or --property FILE")
-    network = Network(model, weights, mean, std)
+    network = Network(model, weights, mean, std, device)
     required = requirements(require)
     from summiteer.searching import EFFORTS
     from summiteer.settings import Settings
@@ -161,7 +162,7 @@ def _run(
 
     problem, settings = source.problem, source.settings
     directory, spec = placed(
-        runs.specification("attack", problem, settings, source.names),
+        runs.specification("attack", source.population, settings, source.names),
         block_size,
         out,
         lambda: block_size_of(problem, settings, None),
@@ -171,10 +172,10 @@ def _run(
         resumption(store, as_json),
         progress("attacking", as_json) as report,
     ):
-        command = runs.attack_command(problem, settings)
+        command = runs.attack_command(source.population, settings)
         result = runs.run_command(
             command,
-            problem,
+            source.population,
             settings,
             store,
             spec["block_size"],

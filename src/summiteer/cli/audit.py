@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from summiteer.cli import options
-from summiteer.cli.explaining import arrays_of, check_explained
+from summiteer.cli.explaining import check_explained
 from summiteer.cli.options import check_seed, check_share
 from summiteer.cli.running import (
     enforce,
@@ -45,6 +45,7 @@ def audit(
     skip_bad: options.SkipBad = False,
     block_size: options.BlockSize = None,
     no_screen: options.NoScreen = False,
+    device: options.Device = "cpu",
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -61,8 +62,7 @@ def audit(
     required = requirements(require)
     from summiteer import runs
     from summiteer._audit import EFFORT
-    from summiteer.auditing.given import given_of
-    from summiteer.cells import digest_arrays
+    from summiteer.auditing.given import looked_at
     from summiteer.examination import block_size_of
     from summiteer.report.audit_text import print_audit
     from summiteer.settings import Settings
@@ -73,40 +73,42 @@ def audit(
         fixed |= {"seed": seed, "within": within, "right_within": tolerance}
         return Settings(**fixed | parts)
 
-    network = Network(model, weights, mean, std)
+    network = Network(model, weights, mean, std, device)
     source = from_data(network, own, skip_bad, settings_of)
     check_explained(source, explain or ())
-    problem, settings = source.problem, source.settings
+    population, settings = source.population, source.settings
     rows = _rows_of(adversarial, source)
-    given = given_of(problem, rows)
+    look = looked_at(
+        source.problem, population.part, rows, population.span, population.ids
+    )
     for note in source.notes:
         say(note, as_json)
     names = source.names | {
         "adversarial": adversarial,
-        "adversarial_digest": digest_arrays({"adversarial": rows}),
+        "adversarial_digest": rows.digest("adversarial"),
     }
     directory, spec = placed(
-        runs.specification("audit", problem, settings, names),
+        runs.specification("audit", population, settings, names),
         block_size,
         out,
-        lambda: block_size_of(problem, settings, None),
+        lambda: block_size_of(source.problem, settings, None),
     )
     with (
         Store.open(directory, spec) as store,
         resumption(store, as_json),
         progress("auditing", as_json) as report,
     ):
-        command = runs.audit_command(problem, settings, given)
+        command = runs.audit_command(population, settings, look.given)
         result = runs.run_command(
             command,
-            problem,
+            population,
             settings,
             store,
             spec["block_size"],
             report,
             source.messages,
         )
-        told = _told(store, result, explain or ())
+        told = _told(store, source, result, explain or ())
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -121,18 +123,24 @@ def _rows_of(adversarial: str, source: Source) -> Any:
     from summiteer import data as files
 
     return files.aligned(
-        files.load_adversarial(adversarial),
-        source.ids,
+        files.open_adversarial(adversarial),
+        source.population.ids,
         source.total,
-        tuple(source.problem.inputs.shape[1:]),
+        source.problem.inputs.shape[1:],
     )
 
 
-def _told(store: Any, result: dict[str, Any], wanted: Sequence[int]) -> list[str]:
+def _told(
+    store: Any, source: Source, result: dict[str, Any], wanted: Sequence[int]
+) -> list[str]:
     """What each of the wanted examples is, in a few lines."""
     if not wanted:
         return []
     from summiteer.auditing.words import told
+    from summiteer.runs import Blocks, recorded_numbers
 
-    arrays, row = arrays_of(store)
-    return [told(arrays, result, row[example]) for example in wanted]
+    ids, size = source.population.ids, int(store.spec["block_size"])
+    blocks = Blocks("audit", store.run, len(ids), size)
+    arrays = recorded_numbers(store, blocks)
+    places = [int((ids == example).nonzero()) for example in wanted]
+    return [told(arrays, result, place) for place in places]

@@ -14,13 +14,15 @@ def check_explained(source: Source, wanted: Sequence[int]) -> None:
         source: of the run.
         wanted: their ids.
     """
-    known = _places(source)
+    if not wanted:
+        return
+    ids = source.population.ids
     for example in wanted:
-        if example not in known:
-            first, last = min(known), max(known)
+        if not bool((ids == example).any()):
+            first, last = int(ids[0]), int(ids[-1])
             raise UserError(
                 f"--explain: example {example} is not part of the run, which has "
-                f"{len(known)} of {first} … {last} (numbers of the data's rows, from "
+                f"{len(ids)} of {first} … {last} (numbers of the data's rows, from "
                 "0)."
             )
 
@@ -38,31 +40,18 @@ def explanations(source: Source, store: Any, wanted: Sequence[int]) -> list[str]
     import torch
 
     from summiteer.optimality import local_optimality
+    from summiteer.runs import Blocks
 
-    problem, places = source.problem, _places(source)
-    arrays, row = arrays_of(store)
-    told = []
+    population, told = source.population, []
+    size = int(store.spec["block_size"])
+    blocks = Blocks("attack", store.run, len(population), size)
     for example in wanted:
+        place = int((population.ids == example).nonzero())
+        number, row = divmod(place, size)
+        found = store.arrays(blocks.cell(number).name)["perturbations"]
+        part = population.part(torch.tensor([place]))
         # Exactly the point that was examined: it came from this dtype.
-        point = arrays["perturbations"][[row[example]]].to(problem.inputs)
-        part = problem.take(torch.tensor([places[example]]))
+        point = found[row : row + 1].to(part.inputs)
         text = local_optimality(part, point, source.settings.within).explain(0)
         told.append("\n" + text.replace("example 0", f"example {example}", 1))
     return [*told, "\nThe words, symbols and propositions: docs/certificates.md"]
-
-
-def arrays_of(store: Any) -> tuple[dict[str, Any], dict[int, int]]:
-    """Return the arrays of a finished run, and where in them each example is.
-
-    Args:
-        store: of the run.
-    """
-    from summiteer.examination import gather
-
-    cells = [r.name for r in store.finished().values() if r.kind != "screen"]
-    arrays = gather([store.arrays(name) for name in cells])
-    return arrays, {int(example): i for i, example in enumerate(arrays["ids"])}
-
-
-def _places(source: Source) -> dict[int, int]:
-    return {int(example): i for i, example in enumerate(source.problem.ids)}

@@ -148,6 +148,12 @@ SkipBad = Annotated[
 BlockSize = Annotated[
     int | None, typer.Option(help="examples at once; by memory if not given")
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda or cuda:1: where the model runs; proofs are made on the CPU"
+    ),
+]
 Seed = Annotated[int, typer.Option(help="of the random numbers")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="print result.json and nothing else")
@@ -259,6 +265,21 @@ def check_box(text: str | None) -> None:
         raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
     if not low < high:
         raise UserError(f"--box: expected LO,HI with LO < HI, got {text!r}.")
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no device, or is not there."""
+    if name == "cpu":
+        return
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number.isdigit() or name == "cuda"):
+        raise UserError(f"--device: expected cpu, cuda or cuda:N, got {name!r}.")
+    import torch
+
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        there = f"the last one here is cuda:{count - 1}" if count else "there is none"
+        raise UserError(f"--device: no device {name}; {there}, or leave it out.")
 
 
 def check_positive(option: str, value: float) -> None:

@@ -16,6 +16,10 @@ EXIT_CODES = (
 )
 
 
+class InterruptionSaid(SystemExit):
+    """The end after Ctrl-C, of which the reader has been told."""
+
+
 def say(text: str, quiet: bool) -> None:
     """A note for the reader; with --json, stdout is the document's alone."""
     print(text, file=sys.stderr if quiet else sys.stdout)
@@ -105,7 +109,7 @@ def resumption(store: Any, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(kept: bool) -> Iterator[None]:
-    """Say what Ctrl-C leaves behind (typer would exit without a word)."""
+    """Say what Ctrl-C leaves behind."""
     try:
         yield
     except KeyboardInterrupt:
@@ -115,7 +119,7 @@ def _interruptible(kept: bool) -> Iterator[None]:
             else "nothing is kept."
         )
         print(f"interrupted: {left}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        raise InterruptionSaid(INTERRUPTED) from None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """MODEL and DATA as the user named them: one checked problem."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from summiteer.cli.options import (
     OBJECTIVES,
     check_box,
     check_choice,
+    check_device,
     check_least,
     check_positive,
     numbers,
@@ -29,9 +31,11 @@ class Network:
     weights: str | None = None
     mean: str | None = None
     std: str | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """What can be said before anything is loaded."""
+        check_device(self.device)
         for option, text in (("--mean", self.mean), ("--std", self.std)):
             values = numbers(option, text)
             if option == "--std" and values and min(values) <= 0:
@@ -54,7 +58,10 @@ class Network:
             given, lacks = ("--mean", "--std")[:: 1 if self.std is None else -1]
             applied = f"(x - {self.mean or 0})/{self.std or 1}"
             notes.append(f"{given} without {lacks}: the model is given {applied}")
-        return self._standardised(model, shape), shape, notes
+        model = self._standardised(model, shape)
+        if self.device != "cpu" and hasattr(model, "to"):
+            model = model.to(self.device)
+        return model, shape, notes
 
     def check_channels(self, shape: tuple[int, ...]) -> None:
         """Refuse --mean and --std that are no numbers for these channels.
@@ -101,17 +108,21 @@ class Network:
 class Source(NamedTuple):
     """What is attacked or audited, and how the user named it."""
 
-    problem: Any
+    #: All examples, of which some at a time are in memory.
+    population: Any
     settings: Any
     messages: list[str]
     notes: list[str]
     names: dict[str, str]
-    #: Which of the file's examples they are.
-    ids: Any = None
     #: How many examples the data have, chosen or not.
     total: int = 0
     #: result.json's content and the store -> what is added for a property.
     judge: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
+
+    @property
+    def problem(self) -> Any:
+        """Of the first examples: model, objective, dtype and device of all."""
+        return self.population.head
 
 
 def check_source(claim: str | None, own: dict[str, Any], other: str = "") -> None:
@@ -176,41 +187,51 @@ def from_data(
     skip_bad: bool,
     settings_of: Callable[..., Any],
 ) -> Source:
-    """The problem of DATA in a ball.
+    """The examples of DATA in a ball, looked at once.
 
     Args:
         network: MODEL.
         own: the options that say what DATA and region are, by name.
         skip_bad: whether to leave out examples with NaN or infinity.
-        settings_of: (region, box, objective) -> `Settings`.
+        settings_of: (region, box, objective, mask) -> `Settings`.
     """
     import torch
 
     from summiteer import data as files
-    from summiteer import examination
+    from summiteer.inputs import refuse_bad, refuse_outside
+    from summiteer.population import population_of
     from summiteer.problem import model_dtype
 
     region = region_of(own["--norm"], own["--radius"])
     loss = objective_of(own["--objective"])
     model, shape, said = network.load()
-    dataset = files.load_data(own["DATA"])
+    streamed = files.open_data(own["DATA"])
     dtype = model_dtype(model) or torch.float32
-    inputs, targets, ids, notes = files.examples(
-        dataset, dtype, own["--limit"], skip_bad, shape
+    box = files.asked_box(own["--box"])
+    found = files.examples(
+        streamed, dtype, own["--limit"], skip_bad, shape, box, _on_stderr
     )
-    network.check_channels(tuple(inputs.shape[1:]))
-    limits = files.box_of(own["--box"], inputs)
-    notes = said + notes
+    refuse_bad(found.bad)
+    network.check_channels(found.inputs.row)
+    notes = said + found.notes
     if own["--box"] is None:
-        notes.append(files.box_note(limits, inputs))
+        box, note = files.found_box(found.low, found.high)
+        notes.append(note)
+    elif box is not None:
+        refuse_outside(found.outside, box, (found.low, found.high))
     named = own.get("--mask")
-    mask = files.load_mask(named, inputs, ids) if named else None
-    settings = settings_of(region=region, box=limits, objective=loss, mask=mask)
-    with collected_warnings() as messages, _fitting(tuple(inputs.shape[1:])):
-        problem = examination.problem_of(model, inputs, targets, settings, ids)
-        problem.examine(warn=not settings.screened)
+    mask = files.open_mask(named, found.inputs.row, found.ids) if named else None
+    own_mask = mask if isinstance(mask, torch.Tensor) else None
+    settings = settings_of(region=region, box=box, objective=loss, mask=own_mask)
+    with collected_warnings() as messages, _fitting(found.inputs.row):
+        population = population_of(model, found, settings, mask, network.device)
+        population.head.examine(warn=not settings.screened)
     names = {"model": network.source, "data": own["DATA"]}
-    return Source(problem, settings, messages, notes, names, ids, len(dataset.inputs))
+    return Source(population, settings, messages, notes, names, len(streamed.inputs))
+
+
+def _on_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @contextmanager
@@ -239,7 +260,10 @@ def from_property(
     """
     from summiteer import runs, violation
     from summiteer.data import load_property
+    from summiteer.population import Population
 
+    if network.device != "cpu":
+        raise UserError("--device: a --property is decided on the CPU; leave it out.")
     read = load_property(claim)
     model, shape, notes = network.load()
     with collected_warnings() as messages:
@@ -254,4 +278,5 @@ def from_property(
     def judge(result: dict[str, Any], store: Any) -> dict[str, Any]:
         return runs.judge_property(result, model, read, problem, store)
 
-    return Source(problem, settings, messages, notes, names, problem.ids, judge=judge)
+    population = Population.of(problem)
+    return Source(population, settings, messages, notes, names, judge=judge)

@@ -4,15 +4,13 @@ What a header claims is compared with what is there before memory is taken for i
 """
 
 import gzip
-import math
 import pickle
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -24,8 +22,6 @@ _CHUNK = 2**20
 #: More bytes than this, unpacked from fewer than 1/_RATIO of them, are a bomb: deflate
 #: packs zeros by 1032, the emptiest of real images by less than 100.
 _HARMLESS, _RATIO = 2**28, 200
-#: Formats of `read_tensors`.
-TABLES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 #: Where training loops put a state dict beside other things.
 _STATES = ("state_dict", "model_state_dict", "model", "net")
 
@@ -69,32 +65,10 @@ def read_bytes(what: str, path: Path, most: int) -> bytes:
                 parts.append(part)
                 left -= len(part)
                 if packed:
-                    _check_bomb(what, path, most - left, size)
+                    check_bomb(what, path, most - left, size)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{what}: {path} cannot be read: {error}.") from error
     return b"".join(parts)
-
-
-def read_tensors(what: str, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name; a bare one has the name "".
-
-    Args:
-        what: the argument that named it.
-        path: one of `TABLES`.
-
-    Raises:
-        UserError: it is another file, would run code, or claims what it does not hold.
-    """
-    readers = {
-        ".npz": _read_npz,
-        ".npy": _read_npy,
-        ".safetensors": read_safetensors,
-        ".pt": _read_torch,
-        ".pth": _read_torch,
-    }
-    if path.suffix not in readers:
-        raise UserError(f"{what}: {path} must be one of {', '.join(TABLES)}.")
-    return readers[path.suffix](what, path)
 
 
 def read_state(what: str, path: Path) -> dict[str, Tensor]:
@@ -105,7 +79,7 @@ def read_state(what: str, path: Path) -> dict[str, Tensor]:
         path: of the file.
 
     Raises:
-        UserError: see `read_tensors`.
+        UserError: see `summiteer.data.tables.open_tensors`.
     """
     if path.suffix in (".npz", ".npy"):
         raise UserError(f"{what}: {path} is no checkpoint; give .safetensors or .pt.")
@@ -129,89 +103,27 @@ def read_safetensors(what: str, path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, MemoryError) as error:
         raise UserError(
-            f"{what}: {path} is not a readable .safetensors file: {_line(error)}"
+            f"{what}: {path} is not a readable .safetensors file: {first_line(error)}"
         ) from error
 
 
-def _read_npz(what: str, path: Path) -> dict[str, Tensor]:
-    _check_zip(what, path, path.stat().st_size)
-    tensors = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as file:
-                    name = member.filename.removesuffix(".npy")
-                    tensors[name] = _array(what, path, name, file, member.file_size)
-    except UserError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy raise what they meet
-        raise UserError(
-            f"{what}: {path} is not a readable .npz file: {_line(error)}"
-        ) from error
-    return tensors
+def read_torch(what: str, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .pt file by name; a bare one has the name "".
 
+    Args:
+        what: the argument that named it.
+        path: of the file.
 
-def _read_npy(what: str, path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            return {"": _array(what, path, "", file, path.stat().st_size)}
-    except (OSError, EOFError) as error:
-        raise UserError(
-            f"{what}: {path} is not a readable .npy file: {_line(error)}"
-        ) from error
-
-
-def _array(what: str, path: Path, name: str, file: IO[bytes], size: int) -> Tensor:
-    """One array of a file of `size` bytes, its header checked against them."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, columns, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(
-            f"{what}: {path} does not hold arrays in NumPy's format: {_line(error)}"
-        ) from error
-    if dtype.hasobject or dtype.kind not in "biufc":
-        raise UserError(f"{what}: {_no_numbers(path, name, dtype)}.")
-    claimed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or claimed > size:
-        raise UserError(
-            f"{what}: {path} is truncated or false: its header claims the shape "
-            f"{list(shape)} of {dtype}, {claimed} bytes, and it has {size}."
-        )
-    content = file.read(claimed)
-    if len(content) != claimed:
-        raise UserError(f"{what}: {path} is truncated; get the file again.")
-    flat = np.frombuffer(content, dtype)
-    array = flat.reshape(shape[::-1]).T if columns else flat.reshape(shape)
-    # In the machine's order of bytes, and a copy that may be written.
-    return torch.from_numpy(array.astype(dtype.newbyteorder("="), order="C"))
-
-
-def _no_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> str:
-    """What an array holds in place of numbers, and what to do."""
-    place = f"`{name}` in {path}" if name else f"{path}"
-    if dtype.hasobject:
-        return (
-            f"{place} holds something other than plain arrays of numbers ({dtype}); "
-            "objects would have to be unpickled, which could run anything"
-        )
-    kind = "text" if dtype.kind in "US" else "no plain array of numbers"
-    return f"{place} is {kind} ({dtype}); save numbers, classes as 0, 1, …"
-
-
-def _read_torch(what: str, path: Path) -> dict[str, Tensor]:
+    Raises:
+        UserError: it would run code, or holds something else.
+    """
     return _tensors_in(what, path, _load_torch(what, path), bare=True)
 
 
 def _load_torch(what: str, path: Path) -> Any:
     """What a .pt file holds, without running code from it."""
     if zipfile.is_zipfile(path):
-        _check_zip(what, path, path.stat().st_size)
+        check_zip(what, path, path.stat().st_size)
     try:
         with warnings.catch_warnings():
             # A foreign pickle protocol: it loads, or is refused below in our words.
@@ -225,7 +137,7 @@ def _load_torch(what: str, path: Path) -> Any:
         ) from error
     except Exception as error:  # a hostile file meets any error of the unpickler
         raise UserError(
-            f"{what}: {path} is not a readable file: {_line(error)}"
+            f"{what}: {path} is not a readable file: {first_line(error)}"
         ) from error
 
 
@@ -269,8 +181,17 @@ def _check_tensor(what: str, path: Path, name: str, tensor: Tensor) -> None:
         )
 
 
-def _check_zip(what: str, path: Path, size: int) -> None:
-    """Refuse an archive that unpacks to very much."""
+def check_zip(what: str, path: Path, size: int) -> None:
+    """Refuse an archive that unpacks to very much.
+
+    Args:
+        what: the argument that named it.
+        path: of the archive.
+        size: its bytes.
+
+    Raises:
+        UserError: it does, or is no archive.
+    """
     if not size:
         raise UserError(f"{what}: {path} is not a readable file: it is empty.")
     try:
@@ -283,12 +204,23 @@ def _check_zip(what: str, path: Path, size: int) -> None:
         ) from error
     except Exception as error:  # zipfile raises what a broken directory makes it meet
         raise UserError(
-            f"{what}: {path} is not a readable {path.suffix} file: {_line(error)}"
+            f"{what}: {path} is not a readable {path.suffix} file: {first_line(error)}"
         ) from error
-    _check_bomb(what, path, unpacked, size)
+    check_bomb(what, path, unpacked, size)
 
 
-def _check_bomb(what: str, path: Path, unpacked: int, size: int) -> None:
+def check_bomb(what: str, path: Path, unpacked: int, size: int) -> None:
+    """Refuse what unpacks to very much.
+
+    Args:
+        what: the argument that named it.
+        path: of the file.
+        unpacked: bytes that it has, or claims to have, unpacked.
+        size: its bytes.
+
+    Raises:
+        UserError: it does.
+    """
     if unpacked > max(_HARMLESS, _RATIO * size):
         raise UserError(
             f"{what}: {path} has {size} bytes and unpacks to {unpacked} or more, which "
@@ -296,7 +228,11 @@ def _check_bomb(what: str, path: Path, unpacked: int, size: int) -> None:
         )
 
 
-def _line(error: BaseException) -> str:
-    """The first line of an error, no longer than a reader bears."""
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, no longer than a reader bears.
+
+    Args:
+        error: any.
+    """
     text = str(error).strip().splitlines() or [""]
     return (text[0] or type(error).__name__)[:200].rstrip(".") + "."

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from summiteer.data._files import TABLES, existing, read_tensors
+from summiteer.data._files import existing
+from summiteer.data.column import Column
+from summiteer.data.tables import TABLES, open_tensors
 from summiteer.errors import UserError
 
 #: Names that tools and people give to them, most telling first.
@@ -23,7 +25,19 @@ KEYS = (
 
 
 def load_adversarial(source: str) -> Tensor:
-    """Return the adversarial inputs of a file, as they are.
+    """Return the adversarial inputs of a file, as they are, in memory.
+
+    Args:
+        source: see `open_adversarial`.
+
+    Raises:
+        UserError: the file cannot be read or does not say which tensor is meant.
+    """
+    return open_adversarial(source).whole()
+
+
+def open_adversarial(source: str) -> Column:
+    """Return the adversarial inputs of a file, to be read some rows at a time.
 
     Args:
         source: .npz, .npy, .safetensors or .pt, read without running code from it;
@@ -35,7 +49,7 @@ def load_adversarial(source: str) -> Tensor:
     """
     file, key = _file_and_key(source)
     path = existing("ADVERSARIAL", file, f"give one of {', '.join(TABLES)}")
-    tensors = read_tensors("ADVERSARIAL", path)
+    tensors = open_tensors("ADVERSARIAL", path)
     has = ", ".join(sorted(name or "a nameless tensor" for name in tensors))
     if key is not None:
         if key not in tensors:
@@ -53,8 +67,8 @@ def load_adversarial(source: str) -> Tensor:
 
 
 def aligned(
-    adversarial: Tensor, ids: Tensor, total: int, shape: tuple[int, ...]
-) -> Tensor:
+    adversarial: Column, ids: Tensor, total: int, shape: tuple[int, ...]
+) -> Column:
     """Return the rows that belong to the examples that were chosen of DATA.
 
     Args:
@@ -67,15 +81,15 @@ def aligned(
         UserError: neither as many rows as DATA nor as the chosen examples, or inputs
             of another size.
     """
-    rows, chosen = len(adversarial) if adversarial.ndim else 0, len(ids)
+    rows, chosen = len(adversarial), len(ids)
     if rows not in (total, chosen):
         part = "" if chosen == total else f", or for the {chosen} of them chosen here"
         raise UserError(
             f"ADVERSARIAL: {rows} rows, expected one for each of the {total} examples "
             f"of DATA{part}; give the data that the tool was given, in the same order."
         )
-    taken = adversarial[ids] if rows == total else adversarial
-    given = tuple(taken.shape[1:])
+    taken = adversarial.chosen(ids) if rows == total else adversarial
+    given = taken.row
     if math.prod(given) != math.prod(shape):
         raise UserError(
             f"ADVERSARIAL: inputs of shape {list(given)}, expected {list(shape)} as in "
@@ -87,7 +101,7 @@ def aligned(
             f"ADVERSARIAL: inputs of shape {list(given)}, expected {list(shape)} as in "
             "DATA; the axes are in another order: permute them."
         )
-    return taken.reshape(chosen, *shape)
+    return taken.seen_as(taken.dtype, shape)
 
 
 def _wide(shape: tuple[int, ...]) -> list[int]:

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from summiteer.data._files import existing, read_tensors
-from summiteer.data.idx import SPLITS, read_idx
+from summiteer.data._files import existing
+from summiteer.data.column import Column, Held
+from summiteer.data.idx import SPLITS, open_idx
+from summiteer.data.tables import open_tensors
 from summiteer.errors import UserError
 
 
@@ -26,6 +28,21 @@ class Dataset:
     name: str
     inputs: Tensor
     targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Examples to attack, of which some at a time are read.
+
+    Attributes:
+        name: the bundled name or the file.
+        inputs: `[n, *input]`.
+        targets: `[n, …]`.
+    """
+
+    name: str
+    inputs: Column
+    targets: Column
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +81,20 @@ _SUFFIXES = (".npz", ".safetensors", ".pt")
 
 
 def load_data(source: str) -> Dataset:
-    """Return the data named on the command line.
+    """Return the data named on the command line, in memory.
+
+    Args:
+        source: see `open_data`.
+
+    Raises:
+        UserError: no such file, another format, missing entries, pickled objects.
+    """
+    data = open_data(source)
+    return Dataset(source, data.inputs.whole(), data.targets.whole())
+
+
+def open_data(source: str) -> Streamed:
+    """Return the data named on the command line, to be read some rows at a time.
 
     Args:
         source: a name in `BUNDLED`; an .npz, .safetensors or .pt file with `inputs` and
@@ -77,10 +107,11 @@ def load_data(source: str) -> Dataset:
     """
     if source in BUNDLED:
         arrays = BUNDLED[source]()
-        return Dataset(source, *(torch.from_numpy(np.array(a)) for a in arrays))
+        inputs, labels = (Held.of(torch.from_numpy(np.array(a))) for a in arrays)
+        return Streamed(source, inputs, labels)
     folder, split = _folder(source)
     if folder.is_dir():
-        return Dataset(source, *read_idx(folder, split))
+        return Streamed(source, *open_idx(folder, split))
     bundled = ", ".join(BUNDLED)
     hint = f"give a file, a folder of MNIST's idx files, or {bundled}"
     path = existing("DATA", source, hint)
@@ -90,16 +121,16 @@ def load_data(source: str) -> Dataset:
             f"`inputs` and `targets`, a folder of idx files, or one of "
             f"{bundled}."
         )
-    tensors = read_tensors("DATA", path)
-    targets = tensors.get("targets", tensors.get("labels"))
-    missing = ["inputs"] * ("inputs" not in tensors)
+    columns = open_tensors("DATA", path)
+    targets = columns.get("targets", columns.get("labels"))
+    missing = ["inputs"] * ("inputs" not in columns)
     missing += ["targets (or labels)"] * (targets is None)
     if missing or targets is None:
         raise UserError(
             f"DATA: {path} lacks {' and '.join(missing)}; it has "
-            f"{', '.join(sorted(tensors)) or 'nothing'}: save them under these names."
+            f"{', '.join(sorted(columns)) or 'nothing'}: save them under these names."
         )
-    return Dataset(source, tensors["inputs"], targets)
+    return Streamed(source, columns["inputs"], targets)
 
 
 def _folder(source: str) -> tuple[Path, str]:

@@ -1,14 +1,18 @@
 """A folder of idx files, the format that MNIST and its relatives come in."""
 
+import gzip
 import math
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import IO, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from summiteer.data._files import read_bytes
+from summiteer.data._files import check_bomb, read_bytes
+from summiteer.data.column import Column, Filed, Stretch, opened_plain, state_of
 from summiteer.errors import UserError
 
 #: What a folder of idx files may be asked for; the first if nothing is said.
@@ -18,7 +22,7 @@ _UNSIGNED_BYTE = 0x08
 _MOST = 2**33
 
 
-def read_idx(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+def open_idx(folder: Path, split: str) -> tuple[Column, Column]:
     """Return images and labels of one split.
 
     The files are SPLIT-images-idx3-ubyte and SPLIT-labels-idx1-ubyte, or with a dot
@@ -34,15 +38,18 @@ def read_idx(folder: Path, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: a file is missing, truncated or something else.
     """
-    pixels = _array(_file(folder, f"{split}-images", "idx3-ubyte"), 3)
-    labels = _array(_file(folder, f"{split}-labels", "idx1-ubyte"), 1)
+    pixels = _array(_file(folder, f"{split}-images", "idx3-ubyte"), 3, _unit)
+    labels = _array(_file(folder, f"{split}-labels", "idx1-ubyte"), 1, Tensor.long)
     if len(pixels) != len(labels):
         raise UserError(
             f"DATA: {folder} holds {len(pixels)} {split} images but {len(labels)} "
             "labels; expected one label per image."
         )
-    inputs = torch.from_numpy(pixels)[:, None].to(torch.float32).div_(255)
-    return inputs, torch.from_numpy(labels).long()
+    return pixels.seen_as(pixels.dtype, (1, *pixels.row)), labels
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    return pixels.to(torch.float32).div_(255)
 
 
 def _file(folder: Path, stem: str, kind: str) -> Path:
@@ -56,9 +63,10 @@ def _file(folder: Path, stem: str, kind: str) -> Path:
     )
 
 
-def _array(path: Path, dimensions: int) -> np.ndarray:
+def _array(path: Path, dimensions: int, meant: Callable[[Tensor], Tensor]) -> Column:
     """The unsigned bytes of one idx file, its header checked against its length."""
     length = 4 + 4 * dimensions
+    state = state_of("DATA", path)
     header = read_bytes("DATA", path, length)
     magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
     if len(header) < length or header[:4] != magic:
@@ -74,13 +82,27 @@ def _array(path: Path, dimensions: int) -> np.ndarray:
             f"DATA: {path} claims the shape {list(shape)}; expected at least one "
             f"example and fewer than {_MOST} bytes."
         )
-    content = read_bytes("DATA", path, length + count + 1)
-    if len(content) != length + count:
-        word = "has more than" if len(content) > length + count else "is truncated: of"
-        rest = "" if word[0] == "h" else f" it has {len(content) - length}"
+    packed = path.suffix == ".gz"
+    if packed:
+        check_bomb("DATA", path, length + count, state[0])
+    elif state[0] != length + count:
+        word = "has more than" if state[0] > length + count else "is truncated: of"
+        rest = "" if word[0] == "h" else f" it has {state[0] - length}"
         raise UserError(
             f"DATA: {path} {word} the {count} bytes of its shape {list(shape)}{rest}; "
             "get the file again."
         )
-    # A copy, because torch shares memory only with arrays that may be written.
-    return np.frombuffer(content, np.uint8, count, length).reshape(shape).copy()
+
+    def decoded(content: bytearray) -> Tensor:
+        return meant(torch.frombuffer(content, dtype=torch.uint8))
+
+    opened: Callable[[], IO[bytes]] = partial(opened_plain, path)
+    if packed:
+        opened = partial(_unpacked, path)
+    row = math.prod(shape[1:])
+    stretch = Stretch("DATA", path, length, row, opened, state, decoded, packed)
+    return Filed(shape, meant(torch.empty(0, dtype=torch.uint8)).dtype, stretch)
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path))

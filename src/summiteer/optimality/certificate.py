@@ -302,29 +302,35 @@ def _certificate(
 
 
 def shares(
-    verdicts: Sequence[Verdict], evidence: Sequence[Evidence]
+    verdicts: Sequence[Verdict],
+    evidence: Sequence[Evidence],
+    counts: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Shares of verdicts: maxima, proved ones, other proofs, measured, undecided.
 
     Args:
         verdicts: of the examples counted.
         evidence: of the same examples.
+        counts: for how many examples each entry stands; for one if None.
 
     Returns:
         name -> share in [0, 1]; empty for no examples.
     """
     if not verdicts:
         return {}
-    pairs = list(zip(verdicts, evidence, strict=True))
-    proved = [v for v, e in pairs if e is Evidence.PROVED]
-    counts = {
-        "maximum": sum(v.is_maximum for v in verdicts),
-        "proved": len(proved),
-        "proved_maximum": sum(v.is_maximum for v in proved),
-        "proved_global": sum(v is Verdict.GLOBAL_MAXIMUM for v in proved),
+    times = [1] * len(verdicts) if counts is None else counts
+    known = list(zip(verdicts, evidence, times, strict=True))
+    proved = [(v, n) for v, e, n in known if e is Evidence.PROVED]
+    found = {
+        "maximum": sum(n for v, _, n in known if v.is_maximum),
+        "proved": sum(n for _, n in proved),
+        "proved_maximum": sum(n for v, n in proved if v.is_maximum),
+        "proved_global": sum(n for v, n in proved if v is Verdict.GLOBAL_MAXIMUM),
         "numerical": sum(
-            e is Evidence.NUMERICAL and v is not Verdict.UNDECIDED for v, e in pairs
+            n
+            for v, e, n in known
+            if e is Evidence.NUMERICAL and v is not Verdict.UNDECIDED
         ),
-        "undecided": sum(v is Verdict.UNDECIDED for v in verdicts),
+        "undecided": sum(n for v, _, n in known if v is Verdict.UNDECIDED),
     }
-    return {name: count / len(pairs) for name, count in counts.items()}
+    return {name: count / sum(times) for name, count in found.items()}

@@ -8,3 +8,4 @@ a function in a file of its own, named by one line in a tuple here.
 from summiteer.screen._screening import Screening as Screening
 from summiteer.screen._screening import screen as screen
 from summiteer.screen._screening import signs as signs
+from summiteer.screen.subject import drawn as drawn

@@ -25,6 +25,10 @@ WIDE_SAMPLE = 256
 SHARE = 0.1
 
 
+#: Random numbers of so many examples are made at once.
+_DRAWN_AT_ONCE = 2**12
+
+
 @dataclass(frozen=True)
 class NotRun:
     """A check that could not be made, and why."""
@@ -37,7 +41,7 @@ class Subject:
     """What the checks look at.
 
     Attributes:
-        problem: of all examples.
+        problem: of all examples, or of a random part of very many.
         sample: the problem of the seeded sample.
         seed: of the run.
         training: a module in train mode whose outputs depend on the mode, or "".
@@ -143,9 +147,27 @@ def chosen(problem: Problem, seed: int, size: int) -> Tensor:
         size: how many; fewer if there are fewer.
     """
     ids = torch.as_tensor(problem.ids).cpu()
-    draws = Draws(seed, ids, torch.zeros_like(ids)).on(SCREEN)
-    order = draws.uniform(1)[:, 0].argsort(stable=True)
-    return order[:size].sort().values.to(problem.inputs.device)
+    return drawn(ids, seed, size).to(problem.inputs.device)
+
+
+def drawn(ids: Tensor, seed: int, size: int) -> Tensor:
+    """Places of the `size` ids with the smallest random numbers, in order.
+
+    Of fewer ids drawn so from more, the same ids are drawn: `drawn` of the 8192 that
+    were drawn from all are those that would be drawn from all.
+
+    Args:
+        ids: `[n]` int64 of all examples.
+        seed: of the run.
+        size: how many; fewer if there are fewer.
+    """
+    # In parts: making one number takes the room of fifty.
+    parts = [
+        Draws(seed, some, torch.zeros_like(some)).on(SCREEN).uniform(1)[:, 0]
+        for some in torch.split(ids, _DRAWN_AT_ONCE)
+    ]
+    order = torch.cat(parts).argsort(stable=True)
+    return order[:size].sort().values
 
 
 #: (code, check): a check returns what it found, None where all is well, or `NotRun`.
