@@ -5,7 +5,7 @@ UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/u
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test soundness check format peers bench clean
+.PHONY: demo test soundness check format peers bench strength clean
 
 demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
@@ -32,6 +32,10 @@ peers: .venv/installed-peers
 
 bench: .venv/installed-bench
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.engine
+
+# Searches beside AutoAttack and other libraries: hours, once; peers' results are kept.
+strength: .venv/installed-peers
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.strength --peers
 
 clean:
 	rm -rf .venv out
