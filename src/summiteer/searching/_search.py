@@ -18,7 +18,7 @@ from summiteer.searching.known import Known, rescue_cost
 from summiteer.searching.quest import Quest
 from summiteer.searching.runs import made, method
 from summiteer.searching.sources import NAMES, RAISING, SOURCES
-from summiteer.starts import GivenStart
+from summiteer.starts import CentreStart, GivenStart
 from summiteer.trajectory import Recorder
 from summiteer.until import Misclassified, Until
 
@@ -174,15 +174,21 @@ def search(
 
 
 def _first(quest: Quest, until: Until | None) -> Ascent:
-    """The first run, of the problem's own objective; all of a small budget."""
+    """The first run, of the problem's own objective; all of a small budget.
+
+    Most examples break on the way from the centre, before a random point has paid for
+    itself.
+    """
     problem, allowed = quest.problem, quest.budget
     share = allowed if allowed <= _SMALL else max(_SMALL // 2, allowed // 10)
     steps = min(quest.effort.max_steps, share - 1)
     everyone = torch.arange(len(problem), device=problem.inputs.device)
+    attack = isinstance(until, Misclassified)
+    start = CentreStart() if attack else GivenStart(quest.starts(everyone, 0))
     return ascend(
         problem,
         method(steps),
-        GivenStart(quest.starts(everyone, 0)),
+        start,
         steps,
         recorder=Recorder(fields=("loss",)),
         until=until,

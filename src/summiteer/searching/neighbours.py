@@ -1,14 +1,96 @@
 """Vertices towards the nearest examples of other classes."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from summiteer._caller import undisturbed
+from summiteer.errors import UserError, listed
 from summiteer.problem import Problem
+
+#: Examples that are looked through for the nearest, and numbers of their inputs in all.
+_MOST, _NUMBERS = 10_000, 2**27
 
 #: Pairs of inputs whose distances are held at once.
 _PAIRS = 2**22
 #: So many more than are asked for are ranked exactly.
 _SPARE = 8
+
+
+def most_neighbours(row: tuple[int, ...]) -> int:
+    """So many examples are looked through for the nearest.
+
+    Args:
+        row: the shape of one input.
+    """
+    return max(1, min(_MOST, _NUMBERS // max(1, math.prod(row))))
+
+
+def usable_neighbours(
+    problem: Problem, inputs: Tensor, labels: Tensor
+) -> tuple[tuple[Tensor, Tensor] | None, str]:
+    """Return examples that can show a problem's runs the way, and a note.
+
+    Args:
+        problem: a classifier's; see `Problem.box`.
+        inputs: `[n, *input]`, of the problem's shape or as many numbers each.
+        labels: `[n]` integers. Those that the model has no output for are left out.
+
+    Returns:
+        (inputs, labels), None where no label is left; what was left out, or "".
+
+    Raises:
+        UserError: the inputs do not fit or lie outside the box, or these are no labels.
+    """
+    row = tuple(problem.inputs.shape[1:])
+    _check_examples(problem, inputs, labels, row)
+    inputs = inputs.reshape(-1, *row)
+    with undisturbed(problem.model):
+        outputs = problem.probe()
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or not problem.labelled:
+        raise UserError(
+            "neighbours: only for classification with one output per class; leave "
+            "them out."
+        )
+    known = (labels >= 0) & (labels < outputs.shape[1])
+    note, lost = "", sorted(set(labels[~known].tolist()))
+    if lost:
+        note = (
+            f"neighbours: {int((~known).sum())} of {len(labels)} examples left out, "
+            f"whose labels {listed(lost)} the model has no output for"
+        )
+    if not bool(known.any()):
+        return None, note
+    return (inputs[known], labels[known].to(torch.int64)), note
+
+
+def _check_examples(
+    problem: Problem, inputs: Tensor, labels: Tensor, row: tuple[int, ...]
+) -> None:
+    if labels.shape != inputs.shape[:1] or labels.is_floating_point():
+        raise UserError(
+            "neighbours: expected inputs [n, *input] and one integer label each, got "
+            f"{list(inputs.shape)} and {labels.dtype} {list(labels.shape)}."
+        )
+    given = tuple(inputs.shape[1:])
+    if not len(inputs) or math.prod(given) != math.prod(row):
+        raise UserError(
+            f"neighbours: expected at least one input of shape {list(row)}, as the "
+            f"model's, got {len(inputs)} of {list(given)}."
+        )
+    wrong = ~inputs.isfinite()
+    if problem.box is not None:
+        low, high = problem.box
+        wrong |= (inputs < low) | (inputs > high)
+    bad = wrong.flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        where = "" if problem.box is None else " or outside the box {:g}, {:g}"
+        raise UserError(
+            "neighbours: not finite"
+            + where.format(*(problem.box or ()))
+            + f" in examples {listed(bad)}; give data in the units of the inputs."
+        )
 
 
 def towards_neighbours(

@@ -83,9 +83,9 @@ def _towards_rivals(
 #: In the order in which they are asked; 0 is the problem's own objective.
 SOURCES: dict[str, Source] = {
     "rivals": rivals,
+    "restarts": restarts,
     "gates": gates,
     "neighbours": neighbours,
-    "restarts": restarts,
     "escapes": escapes,
     "strongest": strongest,
 }
