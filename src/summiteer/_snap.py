@@ -54,8 +54,7 @@ class _Vertex:
         gain = after.loss - evaluation.loss
         # Where the values cannot tell: what both gradients say, ½(g + g')ᵀ(v - δ).
         bend = _rows.dot(evaluation.gradient + after.gradient, moved)
-        unit = torch.finfo(moved.dtype).eps
-        noise = tolerances.SAME_LOSS * unit * evaluation.loss.abs()
+        noise = tolerances.same_loss(moved.dtype) * evaluation.loss.abs()
         level = (gain >= 0) & (gain <= noise) & (bend > 0)
         # A gradient of 0 has no maximiser.
         sloped = evaluation.gradient_norm > 0

@@ -28,8 +28,19 @@ SAME_MAXIMUM = 1e-2
 VALLEY = 3e-5
 #: Losses that differ by so many units of rounding are the same.
 SAME_LOSS = 256.0
+#: …but no more than this: in half precision 256 units are as much as the loss itself.
+SAME_LOSS_MOST = 1e-2
 #: Two forward passes of a deterministic model agree to this, relative to the outputs.
 DETERMINISTIC = 1e-6
+
+
+def same_loss(dtype: torch.dtype) -> float:
+    """Return how far apart, relatively, two losses in `dtype` may be and be the same.
+
+    Args:
+        dtype: of the losses, or of what they were computed from.
+    """
+    return min(SAME_LOSS * torch.finfo(dtype).eps, SAME_LOSS_MOST)
 
 
 def curvature_ratio(dtype: torch.dtype) -> float:

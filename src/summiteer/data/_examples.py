@@ -79,6 +79,9 @@ def examples(
         notes.append(f"inputs {list(given)} are given to the model as {list(shape)}")
     else:
         shape = given
+    if torch.finfo(dtype).bits < 32 and inputs.dtype != dtype:
+        names = [str(kind).removeprefix("torch.") for kind in (inputs.dtype, dtype)]
+        notes.append(f"inputs {names[0]} are given to the model as {names[1]}")
     rows = inputs.seen_as(dtype, shape)
     seen = _looked(rows.chosen(ids), targets, ids, box, say)
     if seen.bad and skip_bad:
