@@ -79,7 +79,7 @@ def accuracy(plan: Plan) -> str:
     found = []
     for setting in settings(plan.architectures, plan.examples(EXAMPLES)):
         found.append((setting, beside_standard(setting, plan.peers)))
-        progress(f"accuracy: {setting}")
+        progress(accuracy_page(found[-1:]))
     return accuracy_page(found)
 
 
@@ -88,7 +88,7 @@ def equal(plan: Plan) -> str:
     found = []
     for setting in settings(plan.architectures, plan.examples(EXAMPLES)):
         found.append((setting, beside_two(setting, plan.peers)))
-        progress(f"equal: {setting}")
+        progress(equal_page(found[-1:]))
     return equal_page(found)
 
 
@@ -98,7 +98,7 @@ def loss(plan: Plan) -> str:
     for setting in plan.settings(LOSS_EXAMPLES):
         for budget in BUDGETS[: 2 if plan.quick else None]:
             lines.append(measured(setting, budget, plan.peers))
-        progress(f"loss: {setting}")
+        progress(loss_page(lines[-len(BUDGETS) :]))
     return loss_page(lines)
 
 
@@ -128,7 +128,7 @@ def ablation(plan: Plan) -> str:
                 within = f" within {budget}" if budget else ""
                 name = f"{setting}, {effort}{within}, {setting.examples} images"
                 found.append((name, ablated(setting, effort, budget)))
-                progress(f"ablation: {name}")
+                progress(ablation_page(found[-1:]))
     return ablation_page(found)
 
 

@@ -12,7 +12,7 @@ from benchmarks.strength_settings import Setting, wrong
 #: steps and nine of as many.
 EQUAL = 1010
 #: Whose proofs and all are timed.
-WHOLE_EXAMPLES = 100
+WHOLE_EXAMPLES = 50
 
 
 @dataclass(frozen=True)
