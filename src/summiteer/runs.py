@@ -32,6 +32,7 @@ from summiteer.examination import (
 from summiteer.population import Population
 from summiteer.problem import Problem
 from summiteer.screen import Screening, drawn, screen
+from summiteer.searching.sources import NAMES
 from summiteer.settings import Settings
 from summiteer.store import Store
 from summiteer.summary import Work, objective_name
@@ -303,7 +304,8 @@ def judge_property(
         store: of the run, finished.
     """
     (cell,) = (r.name for r in store.finished().values() if r.kind == "attack")
-    point = problem.inputs.double() + store.arrays(cell)["perturbations"]
+    arrays = store.arrays(cell)
+    point = problem.inputs.double() + arrays["perturbations"]
     found = property_margins(model, claim, point)
     files = list(result["files"])
     if found.violated:
@@ -325,6 +327,7 @@ def judge_property(
             "rival": found.rival,
             "margin": _finite(found.margin),
             "margin_in_model_dtype": _finite(found.own),
+            "source": NAMES[int(arrays["source"])] if "source" in arrays else None,
         },
         "files": files,
     }

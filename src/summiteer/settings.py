@@ -29,6 +29,8 @@ class Settings:
         right_within: for regression, |f - y| that counts as right, or None.
         mask: which coordinates may move, or None for all.
         screened: whether the failure screen looks at model and data.
+        neighbours: (inputs, labels) of examples whose classes show the search the way;
+            those of the block if None.
     """
 
     region: Region
@@ -42,3 +44,4 @@ class Settings:
     right_within: float | None = None
     mask: Tensor | None = None
     screened: bool = True
+    neighbours: tuple[Tensor, Tensor] | None = None

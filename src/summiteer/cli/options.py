@@ -116,6 +116,14 @@ Rivals = Annotated[
         "not given, none with --adversary"
     ),
 ]
+Neighbours = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="examples whose classes show the way, such as training data; as DATA is "
+        "given; DATA itself if not given",
+    ),
+]
 NoScreen = Annotated[
     bool,
     typer.Option("--no-screen", help="leave out the failure screen of model and data"),

@@ -118,6 +118,8 @@ class Source(NamedTuple):
     total: int = 0
     #: result.json's content and the store -> what is added for a property.
     judge: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
+    #: Which of MODEL's outputs a property's problem has, in order; None for all.
+    classes: list[int] | None = None
 
     @property
     def problem(self) -> Any:
@@ -279,4 +281,8 @@ def from_property(
         return runs.judge_property(result, model, read, problem, store)
 
     population = Population.of(problem)
-    return Source(population, settings, messages, notes, names, judge=judge)
+    some = len(read.rivals) < read.outputs - 1
+    classes = [read.label, *read.rivals] if some else None
+    return Source(
+        population, settings, messages, notes, names, judge=judge, classes=classes
+    )
