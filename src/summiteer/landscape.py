@@ -180,7 +180,8 @@ def _distances(points: Tensor) -> Tensor:
     """`[batch, restarts, restarts]` float64, on the processor."""
     size = max(1, _AT_ONCE // points[:, 0].numel())
     parts = []
-    for some in points.split(size, dim=1):
+    for first in range(0, points.shape[1], size):
+        some = points[:, first : first + size]
         flat = some.cpu().double().flatten(2).transpose(0, 1)
         # Not from inner products: they lose the distances of near points.
         parts.append(
