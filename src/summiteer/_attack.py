@@ -33,9 +33,10 @@ from summiteer.objectives import Objective
 from summiteer.outcome import Outcome, codes
 from summiteer.problem import Problem
 from summiteer.regions import Region
-from summiteer.screen import Screening, screen
+from summiteer.screen import Screening, drawn, screen
 from summiteer.screen.loss_path import incomplete
-from summiteer.searching import EFFORTS, search
+from summiteer.searching import STOPPED, Search, effort_of, search
+from summiteer.searching.neighbours import most_neighbours, usable_neighbours
 from summiteer.settings import Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
 from summiteer.summary import Work
@@ -101,6 +102,7 @@ def attack(
     mask: Tensor | None = None,
     rivals: int | None = None,
     screened: bool = True,
+    neighbours: tuple[Tensor, Tensor] | None = None,
 ) -> Attack:
     """Attack every example and examine what was found.
 
@@ -121,6 +123,9 @@ def attack(
         rivals: attack towards each of so many most likely other classes; by effort if
             None (all), with an adversary of the user's own none.
         screened: whether the failure screen looks at model and data.
+        neighbours: (inputs `[m, *input]`, labels `[m]`) of examples whose classes show
+            the way, such as training data; if None the attacked ones, of many a
+            sample.
 
     Returns:
         `Attack`.
@@ -131,13 +136,11 @@ def attack(
     Warns:
         SummiteerWarning: what makes the result mean less than it seems to.
     """
-    if effort not in EFFORTS:
-        raise UserError(f"effort: expected one of {list(EFFORTS)}, got {effort!r}.")
     settings = Settings(
         region=region,
         box=box,
         objective=objective,
-        effort=EFFORTS[effort].with_runs(None, None, rivals),
+        effort=effort_of(effort, adversary is None).with_runs(None, None, rivals),
         adversary=adversary,
         seed=seed,
         until=until,
@@ -149,6 +152,7 @@ def attack(
     with collected_warnings() as messages:
         problem = problem_of(model, inputs, targets, settings)
         problem.examine(warn=not screened)
+        settings = replace(settings, neighbours=_shown(problem, neighbours, seed))
         size = block_size_of(problem, settings, block_size)
         screening = screen(problem, seed) if screened else Screening()
         blocks = [
@@ -172,6 +176,22 @@ def attack(
     return Attack(arrays["perturbations"], arrays, result)
 
 
+def _shown(
+    problem: Problem, given: tuple[Tensor, Tensor] | None, seed: int
+) -> tuple[Tensor, Tensor] | None:
+    """Which examples show every block the way; a note is a warning."""
+    if given is not None:
+        known, note = usable_neighbours(problem, *map(torch.as_tensor, given))
+        if note:
+            warnings.warn(f"{note}.", SummiteerWarning, stacklevel=3)
+        return known
+    if not problem.labelled:
+        return None
+    most = most_neighbours(tuple(problem.inputs.shape[1:]))
+    index = drawn(torch.as_tensor(problem.ids), seed, most)
+    return problem.inputs[index], problem.targets[index]
+
+
 def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
     """Attack one block and examine it.
 
@@ -189,7 +209,10 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         (of a cycle that any run met, 0 for none), incomplete (the best run still rose,
         see `summiteer.screen.loss_path`), silent (misclassified, but not where the
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
-        more_steps), proved_robust (see `proved_robustness`), gradient_evaluations.
+        more_steps), proved_robust (see `proved_robustness`), gradient_evaluations. Of a
+        search also source (int8 code in `Search.sources`), stopped (int8 code in
+        `STOPPED`), maxima (distinct ones met) and unseen, unseen_bound (of the chance
+        that one more restart ends in another; NaN without restarts).
 
     Raises:
         UserError: the block does not fit into memory.
@@ -218,7 +241,7 @@ def _attacked(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         "incomplete": _incomplete(last).cpu(),
         "silent": _silent(problem, found).cpu(),
         "rescued": first.rescue.cpu(),
-        "source": found.source.to(torch.int8).cpu(),
+        **_told(found),
         "survived": survived,
         "flipped": flipped.cpu(),
         "proved_robust": proved_robustness(problem, survived),
@@ -235,19 +258,34 @@ class _Found:
         outcome: `[batch]` int8 code of the run that ended there.
         wrong: `[batch]` bool, whether any iterate of any run was misclassified.
         spent: gradient evaluations.
-        source: `[batch]` int64, which of `Search.sources` found the point; 0 of the
-            user's own adversary.
         highest: `[batch, *input]` where the objective is highest.
         ascents: runs of the problem's own objective, the first and the last.
+        search: what was searched, None of the user's own adversary.
     """
 
     points: Tensor
     outcome: Tensor
     wrong: Tensor
     spent: int
-    source: Tensor
     highest: Tensor
     ascents: tuple[Ascent, ...]
+    search: Search | None = None
+
+
+def _told(found: _Found) -> dict[str, Tensor]:
+    """What a search says of each example besides its point."""
+    made = found.search
+    if made is None:
+        return {}
+    maxima = made.maxima
+    stopped = [STOPPED.index(reason) for reason in made.stopped]
+    return {
+        "source": made.source.to(torch.int8).cpu(),
+        "stopped": torch.tensor(stopped, dtype=torch.int8),
+        "maxima": maxima.count.to(torch.int32).cpu(),
+        "unseen": maxima.unseen.double().cpu(),
+        "unseen_bound": maxima.unseen_bound.double().cpu(),
+    }
 
 
 def _climbed(problem: Problem, settings: Settings) -> _Found:
@@ -284,7 +322,13 @@ def _climbed(problem: Problem, settings: Settings) -> _Found:
 
 def _searched(problem: Problem, settings: Settings) -> _Found:
     """What a search finds: where the objective is highest, or a misclassified point."""
-    made = search(problem, settings.effort, seed=settings.seed, until=settings.until)
+    made = search(
+        problem,
+        settings.effort,
+        neighbours=settings.neighbours,
+        seed=settings.seed,
+        until=settings.until,
+    )
     points, wrong = made.best, made.misclassified
     if wrong is None or made.misclassified_points is None:
         wrong = torch.zeros(len(problem), dtype=torch.bool, device=points.device)
@@ -297,9 +341,9 @@ def _searched(problem: Problem, settings: Settings) -> _Found:
         codes(made.ascent.outcome)[0],
         wrong,
         made.gradient_evaluations,
-        made.source,
         made.best,
         (made.ascent,),
+        made,
     )
 
 
@@ -311,7 +355,6 @@ def _found(problem: Problem, ascent: Ascent) -> _Found:
         codes(ascent.outcome)[ascent.best_restart.cpu(), example],
         none if ascent.misclassified is None else ascent.misclassified,
         ascent.gradient_evaluations,
-        torch.zeros_like(ascent.best_restart),
         ascent.best,
         (ascent,),
     )
@@ -351,9 +394,13 @@ def _settled(problem: Problem, found: _Found) -> _Found:
     )
     found = _better(problem, found, everyone, _found(problem, run))
     snapped = snap(problem, found.points)
+    with undisturbed(problem.model):
+        rows = problem.rows()
+        before, after = rows.value(found.points), rows.value(snapped.points)
     return replace(
         found,
-        points=snapped.points,
+        # Higher is not always wrong, with many classes or few digits.
+        points=_rows.choose(before.wrong & ~after.wrong, found.points, snapped.points),
         spent=found.spent + snapped.gradient_evaluations,
         ascents=(*found.ascents, run),
     )
@@ -391,7 +438,7 @@ def _strongest(problem: Problem, ascent: Ascent) -> Tensor:
     final = ascent.final[ascent.best_restart, example]
     loss = ascent.losses[ascent.best_restart, example]
     # On a plateau of equal losses the end point is the one that has converged.
-    noise = tolerances.SAME_LOSS * torch.finfo(loss.dtype).eps * loss.abs()
+    noise = tolerances.same_loss(loss.dtype) * loss.abs()
     points = _rows.choose(ascent.best_loss - loss <= noise, final, ascent.best)
     if ascent.misclassified is None or ascent.misclassified_points is None:
         return points
@@ -419,5 +466,5 @@ def _continue(
         until=Misclassified(),
     )
     assert more.misclassified is not None
-    flipped[index] = more.misclassified
+    flipped[index] = more.misclassified.cpu()
     return flipped, more.gradient_evaluations

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from summiteer.summary import Work, share_of, summary
+from summiteer.searching import SOURCE_NAMES, STOPPED
+from summiteer.summary import Work, counts_of, mean_of, share_of, summary
 
 
 def attack_result(work: Work) -> dict[str, Any]:
@@ -20,5 +21,35 @@ def attack_result(work: Work) -> dict[str, Any]:
         "attack",
         work,
         {"robust_accuracy": share_of(arrays["survived"]) if labelled else None},
-        {"more_steps": more if labelled else None},
+        {"more_steps": more if labelled else None, "search": _search(work)},
     )
+
+
+def _search(work: Work) -> dict[str, Any] | None:
+    """How the search went; None of an adversary of the user's own.
+
+    `found_by`: which source broke the examples that were right before, without labels
+    which found the highest point. `maxima`, `unseen` and `unseen_bound` are means over
+    the survivors (without labels all examples) with so many restarts from random points
+    that the bound, of 95 % for each example, says something: `restarted` of them.
+    """
+    arrays = work.arrays
+    if "source" not in arrays:
+        return None
+    survived, source = arrays["survived"], arrays["source"]
+    broken = arrays["correct"] & ~survived
+    # One restart or two bound nothing, and what they estimate is 0 or 1.
+    known = arrays["unseen_bound"] < 1
+    if work.labelled:
+        known &= survived
+    return {
+        "budget": work.settings.effort.budget,
+        "found_by": counts_of(
+            SOURCE_NAMES, source[broken] if work.labelled else source
+        ),
+        "stopped": counts_of(STOPPED, arrays["stopped"]),
+        "restarted": int(known.sum()),
+        "maxima": mean_of(arrays["maxima"][known].double()),
+        "unseen": mean_of(arrays["unseen"][known]),
+        "unseen_bound": mean_of(arrays["unseen_bound"][known]),
+    }

@@ -88,7 +88,7 @@ def summary(
             "clean_mean": mean_of(arrays["clean_losses"]),
             "attacked_mean": mean_of(arrays["losses"]),
         },
-        "outcomes": _count(OUTCOME_NAMES, arrays["outcome"]),
+        "outcomes": counts_of(OUTCOME_NAMES, arrays["outcome"]),
         "verdicts": table,
         "shares": _shares(arrays, everyone, problem),
         "survivors": {
@@ -160,7 +160,8 @@ def objective_name(objective: object) -> str:
     return str(objective.__qualname__)
 
 
-def _count(names: tuple[str, ...], codes: Tensor) -> dict[str, int]:
+def counts_of(names: tuple[str, ...], codes: Tensor) -> dict[str, int]:
+    """How many examples have each code, by name; those that none has are left out."""
     counts = torch.bincount(codes.long(), minlength=len(names)).tolist()
     return {name: n for name, n in zip(names, counts, strict=True) if n}
 

@@ -26,6 +26,7 @@ from summiteer.cli.running import (
     resumption,
     say,
 )
+from summiteer.cli.showing import shown
 from summiteer.cli.source import (
     Network,
     Source,
@@ -62,6 +63,7 @@ def attack(
     adversary: options.Adversary = None,
     step_size: options.StepSize = None,
     rivals: options.Rivals = None,
+    neighbours: options.Neighbours = None,
     effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
     steps: Annotated[
         int | None, typer.Option(help="longest run; 100, thorough 500")
@@ -111,11 +113,11 @@ def attack(
     check_source(claim, own, ", or --property FILE")
     network = Network(model, weights, mean, std, device)
     required = requirements(require)
-    from summiteer.searching import EFFORTS
+    from summiteer.searching import effort_of
     from summiteer.settings import Settings
     from summiteer.until import Misclassified
 
-    work = EFFORTS[effort].with_runs(restarts, steps, rivals)
+    work = effort_of(effort, adversary is None).with_runs(restarts, steps, rivals)
 
     def settings_of(**parts: Any) -> Settings:
         fixed = {"screened": not no_screen} | parts
@@ -137,6 +139,7 @@ def attack(
         source = from_property(network, claim, settings_of)
     check_fits(source.problem, tolerance, rivals or 0)
     check_explained(source, explain or ())
+    source = shown(source, neighbours)
     for note in source.notes:
         say(note, as_json)
     if pilot is not None:
@@ -158,9 +161,11 @@ def _run(
     from summiteer.examination import block_size_of
     from summiteer.report.property_text import property_text
     from summiteer.report.terminal import print_attack
+    from summiteer.searching import EFFORTS
     from summiteer.store import Store
 
     problem, settings = source.problem, source.settings
+    most = EFFORTS["thorough"].budget
     directory, spec = placed(
         runs.specification("attack", source.population, settings, source.names),
         block_size,
@@ -190,7 +195,8 @@ def _run(
     else:
         print_attack(result, str(directory))
         if source.judge:
-            print(property_text(result, str(directory)))
+            more = not settings.adversary and settings.effort.budget < most
+            print(property_text(result, str(directory), more))
     for text in told:
         say(text, as_json)
     return result

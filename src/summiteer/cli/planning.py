@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ _DROPPED = (
     *("plan", "plan_share", "plan_examples", "out", "as_json"),
     *("adversary", "steps", "restarts"),
 )
+#: Examples among which those of the sample are looked for, in sizes of the sample.
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,12 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
     """
     from summiteer.planning import plan
     from summiteer.report.plan_text import plan_document, print_plan
+    from summiteer.screen import drawn
     from summiteer.summary import objective_name
 
-    problem, settings = source.problem, source.settings
+    population, settings = source.population, source.settings
+    few = drawn(population.ids, settings.seed, _LOOKED_AT * pilot.examples)
+    problem = population.part(few)
     for message in source.messages:
         say(f"! {message}", as_json)
     limits = {"max_steps": pilot.steps, "restarts": pilot.restarts}
@@ -113,6 +118,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
             report=report,
             **{name: value for name, value in limits.items() if value is not None},
         )
+    made = replace(made, total=len(population))
     command_line = shlex.join(
         ("summiteer", "attack", *pilot.words, *made.choice.arguments)
     )

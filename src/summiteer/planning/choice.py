@@ -87,7 +87,7 @@ def _attacked(part: Problem, setting: Setting, seed: int) -> dict[str, torch.Ten
     if setting.steps is None:
         effort = EFFORTS[setting.method]
     else:
-        effort = effort.with_runs(setting.restarts, setting.steps, None)
+        effort = effort.with_runs(setting.restarts, setting.steps, 0)
         adversary = named_adversary(setting.method, part.region, setting.steps)
     return attack_block(
         part, Settings(part.region, effort=effort, adversary=adversary, seed=seed)

@@ -54,6 +54,7 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     _print_verdicts(console, result)
     _print_more(console, result)
+    _print_search(console, result)
     console.print()
     print_screen(console, result["screen"]["checks"])
     print_findings(console, result["findings"])
@@ -188,6 +189,28 @@ def _print_more(console: Output, result: Mapping[str, Any]) -> None:
     style = "yellow" if more["flipped"] else ""
     text = f"{more['steps']} more steps flip {more['flipped']} of {survivors} survivors"
     console.say(text, style)
+
+
+def _print_search(console: Output, result: Mapping[str, Any]) -> None:
+    """What the search's sources found, and what its restarts leave unseen."""
+    search = result["search"]
+    if not search:
+        return
+    labelled = result["robust_accuracy"] is not None
+    found = ", ".join(f"{name} {n}" for name, n in search["found_by"].items())
+    console.say(
+        f"search: at most {search['budget']} gradient evaluations per example; "
+        f"{'broken' if labelled else 'highest'} by {found or 'none'}"
+    )
+    if search["unseen"] is None:
+        return
+    noun = "survivor" if labelled else "example"
+    console.say(
+        f"{plural(search['restarted'], noun)} restarted from random points: "
+        f"{number(search['maxima'])} maxima met on average; chance that one more "
+        f"restart ends in another {percent(search['unseen'])}, at most "
+        f"{percent(search['unseen_bound'])} with 95 % confidence (means)"
+    )
 
 
 def print_scale(summary: ScaleSummary, directory: str) -> None:

@@ -1,6 +1,15 @@
 """Beyond one basin: starts worth their cost, and what they leave unseen."""
 
-from summiteer.searching._search import Search, search
-from summiteer.searching.effort import EFFORTS, Effort
+from summiteer.searching._search import STOPPED, Search, search
+from summiteer.searching.effort import EFFORTS, Effort, effort_of
+from summiteer.searching.sources import NAMES as SOURCE_NAMES
 
-__all__ = ["EFFORTS", "Effort", "Search", "search"]
+__all__ = [
+    "EFFORTS",
+    "SOURCE_NAMES",
+    "STOPPED",
+    "Effort",
+    "Search",
+    "effort_of",
+    "search",
+]

@@ -13,7 +13,7 @@ from summiteer.errors import UserError
 from summiteer.landscape import Maxima
 from summiteer.multi_target import likeliest_rivals
 from summiteer.problem import Problem
-from summiteer.searching.effort import EFFORTS, Effort
+from summiteer.searching.effort import Effort, effort_of
 from summiteer.searching.known import Known, rescue_cost
 from summiteer.searching.quest import Quest
 from summiteer.searching.runs import made, method
@@ -30,12 +30,8 @@ _SMALL = 20
 _RESERVE = 0.25
 
 #: Why no more maxima of an example were looked for, in order of precedence.
-BROKEN, SPENT, ENOUGH, NOTHING = (
-    "broken",
-    "budget",
-    "seen enough",
-    "nothing left to try",
-)
+STOPPED = ("broken", "budget", "seen enough", "nothing left to try")
+BROKEN, SPENT, ENOUGH, NOTHING = STOPPED
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -223,11 +219,7 @@ def _check(budget: int, without: tuple[str, ...]) -> None:
 
 
 def _effort(effort: str | Effort) -> Effort:
-    if isinstance(effort, Effort):
-        return effort
-    if effort not in EFFORTS:
-        raise UserError(f"effort: expected one of {list(EFFORTS)}, got {effort!r}.")
-    return EFFORTS[effort]
+    return effort if isinstance(effort, Effort) else effort_of(effort)
 
 
 def _open(known: Known, until: Until | None, allowed: int, name: str) -> Tensor:

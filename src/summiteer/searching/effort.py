@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from summiteer.errors import UserError
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -76,3 +78,23 @@ EFFORTS = {
         escapes=2,
     ),
 }
+#: The same for an adversary of the user's own, whose runs are made as they are.
+PLAIN = {
+    "standard": Effort(restarts=4, max_steps=100, rivals=0),
+    "thorough": Effort(restarts=19, max_steps=500, rivals=0),
+}
+
+
+def effort_of(name: str, search: bool = True) -> Effort:
+    """The effort of a name.
+
+    Args:
+        name: "standard" or "thorough".
+        search: False where an adversary of the user's own takes the search's place.
+
+    Raises:
+        UserError: there is no such effort.
+    """
+    if name not in EFFORTS:
+        raise UserError(f"effort: expected one of {list(EFFORTS)}, got {name!r}.")
+    return (EFFORTS if search else PLAIN)[name]
