@@ -286,7 +286,8 @@ def test_every_kind_of_file_gives_the_same_run(tmp_path, model_file, run_cli):
         path = saved(tmp_path, kind, rows, LABELS[:20])
         out = tmp_path / f"run_{kind}"
         arguments = ("attack", f"{model_file}:narrow", path, "--radius", 0.1)
-        arguments += ("--steps", 2, "--restarts", 0, "--block-size", 8, "--out", out)
+        arguments += ("--adversary", "mi-fgsm", "--steps", 2, "--restarts", 0)
+        arguments += ("--no-screen", "--block-size", 8, "--out", out)
         assert run_cli(*arguments)[0] == 1  # labels of ten classes, a model of three
         assert not out.exists()
         saved(tmp_path, kind, rows, LABELS[:20] % 3)
