@@ -47,7 +47,8 @@ from summiteer.outcome import Outcome, codes
 from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, screen
-from summiteer.settings import Effort, Settings
+from summiteer.searching import Effort
+from summiteer.settings import Settings
 from summiteer.starts import CentreStart, GivenStart
 from summiteer.summary import Work
 
