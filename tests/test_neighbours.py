@@ -6,7 +6,7 @@ from torch import nn
 
 import summiteer as sm
 from summiteer.searching import neighbours
-from summiteer.searching.neighbours import towards_neighbours
+from summiteer.searching.neighbours import towards_neighbours, usable_neighbours
 
 F64 = torch.float64
 CLASSES, EXAMPLES, OTHERS = 4, 6, 40
@@ -194,3 +194,67 @@ def test_far_from_the_origin_the_nearest_is_still_found():
         way = brute(moved, others + far, labels, example, k, 0) - moved.inputs[example]
         moves = way != 0
         assert torch.equal(point[moves].sign(), way[moves].sign())
+
+
+def attacked(block_size, neighbours=None):
+    problem = problem_of(sm.LinfBall(0.3))
+    return sm.attack(
+        problem.model,
+        problem.inputs,
+        problem.targets,
+        region=problem.region,
+        block_size=block_size,
+        neighbours=neighbours,
+        screened=False,
+    )
+
+
+def test_every_block_is_shown_all_examples():
+    """As blocks of two alone, no example would see a neighbour of every class."""
+    whole, parts = attacked(EXAMPLES), attacked(2)
+    torch.testing.assert_close(
+        parts.arrays["losses"], whole.arrays["losses"], rtol=1e-9, atol=0
+    )
+    assert torch.equal(parts.arrays["source"], whole.arrays["source"])
+
+
+def test_labels_without_an_output_are_left_out_with_a_warning():
+    others, labels = data()
+    labels[:3] = torch.tensor([-1, 4, 9])
+    with pytest.warns(sm.SummiteerWarning, match=r"3 of 40 .* \[-1, 4, 9\]"):
+        attacked(EXAMPLES, (others, labels))
+
+
+@pytest.mark.parametrize(
+    ("others", "labels", "said"),
+    [
+        (
+            drawn(3, shape=(5,)),
+            torch.zeros(3).long(),
+            r"shape \[2, 3\].* got 3 of \[5\]",
+        ),
+        (drawn(3), torch.zeros(2).long(), "one integer label each"),
+        (drawn(3), torch.zeros(3), "one integer label each"),
+        (
+            drawn(3) + 1.5,
+            torch.zeros(3).long(),
+            r"outside the box 0, 1 in examples \[0",
+        ),
+        (drawn(3) * torch.nan, torch.zeros(3).long(), "not finite"),
+    ],
+)
+def test_what_cannot_show_the_way_is_refused_in_a_sentence(others, labels, said):
+    with pytest.raises(sm.UserError, match=said):
+        usable_neighbours(problem_of(sm.LinfBall(0.1)), others, labels)
+
+
+def test_as_many_numbers_in_another_shape_are_welcome():
+    problem, others = problem_of(sm.LinfBall(0.1)), drawn(3)
+    labels = torch.tensor([0, 7, 2])
+    known, note = usable_neighbours(problem, others.flatten(1), labels)
+    assert torch.equal(known[0], others[[0, 2]])
+    assert known[1].tolist() == [0, 2]
+    assert "1 of 3 examples left out, whose labels [7]" in note
+    none, note = usable_neighbours(problem, others, labels + 9)
+    assert none is None
+    assert "3 of 3" in note
