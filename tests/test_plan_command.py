@@ -11,7 +11,8 @@ import pytest
 
 from summiteer.store import Store
 
-#: Random features and least squares on the digits: right on nine images of ten.
+#: Random features and ridge regression on the digits: right on nine images of ten.
+#: (Not by torch.linalg.lstsq, whose solution differs from call to call.)
 MODEL = """
 import torch
 from sklearn.datasets import load_digits
@@ -28,7 +29,8 @@ def build():
             weight.copy_(torch.randn(weight.shape, generator=generator).double() / 4)
         features = hidden(inputs).relu()
         wanted = 8 * nn.functional.one_hot(torch.tensor(labels)).double()
-        last.weight.copy_(torch.linalg.lstsq(features, wanted).solution.T)
+        gram = features.T @ features + torch.eye(48).double()
+        last.weight.copy_(torch.linalg.solve(gram, features.T @ wanted).T)
     return nn.Sequential(hidden, nn.ReLU(), last).float().eval()
 """
 FEW = ("--plan-examples", "12", "--steps", "20", "--restarts", "3")
@@ -123,7 +125,7 @@ def test_what_is_not_reached_is_told(planned):
 def test_regression_has_no_accuracy(planned, model_file):
     text, _ = planned(*FEW, data="diabetes", network=f"{model_file}:regression")
     assert "robust accuracy" not in text
-    assert "12 of 442 examples," in text
+    assert "12 of 96 examples," in text
 
 
 @pytest.mark.parametrize(
