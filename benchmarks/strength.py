@@ -207,11 +207,12 @@ def introduction() -> str:
     versions.append(f"pyautoattack {auto_attack_version()}")
     return f"""{STRENGTH}
 
-Written by `python -m benchmarks.strength --write`, one thread, one process, seconds of
-processor time: {machine()};
+Written by `python -m benchmarks.strength --write`, part by part (`… accuracy --write`),
+one thread, one process, seconds of processor time: {machine()};
 {", ".join(versions)}.
-Peers' results are kept by the digest of model, data and settings. The networks are
-those of `benchmarks/mnist_networks.py`: an MLP 784-256-256-10 and a small convolutional
+Peers' results are kept by the digest of model, data and settings; `--peers` computes
+what is not kept. A search takes its neighbours from the images that are attacked with
+it. The networks are those of `benchmarks/mnist_networks.py`: an MLP 784-256-256-10 and a small convolutional
 net, each trained normally and against PGD (L∞ 0.1), float32, box [0, 1].
 """
 
