@@ -36,6 +36,28 @@ def test_attack_reports_what_it_found(digits):
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.filterwarnings("ignore::summiteer.SummiteerWarning")
+@pytest.mark.parametrize("until", [None, sm.Misclassified()])
+def test_a_broken_example_comes_with_the_point_that_breaks_it(until):
+    """z = (0, 10δ - 0.99, -20δ - 2.001): wrong at δ = 0.1 alone, ℓ highest at -0.1."""
+    model = nn.Linear(1, 3).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0], [10.0], [-20.0]]))
+        model.bias.copy_(torch.tensor([0.0, -0.99, -2.001]))
+    attack = sm.attack(
+        model,
+        torch.zeros(2, 1, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.int64),
+        region=sm.LinfBall(0.1),
+        box=None,
+        until=until,
+        screened=False,
+    )
+    assert attack.robust_accuracy == 0
+    assert float((attack.perturbations - 0.1).abs().max()) < 1e-3
+    assert attack.result["search"]["found_by"]
+
+
 def test_blocks_change_no_start_and_no_verdict(digits):
     # Smooth and float64: at a kink the last bit of a matrix product, which depends on
     # the block, may tip a run over.

@@ -401,6 +401,7 @@ def _settled(problem: Problem, found: _Found) -> _Found:
         found,
         # Higher is not always wrong, with many classes or few digits.
         points=_rows.choose(before.wrong & ~after.wrong, found.points, snapped.points),
+        wrong=found.wrong | after.wrong,
         spent=found.spent + snapped.gradient_evaluations,
         ascents=(*found.ascents, run),
     )
