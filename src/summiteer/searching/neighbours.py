@@ -121,12 +121,12 @@ def towards_neighbours(
     own = problem.inputs.flatten(1)
     chosen = torch.zeros_like(examples)
     there = torch.zeros_like(examples, dtype=torch.bool)
-    for k in classes.unique().tolist():
+    for k in torch.unique(classes).tolist():
         index = (labels.to(others.device) == k).nonzero().flatten()
         if len(index) <= rank:
             continue
         which = (classes == k).nonzero().flatten()
-        unique, back = examples[which].unique(return_inverse=True)
+        unique, back = torch.unique(examples[which], return_inverse=True)
         near = _nearest(own[unique], others[index], rank)
         chosen[which] = index[near[back]]
         there[which] = True
@@ -142,7 +142,9 @@ def _nearest(points: Tensor, others: Tensor, rank: int) -> Tensor:
     points, others = points.to(kind), others.to(kind)
     size = max(1, _PAIRS // len(others))
     count = min(len(others), rank + 1 + _SPARE)
-    return torch.cat([_ranked(p, others, count)[:, rank] for p in points.split(size)])
+    return torch.cat(
+        [_ranked(p, others, count)[:, rank] for p in torch.split(points, size)]
+    )
 
 
 def _ranked(points: Tensor, others: Tensor, count: int) -> Tensor:
