@@ -212,8 +212,9 @@ one thread, one process, seconds of processor time: {machine()};
 {", ".join(versions)}.
 Peers' results are kept by the digest of model, data and settings; `--peers` computes
 what is not kept. A search takes its neighbours from the images that are attacked with
-it. The networks are those of `benchmarks/mnist_networks.py`: an MLP 784-256-256-10 and a small convolutional
-net, each trained normally and against PGD (L∞ 0.1), float32, box [0, 1].
+it. The networks are those of `benchmarks/mnist_networks.py`: an MLP 784-256-256-10 and
+a small convolutional net, each trained normally and against PGD (L∞ 0.1), float32, box
+[0, 1].
 """
 
 
