@@ -155,25 +155,24 @@ def unseen_mass(label: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (estimate, upper bound) `[batch]` float64; NaN where nothing was drawn.
     """
-    batch = label.shape[1]
-    estimate = torch.full((batch,), torch.nan, dtype=torch.float64)
-    bound = estimate.clone()
     drawn = drawn & (label >= 0)
-    for i in drawn.any(0).nonzero().flatten().tolist():
-        own = label[drawn[:, i], i]
-        number = len(own)
-        estimate[i] = int((own.bincount() == 1).sum()) / number
-        early, late = own[: number // 2], own[number // 2 :]
-        missed = int((~torch.isin(late, early)).sum())
-        bound[i] = _upper_limit(missed, len(late))
-    return estimate, bound
+    number = drawn.sum(0)
+    late = drawn & (drawn.cumsum(0) > number // 2)
+    # [runs, runs, batch]: which draws ended where which others did, themselves too.
+    same = (label[:, None] == label) & drawn[:, None] & drawn
+    once = (drawn & (same.sum(1) == 1)).sum(0)
+    missed = (late & ~(same & ~late).any(1)).sum(0)
+    bound = _upper_limit(missed, late.sum(0))
+    none = number == 0
+    estimate = once.double() / number.clamp(min=1)
+    return estimate.masked_fill(none, torch.nan), bound.masked_fill(none, torch.nan)
 
 
-def _upper_limit(hits: int, draws: int) -> float:
+def _upper_limit(hits: Tensor, draws: Tensor) -> Tensor:
     """Clopper and Pearson's: at a higher probability so few hits are too rare."""
-    if hits == draws:
-        return 1.0
-    return float(beta.ppf(CONFIDENCE, hits + 1, draws - hits))
+    others = draws - hits
+    limit = torch.from_numpy(beta.ppf(CONFIDENCE, hits + 1, others.clamp(min=1)))
+    return torch.where(others == 0, 1.0, limit)
 
 
 def _distances(points: Tensor) -> Tensor:
@@ -245,10 +244,10 @@ def _labels(joined: Tensor, counted: Tensor) -> Tensor:
         shape=(nodes, nodes),
     )
     _, component = connected_components(graph, directed=False)
-    label = torch.full((restarts, batch), -1)
-    for i in range(batch):
-        used = counted[:, i]
-        own = component[i * restarts : (i + 1) * restarts][used.numpy()]
-        _, first, group = np.unique(own, return_index=True, return_inverse=True)
-        label[used, i] = torch.from_numpy(np.argsort(np.argsort(first))[group])
-    return label
+    groups = torch.from_numpy(component).reshape(batch, restarts)
+    # [batch, restarts, restarts]: which runs that are counted are in each one's group.
+    same = (groups[:, :, None] == groups[:, None]) & counted.T[:, None]
+    first = same.int().argmax(2)
+    begins = counted.T & (first == torch.arange(restarts))
+    number = (begins.cumsum(1) - 1).gather(1, first)
+    return number.T.masked_fill(~counted, -1)
