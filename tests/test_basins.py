@@ -10,7 +10,7 @@ from summiteer.analytic import PROBLEMS
 from summiteer.errors import UserError
 from summiteer.landscape import unseen_mass
 from summiteer.networks.reference import digits_mlp
-from summiteer.searching.basins import Basins
+from summiteer.searching.basins import Basins, seen_enough
 
 KNOWN = {known.name: known for known in PROBLEMS}
 SEVERAL = ("trust region", "planted saddle", "convex bowl", "double well", "one neuron")
@@ -238,7 +238,7 @@ def test_an_example_with_a_run_that_was_cut_short_is_not_counted():
     assert maxima.count.tolist()[1] == 0
     assert bool(maxima.unseen[1].isnan())
     assert number.tolist() == [0, -1]
-    assert not bool(basins.enough(problem, points[0], 1.0)[1])
+    assert not bool(seen_enough(maxima, 1.0)[1])
 
 
 def test_the_run_from_the_centre_is_seen_but_no_draw():
@@ -249,8 +249,8 @@ def test_the_run_from_the_centre_is_seen_but_no_draw():
     assert maxima.count.tolist() == [2]
     # Two draws, both of the second maximum: the first was met by none of them.
     assert maxima.unseen.tolist() == [0.0]
-    assert bool(basins.enough(problem, ends[0], 1 / 3))
-    assert not bool(basins.enough(problem, ends[0], 0.33))
+    assert bool(seen_enough(maxima, 1 / 3))
+    assert not bool(seen_enough(maxima, 0.33))
 
 
 def test_a_best_point_elsewhere_has_no_number():

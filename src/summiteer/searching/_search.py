@@ -1,7 +1,7 @@
 """Beyond one basin: runs that end somewhere else than all the restarts do."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from summiteer.errors import UserError
 from summiteer.landscape import Maxima
 from summiteer.multi_target import likeliest_rivals
 from summiteer.problem import Problem
+from summiteer.searching.basins import seen_enough
 from summiteer.searching.effort import Effort, effort_of
 from summiteer.searching.known import Known, rescue_cost
 from summiteer.searching.quest import Quest
@@ -26,8 +27,9 @@ from summiteer.until import Misclassified, Until
 RUNS_AT_ONCE = 8
 #: A budget up to here is spent on one run.
 _SMALL = 20
-#: What is kept of the budget for the strongest point where nothing ends the search.
-_RESERVE = 0.25
+#: What is kept of the budget for the strongest point: where nothing ends the search,
+#: and where success does.
+_RESERVE = (0.25, 0.09)
 
 #: Why no more maxima of an example were looked for, in order of precedence.
 STOPPED = ("broken", "budget", "seen enough", "nothing left to try")
@@ -122,17 +124,11 @@ def search(
     allowed = effort.budget if budget is None else budget
     _check(allowed, without)
     problem.examine()
-    quest = Quest(
-        problem,
-        effort,
-        allowed,
-        seed,
-        _ranked(problem, effort),
-        neighbours or _own(problem),
-    )
+    ranked, classes = _ranked(problem, effort)
+    quest = Quest(problem, effort, allowed, seed, ranked, neighbours or _own(problem))
     ascent = _first(quest, until)
-    known = Known.of(ascent)
-    reserve = int(_RESERVE * allowed)
+    known = Known.of(ascent, classes)
+    reserve = int(_RESERVE[until is not None] * allowed)
     refused = torch.zeros_like(known.broken)
     for number, (name, source) in enumerate(SOURCES.items(), 1):
         turn = 0
@@ -143,7 +139,7 @@ def search(
             runs = source(quest, known, open_, turn) if len(open_) else None
             if runs is None:
                 break
-            kept = 0 if name == "strongest" or until is not None else reserve
+            kept = 0 if name == "strongest" else reserve
             runs, dear = runs.within(allowed - kept - known.spent)
             refused[dear] = True
             for part in runs.parts(RUNS_AT_ONCE):
@@ -152,6 +148,8 @@ def search(
                 if len(part.example):
                     known = known.after(part, made(problem, part, until), number)
             turn += 1
+        if name == "rivals" and quest.rivals is not None:
+            quest = replace(quest, rivals=known.nearest_first(quest.rivals))
     labelled = problem.labelled
     maxima, best_maximum = known.basins.maxima(problem, known.best)
     return Search(
@@ -162,7 +160,7 @@ def search(
         known.source,
         known.runs,
         known.spent,
-        _stopped(quest, known, refused, without),
+        _stopped(known, refused, seen_enough(maxima, effort.unseen)),
         maxima,
         best_maximum,
         ascent,
@@ -193,14 +191,14 @@ def _first(quest: Quest, until: Until | None) -> Ascent:
     )
 
 
-def _stopped(
-    quest: Quest, known: Known, refused: Tensor, without: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Why the search of each example ended; `refused` `[batch]`: by cost."""
-    problem, limit = quest.problem, quest.effort.unseen
-    over = torch.zeros_like(refused)
-    if "restarts" not in without:
-        over = known.basins.enough(problem, known.best, limit)
+def _stopped(known: Known, refused: Tensor, over: Tensor) -> tuple[str, ...]:
+    """Why the search of each example ended.
+
+    Args:
+        known: of all examples.
+        refused: `[batch]` bool, whether a run was not made for its cost.
+        over: `[batch]` bool, whether the restarts have seen enough.
+    """
     reasons = zip(known.broken.tolist(), refused.tolist(), over.tolist(), strict=True)
     return tuple(
         BROKEN if done else SPENT if poor else ENOUGH if seen else NOTHING
@@ -230,15 +228,15 @@ def _open(known: Known, until: Until | None, allowed: int, name: str) -> Tensor:
     return left.nonzero().flatten()
 
 
-def _ranked(problem: Problem, effort: Effort) -> Tensor | None:
-    """The other classes of each example, the likeliest first; None without classes."""
+def _ranked(problem: Problem, effort: Effort) -> tuple[Tensor | None, int]:
+    """The rivals of each example, the likeliest first, and K; (None, 0) without."""
     with undisturbed(problem.model):
         outputs = problem.probe()
     if outputs.ndim != 2 or outputs.shape[1] < 2 or not problem.labelled:
-        return None
-    others = outputs.shape[1] - 1
-    count = others if effort.rivals is None else min(effort.rivals, others)
-    return likeliest_rivals(problem, count) if count else None
+        return None, 0
+    classes = outputs.shape[1]
+    most = classes - 1 if effort.rivals is None else min(effort.rivals, classes - 1)
+    return (likeliest_rivals(problem, most), classes) if most else (None, 0)
 
 
 def _own(problem: Problem) -> tuple[Tensor, Tensor] | None:

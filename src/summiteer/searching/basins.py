@@ -121,18 +121,14 @@ class Basins:
         seen = Maxima(label, count, *unseen_mass(label, drawn))
         return seen, number.masked_fill(number >= count, -1)
 
-    def enough(self, problem: Problem, best: Tensor, limit: float) -> Tensor:
-        """`[batch]` bool: another restart is not likely to end somewhere new.
 
-        Args:
-            problem: of these examples.
-            best: `[batch, *input]`.
-            limit: of (f₁ + 1)/(n + 1).
-        """
-        if len(self.points) == 1:
-            return torch.zeros_like(self.whole)
-        seen, _ = self.maxima(problem, best)
-        draws = (seen.label[1:] >= 0).sum(0)
-        # NaN, where nothing was drawn, compares false.
-        met = (seen.unseen * draws + 1) / (draws + 1) <= limit
-        return met.to(self.whole.device)
+def seen_enough(seen: Maxima, limit: float) -> Tensor:
+    """`[batch]` bool: another restart is not likely to end somewhere new.
+
+    Args:
+        seen: see `Basins.maxima`.
+        limit: of (f₁ + 1)/(n + 1).
+    """
+    draws = (seen.label[1:] >= 0).sum(0)
+    # NaN, where nothing was drawn, compares false.
+    return (seen.unseen * draws + 1) / (draws + 1) <= limit

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from summiteer.searching.basins import seen_enough
 from summiteer.searching.known import Known
 from summiteer.searching.quest import Quest
 from summiteer.searching.runs import Runs
@@ -16,18 +17,18 @@ def restarts(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | Non
     """Runs of the problem's own objective from uniform points.
 
     One in the first turn, and then in each as many as were made before, so that every
-    turn asks whether what was known was all; see `Basins.enough`. Draws are numbered:
+    turn asks whether what was known was all; see `seen_enough`. Draws are numbered:
     many turns draw what one turn would have drawn.
     """
     first = 2 ** (turn - 1) if turn else 0
     count = min(max(1, first), quest.effort.restarts - first)
     if count < 1:
         return None
-    some = quest.problem.take(open_)
-    enough = known.basins.take(open_).enough(
-        some, known.best[open_], quest.effort.unseen
-    )
-    left = open_[~enough]
+    left = open_
+    if turn:
+        some = quest.problem.take(open_)
+        seen, _ = known.basins.take(open_).maxima(some, known.best[open_])
+        left = open_[~seen_enough(seen, quest.effort.unseen).to(open_.device)]
     if not len(left):
         return None
     start = UniformStart(restarts=count, seed=quest.seed, first=_FIRST + first)
