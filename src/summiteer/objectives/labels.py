@@ -31,7 +31,9 @@ def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
         targets: the labels.
 
     Returns:
-        `[rows]` bool; False where an output is NaN, which is evidence of nothing.
+        `[rows]` bool; False where an output is NaN, which is evidence of nothing, and
+        where the largest rival and the label's own output are the same infinity, whose
+        difference is NaN.
     """
     outputs, targets = scalar(outputs.detach()), scalar(targets)
     if outputs.ndim == 1:
@@ -40,7 +42,8 @@ def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
         return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
     label = targets[:, None]
     rival = outputs.scatter(1, label, -torch.inf).amax(1)  # NaN if any output is
-    return rival >= outputs.gather(1, label)[:, 0]
+    own = outputs.gather(1, label)[:, 0]
+    return (rival >= own) & ~(rival.isinf() & (rival == own))
 
 
 def check_labels(outputs: Tensor, targets: Tensor) -> None:

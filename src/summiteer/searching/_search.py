@@ -52,6 +52,9 @@ class Search:
         runs: `[batch]` int64, how many were made.
         spent: `[batch]` int64, gradient evaluations; at most the budget. A rescue (see
             `ascend`) is charged at the most that it may have cost.
+        gradient_evaluations: rows evaluated with gradient, of all examples together:
+            those of `spent`, and those that had finished before the loop left them out
+            of its batch.
         stopped: `[batch]` why no more maxima of each example were looked for: "broken"
             (it is misclassified); "budget" (a run was not made that it did not pay
             for); "seen enough" (see `Effort.unseen`); "nothing left to try".
@@ -70,16 +73,12 @@ class Search:
     source: Tensor
     runs: Tensor
     spent: Tensor
+    gradient_evaluations: int
     stopped: tuple[str, ...]
     maxima: Maxima
     best_maximum: Tensor
     ascent: Ascent
     sources: tuple[str, ...] = NAMES
-
-    @property
-    def gradient_evaluations(self) -> int:
-        """Of all examples together."""
-        return int(self.spent.sum())
 
     def __repr__(self) -> str:
         """Counts, not tensors."""
@@ -127,7 +126,7 @@ def search(
     ranked, classes = _ranked(problem, effort)
     quest = Quest(problem, effort, allowed, seed, ranked, neighbours or _own(problem))
     ascent = _first(quest, until)
-    known = Known.of(ascent, classes)
+    known = Known.of(ascent, _steps(quest), classes)
     reserve = int(_RESERVE[until is not None] * allowed)
     refused = torch.zeros_like(known.broken)
     for number, (name, source) in enumerate(SOURCES.items(), 1):
@@ -160,6 +159,7 @@ def search(
         known.source,
         known.runs,
         known.spent,
+        known.rows,
         _stopped(known, refused, seen_enough(maxima, effort.unseen)),
         maxima,
         best_maximum,
@@ -173,9 +173,7 @@ def _first(quest: Quest, until: Until | None) -> Ascent:
     Most examples break on the way from the centre, before a random point has paid for
     itself.
     """
-    problem, allowed = quest.problem, quest.budget
-    share = allowed if allowed <= _SMALL else max(_SMALL // 2, allowed // 10)
-    steps = min(quest.effort.max_steps, share - 1)
+    problem, steps = quest.problem, _steps(quest)
     everyone = torch.arange(len(problem), device=problem.inputs.device)
     attack = isinstance(until, Misclassified)
     start = CentreStart() if attack else GivenStart(quest.starts(everyone, 0))
@@ -187,8 +185,15 @@ def _first(quest: Quest, until: Until | None) -> Ascent:
         recorder=Recorder(fields=("loss",)),
         until=until,
         tolerance=None,
-        rescue=allowed >= rescue_cost(steps) + steps + 1,
+        rescue=quest.budget >= rescue_cost(steps) + steps + 1,
     )
+
+
+def _steps(quest: Quest) -> int:
+    """Of the first run."""
+    allowed = quest.budget
+    share = allowed if allowed <= _SMALL else max(_SMALL // 2, allowed // 10)
+    return min(quest.effort.max_steps, share - 1)
 
 
 def _stopped(known: Known, refused: Tensor, over: Tensor) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ class Effort:
         rivals: of a classifier, how many of the likeliest other classes are attacked
             towards; None for all.
         rival_steps: of each run towards one.
+        gate_rivals: how many rivals, those nearest to success first, are attacked
+            through closed gates; None for all.
         gate_steps: of each run through closed gates, and again of the run that goes on
             from where it led; 0 for none. See `summiteer.searching.gates`.
         neighbours: runs towards each rival from vertices in the direction of the
@@ -33,9 +35,10 @@ class Effort:
     restarts: int
     max_steps: int
     more_steps: int = 50
-    budget: int = 360
+    budget: int = 380
     rivals: int | None = 9
     rival_steps: int = 10
+    gate_rivals: int | None = 4
     gate_steps: int = 8
     neighbours: int = 1
     unseen: float = 0.2
@@ -66,12 +69,13 @@ class Effort:
 
 
 EFFORTS = {
-    "standard": Effort(restarts=1, max_steps=20),
+    "standard": Effort(restarts=3, max_steps=20),
     "thorough": Effort(
         restarts=9,
         max_steps=100,
         budget=5000,
         rivals=None,
+        gate_rivals=None,
         rival_steps=50,
         gate_steps=20,
         neighbours=4,

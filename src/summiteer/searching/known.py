@@ -27,7 +27,10 @@ class Known:
             `best`.
         runs: int64, made so far.
         spent: int64, gradient evaluations.
+        rows: evaluated with gradient, of all examples together; see `Ends.rows`.
         risen: bool, whether the last runs raised `best_loss`.
+        towards: `[batch, K]` the problem's objective at the highest point of the runs
+            towards each class; -∞ without any.
         basins: the end points of the problem's own runs.
     """
 
@@ -38,12 +41,20 @@ class Known:
     source: Tensor
     runs: Tensor
     spent: Tensor
+    rows: int
     risen: Tensor
+    towards: Tensor
     basins: Basins
 
     @classmethod
-    def of(cls, ascent: Ascent) -> "Known":
-        """What the first ascent, source 0, has found."""
+    def of(cls, ascent: Ascent, steps: int, classes: int) -> "Known":
+        """What the first ascent, source 0, has found.
+
+        Args:
+            ascent: of all examples.
+            steps: planned.
+            classes: K; 0 of a problem without.
+        """
         batch = len(ascent.best)
         never = torch.zeros(batch, dtype=torch.int64, device=ascent.best.device)
         broken, points = ascent.misclassified, ascent.misclassified_points
@@ -58,8 +69,10 @@ class Known:
             broken_points=points,
             source=never,
             runs=made,
-            spent=_spent(ascent).to(never),
+            spent=_spent(ascent, steps).to(never),
+            rows=ascent.gradient_evaluations,
             risen=torch.ones_like(never, dtype=torch.bool),
+            towards=ascent.best_loss.new_full((batch, classes), -torch.inf),
             basins=Basins.of(ascent),
         )
 
@@ -82,6 +95,12 @@ class Known:
         found = newly | (higher & ~self.broken)
         number = torch.bincount(example, minlength=batch)
         spent = torch.zeros_like(self.spent).index_add(0, example, ends.spent)
+        towards = self.towards
+        if runs.rivals is not None:
+            cell = example * towards.shape[1] + runs.rivals
+            heights = ends.loss.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+            flat = towards.flatten().scatter_reduce(0, cell, heights, "amax")
+            towards = flat.reshape(towards.shape)
         return replace(
             self,
             best=best,
@@ -91,9 +110,21 @@ class Known:
             source=torch.where(found, source, self.source),
             runs=self.runs + number,
             spent=self.spent + spent,
+            rows=self.rows + ends.rows,
             risen=higher,
+            towards=towards,
             basins=self.basins.after(runs, ends),
         )
+
+    def nearest_first(self, rivals: Tensor) -> Tensor:
+        """The rivals of each example, those towards which its runs got highest first.
+
+        Args:
+            rivals: `[batch, ranks]`; ties stay in this order.
+        """
+        heights = self.towards.gather(1, rivals)
+        order = heights.argsort(stable=True, dim=1, descending=True)
+        return rivals.gather(1, order)
 
 
 def rescue_cost(steps: T) -> T:
@@ -108,15 +139,16 @@ def rescue_cost(steps: T) -> T:
     return 2 * (steps + 4)
 
 
-def _spent(ascent: Ascent) -> Tensor:
+def _spent(ascent: Ascent, planned: int) -> Tensor:
     """`[batch]` gradient evaluations of runs whose steps cost one each.
 
     What a rescue costs is known of all examples together, and charged at its most to
-    those that it looked at.
+    those that it looked at; `steps` are then those of the run that was made again.
     """
-    steps = ascent.steps
-    asked = ascent.zero_gradient.any(0) | (ascent.rescue > 0)
-    again = torch.where(ascent.rescue > 0, steps.amax(0), -1)
+    rescued = ascent.rescue > 0
+    asked = ascent.zero_gradient.any(0) | rescued
+    steps = ascent.steps.masked_fill(rescued, planned)
+    again = torch.where(rescued, planned, -1)
     return (steps + 1).sum(0) + torch.where(asked, rescue_cost(again), 0)
 
 

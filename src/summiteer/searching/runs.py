@@ -1,11 +1,13 @@
 """Runs of one kind: where they begin, towards what, and what they come to."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from summiteer import _rows
 from summiteer._ascend import ascend
@@ -105,6 +107,8 @@ class Ends:
         cut: `[runs]` bool, whether the run was ended by `until` or by numbers that are
             not finite, wherever it was then.
         spent: `[runs]` int64, gradient evaluations.
+        rows: evaluated with gradient, all together: `spent` and those that had finished
+            before their batch was made smaller.
     """
 
     example: Tensor
@@ -114,6 +118,7 @@ class Ends:
     wrong_points: Tensor
     cut: Tensor
     spent: Tensor
+    rows: int
 
 
 def made(problem: Problem, runs: Runs, until: Until | None) -> Ends:
@@ -128,16 +133,19 @@ def made(problem: Problem, runs: Runs, until: Until | None) -> Ends:
     own = some
     if runs.rivals is not None:
         some = some.with_objective(TargetedMargin(runs.rivals))
-    points, spent = runs.points, torch.zeros_like(runs.example)
+    points, spent, rows = runs.points, torch.zeros_like(runs.example), 0
     # The model with open gates is no module, whose mode `ascend` could keep.
     with undisturbed(problem.model):
         if runs.slope:
             ajar = some.with_model(Ajar(problem.model, runs.slope))
-            led = _climb(ajar, points, runs.steps, until)
-            points, wrong = led.best, led.misclassified
-            if wrong is not None and led.misclassified_points is not None:
-                points = _rows.choose(wrong, led.misclassified_points, points)
-            spent = _spent(led)
+            # Checkpoints compute their inside again without the gates, and find that it
+            # is not the same: such a model keeps its own gradients.
+            with suppress(CheckpointError):
+                led = _climb(ajar, points, runs.steps, until)
+                points, wrong = led.best, led.misclassified
+                if wrong is not None and led.misclassified_points is not None:
+                    points = _rows.choose(wrong, led.misclassified_points, points)
+                spent, rows = _spent(led), led.gradient_evaluations
         ascent = _climb(some, points, runs.steps, until)
         best, loss, wrong, wrong_points = _judged(own, ascent)
     return Ends(
@@ -148,6 +156,7 @@ def made(problem: Problem, runs: Runs, until: Until | None) -> Ends:
         wrong_points,
         cut_short(ascent)[0],
         spent + _spent(ascent),
+        rows + ascent.gradient_evaluations,
     )
 
 

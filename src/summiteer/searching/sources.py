@@ -42,7 +42,7 @@ def gates(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
     if quest.rivals is None:
         centre = torch.zeros_like(quest.problem.inputs[open_])
         return None if turn else Runs(open_, centre, steps, slope=SLOPE)
-    return _towards_rivals(quest, open_, turn, steps, SLOPE)
+    return _towards_rivals(quest, open_, turn, steps, SLOPE, quest.effort.gate_rivals)
 
 
 def neighbours(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | None:
@@ -65,13 +65,18 @@ def neighbours(quest: Quest, known: Known, open_: Tensor, turn: int) -> Runs | N
 
 
 def _towards_rivals(
-    quest: Quest, open_: Tensor, turn: int, steps: int, slope: float = 0.0
+    quest: Quest,
+    open_: Tensor,
+    turn: int,
+    steps: int,
+    slope: float = 0.0,
+    most: int | None = None,
 ) -> Runs | None:
     if quest.rivals is None:
         return None
     waves = [*_WAVES, *[_WAVES[-1]] * turn]
     before = sum(waves[:turn])
-    towards = quest.rivals[open_, before : before + waves[turn]]
+    towards = quest.rivals[open_, :most][:, before : before + waves[turn]]
     if not towards.numel():
         return None
     numbers = range(before + 1, before + 1 + towards.shape[1])
