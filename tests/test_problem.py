@@ -10,8 +10,15 @@ import summiteer as sm
 from fakes import Counting, classifier, labelled_problem, output_problem, seeded
 from summiteer.analytic import Output
 from summiteer.errors import SummiteerWarning, UserError
-from summiteer.precision import AsItIs, DoubleModel, double, in_double, lowest_precision
-from summiteer.problem import bad_examples, model_dtype
+from summiteer.inputs import bad_examples
+from summiteer.precision import (
+    AsItIs,
+    DoubleModel,
+    double,
+    in_double,
+    lowest_precision,
+    model_dtype,
+)
 
 
 def make(**changes):

@@ -13,7 +13,6 @@ from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer._typing import Model
 from summiteer.errors import ForwardPassError, SummiteerWarning, UserError
-from summiteer.inputs import bad_examples as bad_examples
 from summiteer.inputs import check_inputs, ordinary, usable_targets
 from summiteer.objectives import (
     Objective,
@@ -24,7 +23,6 @@ from summiteer.objectives import (
     taken,
 )
 from summiteer.precision import in_double, lowest_precision
-from summiteer.precision import model_dtype as model_dtype
 from summiteer.regions import Box, Region, intersect
 from summiteer.regions._region import rows_of
 from summiteer.regions.intervals import Intervals

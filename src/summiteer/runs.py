@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from summiteer.examination import (
 from summiteer.population import Population
 from summiteer.problem import Problem
 from summiteer.screen import Screening, drawn, screen
-from summiteer.searching.sources import NAMES
+from summiteer.searching import SOURCE_NAMES, STOPPED
 from summiteer.settings import Settings
 from summiteer.store import Store
 from summiteer.summary import Work, objective_name
@@ -88,7 +88,8 @@ def attack_command(population: Population, settings: Settings) -> Command:
     def block(index: Tensor) -> Mapping[str, Tensor]:
         return attack_block(population.part(index), settings)
 
-    return Command("attack", block, attack_result)
+    tables = {} if settings.adversary else {"source": SOURCE_NAMES, "stopped": STOPPED}
+    return Command("attack", block, attack_result, tables)
 
 
 def audit_command(
@@ -128,6 +129,17 @@ class Blocks:
     count: int
     size: int
 
+    @classmethod
+    def of(cls, kind: str, store: Store, count: int) -> Self:
+        """The cells of a run in a store.
+
+        Args:
+            kind: the command.
+            store: whose spec says how many examples a cell has.
+            count: examples of all blocks.
+        """
+        return cls(kind, store.run, count, int(str(store.spec["block_size"])))
+
     def __len__(self) -> int:
         return math.ceil(self.count / self.size)
 
@@ -157,7 +169,6 @@ def run_command(
     population: Population,
     settings: Settings,
     store: Store,
-    block_size: int,
     progress: Progress | None = None,
     messages: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -167,22 +178,22 @@ def run_command(
         command: what to do.
         population: all examples.
         settings: of the command.
-        store: open for writing; its spec determines the result.
-        block_size: examples per cell.
+        store: open for writing; its spec determines the result, and says how many
+            examples a cell has.
         progress: told after each block.
         messages: of warnings met before the first block.
 
     Returns:
         The content of result.json.
     """
-    blocks = Blocks(command.name, store.run, len(population), block_size)
+    blocks = Blocks.of(command.name, store, len(population))
     finished = store.names()
     todo = [n for n in range(len(blocks)) if blocks.cell(n).name not in finished]
     if progress:
         progress(len(blocks) - len(todo), len(blocks))
 
     def number(cell: Cell) -> int:
-        return int(str(cell.spec["first"])) // block_size
+        return int(str(cell.spec["first"])) // blocks.size
 
     def done_to(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
         began = time.monotonic()
@@ -327,7 +338,9 @@ def judge_property(
             "rival": found.rival,
             "margin": _finite(found.margin),
             "margin_in_model_dtype": _finite(found.own),
-            "source": NAMES[int(arrays["source"])] if "source" in arrays else None,
+            "source": SOURCE_NAMES[int(arrays["source"])]
+            if "source" in arrays
+            else None,
         },
         "files": files,
     }

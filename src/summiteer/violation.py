@@ -11,7 +11,8 @@ from summiteer._typing import Model
 from summiteer.data import Property
 from summiteer.errors import UserError
 from summiteer.objectives import Margin
-from summiteer.problem import Problem, model_dtype
+from summiteer.precision import model_dtype
+from summiteer.problem import Problem
 from summiteer.regions import Box
 
 

@@ -64,13 +64,11 @@ def attack(
     step_size: options.StepSize = None,
     rivals: options.Rivals = None,
     neighbours: options.Neighbours = None,
-    effort: Annotated[str, typer.Option(help="standard or thorough")] = "standard",
-    steps: Annotated[
-        int | None, typer.Option(help="longest run; 100, thorough 500")
-    ] = None,
+    effort: Annotated[str, typer.Option(help=options.EFFORT_HELP)] = "standard",
+    steps: Annotated[int | None, typer.Option(help=options.STEPS_HELP)] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(help="random starts besides the centre; 4, thorough 19"),
+        typer.Option(help=options.RESTARTS_HELP),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="misclassified: stop an example on success")
@@ -100,7 +98,7 @@ def attack(
     check_step_size(step_size, adversary)
     check_choice("--effort", effort, ("standard", "thorough"))
     for option, value, least in (
-        *(("--steps", steps, 0), ("--restarts", restarts, 0)),
+        *(("--steps", steps, 1 - bool(adversary)), ("--restarts", restarts, 0)),
         *(("--block-size", block_size, 1), ("--rivals", rivals, 0)),
     ):
         check_least(option, value, least)
@@ -164,28 +162,22 @@ def _run(
     from summiteer.searching import EFFORTS
     from summiteer.store import Store
 
-    problem, settings = source.problem, source.settings
+    population, settings = source.population, source.settings
     most = EFFORTS["thorough"].budget
     directory, spec = placed(
-        runs.specification("attack", source.population, settings, source.names),
+        runs.specification("attack", population, settings, source.names),
         block_size,
         out,
-        lambda: block_size_of(problem, settings, None),
+        lambda: block_size_of(population.head, settings, None),
     )
     with (
         Store.open(directory, spec) as store,
         resumption(store, as_json),
         progress("attacking", as_json) as report,
     ):
-        command = runs.attack_command(source.population, settings)
+        command = runs.attack_command(population, settings)
         result = runs.run_command(
-            command,
-            source.population,
-            settings,
-            store,
-            spec["block_size"],
-            report,
-            source.messages,
+            command, population, settings, store, report, source.messages
         )
         if source.judge:
             result = source.judge(result, store)

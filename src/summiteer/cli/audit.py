@@ -100,13 +100,7 @@ def audit(
     ):
         command = runs.audit_command(population, settings, look.given)
         result = runs.run_command(
-            command,
-            population,
-            settings,
-            store,
-            spec["block_size"],
-            report,
-            source.messages,
+            command, population, settings, store, report, source.messages
         )
         told = _told(store, source, result, explain or ())
     if as_json:
@@ -139,8 +133,7 @@ def _told(
     from summiteer.auditing.words import told
     from summiteer.runs import Blocks, recorded_numbers
 
-    ids, size = source.population.ids, int(store.spec["block_size"])
-    blocks = Blocks("audit", store.run, len(ids), size)
-    arrays = recorded_numbers(store, blocks)
+    ids = source.population.ids
+    arrays = recorded_numbers(store, Blocks.of("audit", store, len(ids)))
     places = [int((ids == example).nonzero()) for example in wanted]
     return [told(arrays, result, place) for place in places]

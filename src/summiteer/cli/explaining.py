@@ -43,11 +43,10 @@ def explanations(source: Source, store: Any, wanted: Sequence[int]) -> list[str]
     from summiteer.runs import Blocks
 
     population, told = source.population, []
-    size = int(store.spec["block_size"])
-    blocks = Blocks("attack", store.run, len(population), size)
+    blocks = Blocks.of("attack", store, len(population))
     for example in wanted:
         place = int((population.ids == example).nonzero())
-        number, row = divmod(place, size)
+        number, row = divmod(place, blocks.size)
         found = store.arrays(blocks.cell(number).name)["perturbations"]
         part = population.part(torch.tensor([place]))
         # Exactly the point that was examined: it came from this dtype.

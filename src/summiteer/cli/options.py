@@ -62,6 +62,17 @@ DATA_HELP = (
     "MNIST's idx files (folder:train for its train split); or digits, "
     "diabetes, breast-cancer"
 )
+EFFORT_HELP = (
+    "how much the search spends on each example: standard (380 gradient evaluations "
+    "at most) or thorough (5000)"
+)
+STEPS_HELP = (
+    "of each run on the objective: 20, thorough 100; the search's other runs keep "
+    "theirs; with --adversary of every run: 100, thorough 500"
+)
+RESTARTS_HELP = (
+    "such runs from random points: 3, thorough up to 9; with --adversary 4, thorough 19"
+)
 Radius = Annotated[
     float | None,
     typer.Option(
@@ -88,9 +99,9 @@ Tolerance = Annotated[
 Adversary = Annotated[
     str | None,
     typer.Option(
-        help="apgd (usual), pga: projected "
-        "gradient ascent with line search, pgd: with constant steps, mi-fgsm, "
-        "frank-wolfe, or dc: two-layer ReLU networks on L2 balls"
+        help="in place of the search: apgd, pga: projected gradient ascent with line "
+        "search, pgd: with constant steps, mi-fgsm, frank-wolfe, or dc: two-layer "
+        "ReLU networks on L2 balls"
     ),
 ]
 StepSize = Annotated[
@@ -263,16 +274,17 @@ def check_choice(
         raise UserError(f"{option}: expected one of {names}, got {value!r}{remedy}")
 
 
-def check_box(text: str | None) -> None:
-    """Refuse what is neither LO,HI with LO < HI nor none."""
+def box_of(text: str | None) -> tuple[float, float] | None:
+    """The box LO,HI; None for none, and where it is left to the data."""
     if text is None or text.strip().lower() == "none":
-        return
+        return None
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
     if not low < high:
         raise UserError(f"--box: expected LO,HI with LO < HI, got {text!r}.")
+    return low, high
 
 
 def check_device(name: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from summiteer.cli.options import (
     NORMS,
     OBJECTIVES,
-    check_box,
+    box_of,
     check_choice,
     check_device,
     check_least,
@@ -87,7 +87,7 @@ class Network:
         from torch import nn
 
         from summiteer.networks import Standardise
-        from summiteer.problem import model_dtype
+        from summiteer.precision import model_dtype
 
         if not isinstance(model, nn.Module):
             raise UserError(
@@ -142,7 +142,7 @@ def check_source(claim: str | None, own: dict[str, Any], other: str = "") -> Non
         check_positive("--radius", own["--radius"])
         own["--norm"] = (own["--norm"] or NORMS[0]).lower()
         check_choice("--norm", own["--norm"], NORMS)
-        check_box(own["--box"])
+        box_of(own["--box"])
         check_choice("--objective", own["--objective"], (None, *OBJECTIVES))
         check_least("--limit", own["--limit"], 1)
         tolerance = own["--tolerance"]
@@ -202,14 +202,14 @@ def from_data(
     from summiteer import data as files
     from summiteer.inputs import refuse_bad, refuse_outside
     from summiteer.population import population_of
-    from summiteer.problem import model_dtype
+    from summiteer.precision import model_dtype
 
     region = region_of(own["--norm"], own["--radius"])
     loss = objective_of(own["--objective"])
     model, shape, said = network.load()
     streamed = files.open_data(own["DATA"])
     dtype = model_dtype(model) or torch.float32
-    box = files.asked_box(own["--box"])
+    box = box_of(own["--box"])
     found = files.examples(
         streamed, dtype, own["--limit"], skip_bad, shape, box, _on_stderr
     )

@@ -1,7 +1,6 @@
 """What users bring: data, models and properties, read without running their code."""
 
 from summiteer.data._examples import Examples as Examples
-from summiteer.data._examples import asked_box as asked_box
 from summiteer.data._examples import examples as examples
 from summiteer.data._examples import found_box as found_box
 from summiteer.data.adversarial import aligned as aligned

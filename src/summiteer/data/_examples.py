@@ -165,24 +165,6 @@ def _few(numbers: list[int]) -> str:
     return f"{numbers[:_SHOWN]}{more}"
 
 
-def asked_box(text: str | None) -> tuple[float, float] | None:
-    """Return the box that the user names, or None.
-
-    Args:
-        text: LO,HI or none; None if it is left to the data.
-
-    Raises:
-        UserError: the text is something else.
-    """
-    if text is None or text.strip().lower() == "none":
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--box: expected LO,HI or none, got {text!r}.") from None
-    return low, high
-
-
 def found_box(low: float, high: float) -> tuple[tuple[float, float] | None, str]:
     """Return the box that the data lie in, and a note on why it was chosen.
 

@@ -230,10 +230,9 @@ def _check(
             f"methods: the step size of {sized[0]} follows from the radius, which "
             "differs between examples; leave it out."
         )
-    for name, value, least in (
-        *(("examples", examples, 2), ("max_steps", max_steps, 1)),
-        *(("restarts", restarts, 0), ("seed", seed, 0)),
-    ):
+    numbers = [("examples", examples, 2), ("max_steps", max_steps, 1)]
+    numbers += [("restarts", restarts, 0), ("seed", seed, 0)]
+    for name, value, least in numbers:
         if not isinstance(value, int) or value < least:
             raise UserError(f"{name}: expected an integer ≥ {least}, got {value!r}.")
 
