@@ -1,13 +1,21 @@
 """Every option of the command line does what it says, or is refused by its name."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from summiteer.adversaries import named
-from summiteer.cli.options import ADVERSARIES, SIZED
+from summiteer.cli.options import (
+    ADVERSARIES,
+    EFFORT_HELP,
+    RESTARTS_HELP,
+    SIZED,
+    STEPS_HELP,
+)
+from summiteer.searching.effort import EFFORTS, PLAIN
 from summiteer.store import Store
 
 SMALL = ("digits", "--radius", "0.3", "--limit", "4", "--steps", "3", "--restarts", "1")
@@ -102,11 +110,12 @@ def test_a_mask_holds_coordinates(attack, tmp_path):
 
 
 def test_rivals_are_attacked_too(attack):
-    alone, _ = attack("--rivals", 0, "--no-screen", out="alone")
+    alone, own = attack("--rivals", 0, "--no-screen", out="alone")
     towards, place = attack("--rivals", 3, "--no-screen", out="towards")
     assert spec(place)["effort"]["rivals"] == 3
     assert towards["robust_accuracy"] <= alone["robust_accuracy"]
-    assert towards["gradient_evaluations"] >= alone["gradient_evaluations"]
+    assert spec(own)["effort"]["rivals"] == 0
+    assert "rivals" not in alone["search"]["found_by"]
 
 
 def test_the_screen_can_be_left_out(attack):
@@ -179,6 +188,10 @@ REFUSED = [
     (("--step-size", "0.1"), "--step-size: the search chooses its own"),
     (("--adversary", "pgd", "--step-size", "0"), "--step-size: expected a positive"),
     (("--mask", "nowhere.npy"), "--mask: nowhere.npy does not exist"),
+    (("--neighbours", "nowhere.npz"), "--neighbours: nowhere.npz does not exist"),
+    (("--neighbours", "diabetes"), "--neighbours: expected inputs [n, *input] and one"),
+    (("--neighbours", "breast-cancer"), "--neighbours: expected at least one input of"),
+    (("--steps", "0"), "--steps: expected an integer ≥ 1"),
     (("--rivals", "-1"), "--rivals: expected an integer ≥ 0"),
     (("--rivals", "10"), "--rivals: expected at most 9"),
     (("--restarts", "-2"), "--restarts: expected an integer ≥ 0"),
@@ -214,6 +227,28 @@ def test_options_are_looked_at_before_the_model(options, run_cli):
     code, _, error = run_cli("attack", "nowhere.py:build", *SMALL, *options)
     assert code == 1
     assert options[0] in error
+
+
+def test_an_adversary_of_no_steps_is_where_it_begins(attack):
+    steps = ("--steps", "0", "--restarts", "0", "--no-screen")
+    _, place = attack("--adversary", "pga", *steps)
+    assert not bool(arrays(place)["perturbations"].any())
+
+
+def test_help_tells_the_numbers_of_the_efforts():
+    search, plain = (
+        [table[name] for name in ("standard", "thorough")] for table in (EFFORTS, PLAIN)
+    )
+    budgets = [effort.budget for effort in search]
+    assert numbers_in(EFFORT_HELP) == budgets
+    steps = [effort.max_steps for effort in search + plain]
+    assert numbers_in(STEPS_HELP) == steps
+    restarts = [effort.restarts for effort in search + plain]
+    assert numbers_in(RESTARTS_HELP) == restarts
+
+
+def numbers_in(text):
+    return [int(number) for number in re.findall(r"\d+", text)]
 
 
 def test_regression_has_no_rivals_and_callables_no_normalisation(refused):

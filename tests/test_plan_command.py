@@ -8,7 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
+from summiteer.cli.planning import Pilot
+from summiteer.planning import Setting
 from summiteer.store import Store
 
 #: Random features and ridge regression on the digits: right on nine images of ten.
@@ -125,7 +128,26 @@ def test_what_is_not_reached_is_told(planned):
 def test_regression_has_no_accuracy(planned, model_file):
     text, _ = planned(*FEW, data="diabetes", network=f"{model_file}:regression")
     assert "robust accuracy" not in text
-    assert "12 of 96 examples," in text
+    assert "12 examples, of 96 looked at," in text
+
+
+def test_neighbours_are_a_search_s(planned, tmp_path):
+    shown = tmp_path / "shown.npz"
+    pixels, labels = load_digits(return_X_y=True)
+    np.savez(shown, inputs=pixels / 16, targets=labels)
+    options = ("--neighbours", shown, "--limit", "40", "--plan-share", "0.5", *FEW)
+    text, _ = planned(*options, "--norm", "linf", "--json")
+    plan = json.loads(text)
+    words = shlex.split(plan["command_line"])
+    # Half of the gain takes no search.
+    assert "--adversary" in words
+    assert "--neighbours" not in words
+    assert len(attacked(words, tmp_path / "run")["ids"]) == 40
+    searches = Setting(1.0, 1.0, 0.5, 300.0, 1.0, "standard", None, None)
+    words = Pilot(0.99, 64, None, None, None, ("m", "d"), "x.npz").command_line(
+        searches
+    )
+    assert words == "summiteer attack m d --neighbours x.npz --effort standard"
 
 
 @pytest.mark.parametrize(

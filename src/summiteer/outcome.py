@@ -12,7 +12,10 @@ class Outcome(Enum):
 
     STATIONARY = "the first-order residual is below its tolerance"
     SUCCEEDED = "misclassified, and success was asked for (until=Misclassified())"
-    STEP_LIMIT = "still climbing when max_steps ran out: give it more steps"
+    STEP_LIMIT = (
+        "its steps ran out before it was stationary: more steps; at kinks (ReLU), "
+        "where they change nothing, sm.polish"
+    )
     STALLED = (
         "no step moves the point any more (or, where patience was given, its best "
         "objective does not rise any more) but the residual is not small: a kink "

@@ -16,7 +16,7 @@ from summiteer.cli.source import Source
 from summiteer.errors import UserError
 
 if TYPE_CHECKING:
-    from summiteer.planning import Plan
+    from summiteer.planning import Plan, Setting
 
 #: Options that a plan chooses, or that have no meaning before there is an attack.
 _REFUSED = {
@@ -32,6 +32,7 @@ _REFUSED = {
 _DROPPED = (
     *("plan", "plan_share", "plan_examples", "out", "as_json"),
     *("adversary", "steps", "restarts"),
+    "neighbours",  # which only a search asks for
 )
 #: Examples among which those of the sample are looked for, in sizes of the sample.
 _LOOKED_AT = 8
@@ -48,6 +49,7 @@ class Pilot:
         restarts: that are tried at most; None for the usual number.
         adversary: the only one that is tried; None for all methods.
         words: MODEL, DATA and the options that an attack is given too.
+        neighbours: --neighbours, which a search is given too.
     """
 
     share: float
@@ -56,6 +58,18 @@ class Pilot:
     restarts: int | None
     adversary: str | None
     words: tuple[str, ...]
+    neighbours: str | None
+
+    def command_line(self, choice: "Setting") -> str:
+        """What attacks as the plan says.
+
+        Args:
+            choice: the plan's.
+        """
+        words = ["summiteer", "attack", *self.words]
+        if self.neighbours is not None and choice.steps is None:
+            words += ["--neighbours", self.neighbours]
+        return shlex.join([*words, *choice.arguments])
 
 
 def pilot_of(context: typer.Context) -> Pilot | None:
@@ -85,6 +99,7 @@ def pilot_of(context: typer.Context) -> Pilot | None:
         values["restarts"],
         values["adversary"],
         _words(context),
+        values["neighbours"],
     )
 
 
@@ -119,9 +134,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
             **{name: value for name, value in limits.items() if value is not None},
         )
     made = replace(made, total=len(population))
-    command_line = shlex.join(
-        ("summiteer", "attack", *pilot.words, *made.choice.arguments)
-    )
+    command_line = pilot.command_line(made.choice)
     about = {
         **source.names,
         "region": {

@@ -1,5 +1,7 @@
 """--neighbours: whose classes show the search the way."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +31,8 @@ def shown(source: Source, named: str | None) -> Source:
     from summiteer.screen import drawn
     from summiteer.searching.neighbours import most_neighbours, usable_neighbours
 
-    dataset = load_data(named)
+    with _naming_the_option():
+        dataset = load_data(named)
     inputs, labels = dataset.inputs, torch.as_tensor(dataset.targets)
     if source.classes is not None:
         place = {label: number for number, label in enumerate(source.classes)}
@@ -39,13 +42,24 @@ def shown(source: Source, named: str | None) -> Source:
     if most < len(inputs):
         index = drawn(torch.arange(len(inputs)), settings.seed, most)
         inputs, labels = inputs[index], labels[index]
-    known, note = usable_neighbours(source.problem, inputs, labels)
+    with _naming_the_option():
+        known, note = usable_neighbours(source.problem, inputs, labels)
     digest = digest_arrays({"inputs": inputs, "labels": labels})
     return source._replace(
         settings=replace(settings, neighbours=known),
         notes=[*source.notes, *([note] if note else [])],
         names={**source.names, "neighbours": named, "neighbours_digest": digest},
     )
+
+
+@contextmanager
+def _naming_the_option() -> Iterator[None]:
+    """Errors about what it names speak of --neighbours."""
+    try:
+        yield
+    except UserError as error:
+        _, _, said = str(error).partition(": ")
+        raise UserError(f"--neighbours: {said}") from None
 
 
 def _own(source: Source) -> Any:

@@ -97,11 +97,11 @@ def print_plan(plan: Plan, command_line: str, labelled: bool) -> None:
 
 
 def _print_sample(console: Output, plan: Plan, labelled: bool) -> None:
-    kind = " that are classified rightly" if labelled else ""
+    kind = " and classified rightly" if labelled else ""
     spent = f"{plan.gradient_evaluations:.0f} gradient evaluations per example"
     sentence = (
-        f"a pilot on {len(plan.examples)} of {plan.candidates} examples{kind}, seed "
-        f"{plan.seed}: {spent}, {_time(plan.seconds)}"
+        f"a pilot on {len(plan.examples)} examples, of {plan.candidates} looked "
+        f"at{kind}, seed {plan.seed}: {spent}, {_time(plan.seconds)}"
     )
     console.say(fill(sentence, _WIDTH))
     console.say(

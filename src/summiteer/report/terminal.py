@@ -14,6 +14,8 @@ from summiteer.report.findings_text import findings_text
 from summiteer.studies.scale import ScaleSummary
 
 _WIDTH = 80
+#: From this bound of a chance on, its estimate would say more than is known.
+_VAGUE = 0.3
 
 
 class Output(Console):
@@ -61,7 +63,7 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     console.say(
         f"{result['gradient_evaluations']} gradient evaluations, "
-        f"{result['seconds']:.1f} s; perturbations and verdicts per example in"
+        f"{result['seconds']:.1f} s without the screen; points and verdicts in"
     )
     console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
 
@@ -187,8 +189,11 @@ def _print_more(console: Output, result: Mapping[str, Any]) -> None:
         return
     console.print()
     style = "yellow" if more["flipped"] else ""
-    text = f"{more['steps']} more steps flip {more['flipped']} of {survivors} survivors"
-    console.say(text, style)
+    console.say(
+        f"{more['steps']} more steps flip {more['flipped']} of "
+        f"{plural(survivors, 'survivor')}",
+        style,
+    )
 
 
 def _print_search(console: Output, result: Mapping[str, Any]) -> None:
@@ -199,18 +204,32 @@ def _print_search(console: Output, result: Mapping[str, Any]) -> None:
     labelled = result["robust_accuracy"] is not None
     found = ", ".join(f"{name} {n}" for name, n in search["found_by"].items())
     console.say(
-        f"search: at most {search['budget']} gradient evaluations per example; "
-        f"{'broken' if labelled else 'highest'} by {found or 'none'}"
+        f"search: at most {search['budget']} gradient evaluations per example, before "
+        "settling and more steps"
     )
-    if search["unseen"] is None:
-        return
-    noun = "survivor" if labelled else "example"
+    console.say(f"{'broken' if labelled else 'highest'} by: {found or 'none'}")
+    if search["unseen"] is not None:
+        _print_unseen(console, search, "survivor" if labelled else "example")
+
+
+def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None:
+    """What random restarts met, and what they cannot exclude."""
+    restarted, met = plural(search["restarted"], noun), number(search["maxima"])
     console.say(
-        f"{plural(search['restarted'], noun)} restarted from random points: "
-        f"{number(search['maxima'])} maxima met on average; chance that one more "
-        f"restart ends in another {percent(search['unseen'])}, at most "
-        f"{percent(search['unseen_bound'])} with 95 % confidence (means)"
+        f"{restarted} restarted from random points: "
+        f"{met} {'maximum' if met == '1' else 'maxima'} met on average;"
     )
+    bound = percent(search["unseen_bound"])
+    if search["unseen_bound"] > _VAGUE:
+        console.say(
+            "the next restart may find another: its chance is below "
+            f"{bound} (95 % confidence)"
+        )
+    else:
+        console.say(
+            f"the next restart finds another with chance {percent(search['unseen'])}, "
+            f"at most {bound} (95 % confidence)"
+        )
 
 
 def print_scale(summary: ScaleSummary, directory: str) -> None:
