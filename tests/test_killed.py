@@ -142,6 +142,12 @@ def test_the_undisturbed_run_is_what_it_should_be(undisturbed):
     assert 0 < result["robust_accuracy"] < result["clean_accuracy"]
     assert len(cells) == BLOCKS + 1  # the screen
     assert set(files) == {f"arrays/{i:05d}.safetensors" for i in range(BLOCKS)}
+    # Codes come with the names that they stand for.
+    first = files["arrays/00000.safetensors"]
+    head = json.loads(first[8 : 8 + int.from_bytes(first[:8], "little")])
+    tables = json.loads(head["__metadata__"]["metadata"])
+    assert "escapes" in json.loads(tables["source"])
+    assert "broken" in json.loads(tables["stopped"])
 
 
 def test_twenty_kills_change_nothing(commands, undisturbed, tmp_path):
