@@ -31,7 +31,7 @@ def data(dtype=F64, count=OTHERS):
     return drawn(count, dtype, seed=1), labels
 
 
-def asked(rank_count=1):
+def asked():
     """Every example towards every class."""
     examples = torch.arange(EXAMPLES).repeat_interleave(CLASSES)
     return examples, torch.arange(CLASSES).repeat(EXAMPLES)

@@ -9,6 +9,7 @@ from scipy.stats import beta
 from torch import nn
 
 import summiteer as sm
+from fakes import seeded
 from summiteer.adversaries import named_adversary
 from summiteer.analytic import Output
 from summiteer.planning.interval import LEVEL, Weights
@@ -18,14 +19,9 @@ from summiteer.planning.trial import expected_best
 ROUNDING = 1e-9
 
 
-def numbers(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
 def linear(count=40):
     """wᵀ(x + δ) on an L2 ball of radius ½: the maximum is wᵀx + ½‖w‖."""
-    weights, inputs = numbers(6), numbers(count, 6, seed=1)
+    weights, inputs = seeded(6), seeded(count, 6, seed=1)
     problem = sm.Problem(
         lambda points: points @ weights,
         inputs,
@@ -38,8 +34,8 @@ def linear(count=40):
 
 def rugged(count=64):
     """Waves in the plane on a square: many maxima, and a grid that sees them all."""
-    slopes, heights = 4 * numbers(12, 2), numbers(12, seed=2) / 4
-    phases, inputs = numbers(12, seed=3), 3 * numbers(count, 2, seed=4)
+    slopes, heights = 4 * seeded(12, 2), seeded(12, seed=2) / 4
+    phases, inputs = seeded(12, seed=3), 3 * seeded(count, 2, seed=4)
 
     def model(points):
         return torch.cos(points @ slopes.T + phases) @ heights
@@ -173,7 +169,7 @@ def test_classifiers_are_sampled_where_they_are_right(ball):
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3)).double()
     for weight in model.parameters():
         nn.init.normal_(weight, generator=generator)
-    inputs = numbers(60, 5)
+    inputs = seeded(60, 5)
     labels = model(inputs).argmax(1)
     labels[:30] = (labels[:30] + 1) % 3  # wrong from the start
     ids = torch.arange(100, 160)
@@ -191,7 +187,7 @@ def test_classifiers_are_sampled_where_they_are_right(ball):
 
 
 def test_any_so_many_restarts_are_counted_alike():
-    values = numbers(6, 4)
+    values = seeded(6, 4)
     for count in range(1, 6):
         each = [
             values[[0, *chosen]].amax(0) for chosen in combinations(range(1, 6), count)

@@ -269,8 +269,7 @@ def test_sources_left_out_are_not_used(name, monkeypatch):
     assert number not in found.source.tolist()
 
 
-def test_what_is_left_out_makes_nothing_else_better_or_worse_than_alone():
-    """A search without any source is the first run."""
+def test_a_search_without_sources_is_its_first_run():
     problem = labelled_problem()
     found = sm.search(problem, SMALL, without=tuple(SOURCES))
     assert found.runs.tolist() == [1] * len(problem)
