@@ -35,7 +35,7 @@ from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import Screening, drawn, screen
 from summiteer.screen.loss_path import incomplete
-from summiteer.searching import STOPPED, Search, effort_of, search
+from summiteer.searching import SOURCE_NAMES, STOPPED, Search, effort_of, search
 from summiteer.searching.neighbours import most_neighbours, usable_neighbours
 from summiteer.settings import Settings
 from summiteer.starts import CentreStart, GivenStart, Start, UniformStart
@@ -210,7 +210,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         see `summiteer.screen.loss_path`), silent (misclassified, but not where the
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), gradient_evaluations. Of a
-        search also source (int8 code in `Search.sources`), stopped (int8 code in
+        search also source (int8 code in
+        `SOURCE_NAMES`), draws (random restarts counted), stopped (int8 code in
         `STOPPED`), maxima (distinct ones met) and unseen, unseen_bound (of the chance
         that one more restart ends in another; NaN without restarts).
 
@@ -279,8 +280,14 @@ def _told(found: _Found) -> dict[str, Tensor]:
         return {}
     maxima = made.maxima
     stopped = [STOPPED.index(reason) for reason in made.stopped]
+    # What broke on the way to the top of the hill is no source's merit.
+    source = made.source
+    if made.misclassified is not None:
+        later = found.wrong & ~made.misclassified
+        source = source.masked_fill(later, SOURCE_NAMES.index("settling"))
     return {
-        "source": made.source.to(torch.int8).cpu(),
+        "source": source.to(torch.int8).cpu(),
+        "draws": (maxima.label[1:] >= 0).sum(0).to(torch.int32).cpu(),
         "stopped": torch.tensor(stopped, dtype=torch.int8),
         "maxima": maxima.count.to(torch.int32).cpu(),
         "unseen": maxima.unseen.double().cpu(),

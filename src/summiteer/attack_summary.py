@@ -5,6 +5,9 @@ from typing import Any
 from summiteer.searching import SOURCE_NAMES, STOPPED
 from summiteer.summary import Work, counts_of, mean_of, share_of, summary
 
+#: Restarts of an example that estimate anything; see `Effort.unseen`.
+_FEWEST = 4
+
 
 def attack_result(work: Work) -> dict[str, Any]:
     """Return result.json's content (architecture.md), null where undefined.
@@ -30,16 +33,16 @@ def _search(work: Work) -> dict[str, Any] | None:
 
     `found_by`: which source broke the examples that were right before, without labels
     which found the highest point. `maxima`, `unseen` and `unseen_bound` are means over
-    the survivors (without labels all examples) with so many restarts from random points
-    that the bound, of 95 % for each example, says something: `restarted` of them.
+    the survivors (without labels all examples) with at least `_FEWEST` restarts from
+    random points, `restarted` of them. Chosen by that number, never by what they met:
+    to leave out whom the bound says nothing about leaves out the least known.
     """
     arrays = work.arrays
     if "source" not in arrays:
         return None
     survived, source = arrays["survived"], arrays["source"]
     broken = arrays["correct"] & ~survived
-    # One restart or two bound nothing, and what they estimate is 0 or 1.
-    known = arrays["unseen_bound"] < 1
+    known = arrays["draws"] >= _FEWEST
     if work.labelled:
         known &= survived
     return {

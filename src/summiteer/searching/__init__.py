@@ -2,7 +2,10 @@
 
 from summiteer.searching._search import STOPPED, Search, search
 from summiteer.searching.effort import EFFORTS, Effort, effort_of
-from summiteer.searching.sources import NAMES as SOURCE_NAMES
+from summiteer.searching.sources import NAMES
+
+#: What finds the points of an attack: the sources of a search, then its settling.
+SOURCE_NAMES = (*NAMES, "settling")
 
 __all__ = [
     "EFFORTS",

@@ -1,5 +1,6 @@
 """Beyond one basin: runs that end somewhere else than all the restarts do."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -9,13 +10,14 @@ from torch import Tensor
 from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer.ascent import Ascent
-from summiteer.errors import UserError
+from summiteer.errors import SummiteerWarning, UserError
 from summiteer.landscape import Maxima
 from summiteer.multi_target import likeliest_rivals
 from summiteer.problem import Problem
 from summiteer.searching.basins import seen_enough
 from summiteer.searching.effort import Effort, effort_of
 from summiteer.searching.known import Known, rescue_cost
+from summiteer.searching.neighbours import usable_neighbours
 from summiteer.searching.quest import Quest
 from summiteer.searching.runs import made, method
 from summiteer.searching.sources import NAMES, RAISING, SOURCES
@@ -121,36 +123,19 @@ def search(
     """
     effort = _effort(effort)
     allowed = effort.budget if budget is None else budget
-    _check(allowed, without)
-    problem.examine()
-    ranked, classes = _ranked(problem, effort)
-    quest = Quest(problem, effort, allowed, seed, ranked, neighbours or _own(problem))
-    ascent = _first(quest, until)
-    known = Known.of(ascent, _steps(quest), classes)
-    reserve = int(_RESERVE[until is not None] * allowed)
-    refused = torch.zeros_like(known.broken)
-    for number, (name, source) in enumerate(SOURCES.items(), 1):
-        turn = 0
-        if name != "strongest":  # which is there to leave nothing
-            refused |= known.spent >= allowed
-        while name not in without:
-            open_ = _open(known, until, allowed, name)
-            runs = source(quest, known, open_, turn) if len(open_) else None
-            if runs is None:
-                break
-            kept = 0 if name == "strongest" else reserve
-            runs, dear = runs.within(allowed - kept - known.spent)
-            refused[dear] = True
-            for part in runs.parts(RUNS_AT_ONCE):
-                still = torch.isin(part.example, _open(known, until, allowed, name))
-                part = part.take(still.nonzero().flatten())
-                if len(part.example):
-                    known = known.after(part, made(problem, part, until), number)
-            turn += 1
-        if name == "rivals" and quest.rivals is not None:
-            quest = replace(quest, rivals=known.nearest_first(quest.rivals))
+    _check(allowed, until, without)
+    # Before anything is made: tensors of inference mode could not be written to.
+    with undisturbed(problem.model):
+        problem.examine()
+        shown = _shown(problem, neighbours)
+        ranked, classes = _ranked(problem, effort)
+        quest = Quest(problem, effort, allowed, seed, ranked, shown)
+        ascent = _first(quest, until)
+        known, refused = _looked(
+            quest, Known.of(ascent, _steps(quest), classes), until, without
+        )
+        maxima, best_maximum = known.basins.maxima(problem, known.best)
     labelled = problem.labelled
-    maxima, best_maximum = known.basins.maxima(problem, known.best)
     return Search(
         known.best,
         known.best_loss,
@@ -165,6 +150,39 @@ def search(
         best_maximum,
         ascent,
     )
+
+
+def _looked(
+    quest: Quest, known: Known, until: Until | None, without: tuple[str, ...]
+) -> tuple[Known, Tensor]:
+    """What is known when every source was asked; who was refused a run `[batch]`."""
+    allowed = quest.budget
+    reserve = int(_RESERVE[until is not None] * allowed)
+    refused = torch.zeros_like(known.broken)
+    for number, (name, source) in enumerate(SOURCES.items(), 1):
+        if name in without:
+            continue
+        turn = 0
+        if name != "strongest":  # which is there to leave nothing
+            refused |= known.spent >= allowed
+        while True:
+            open_ = _open(known, until, allowed, name)
+            runs = source(quest, known, open_, turn) if len(open_) else None
+            if runs is None:
+                break
+            kept = 0 if name == "strongest" else reserve
+            runs, dear = runs.within(allowed - kept - known.spent)
+            refused[dear] = True
+            for part in runs.parts(RUNS_AT_ONCE):
+                still = torch.isin(part.example, _open(known, until, allowed, name))
+                part = part.take(still.nonzero().flatten())
+                if len(part.example):
+                    ends = made(quest.problem, part, until)
+                    known = known.after(part, ends, number)
+            turn += 1
+        if name == "rivals" and quest.rivals is not None:
+            quest = replace(quest, rivals=known.nearest_first(quest.rivals))
+    return known, refused
 
 
 def _first(quest: Quest, until: Until | None) -> Ascent:
@@ -211,7 +229,11 @@ def _stopped(known: Known, refused: Tensor, over: Tensor) -> tuple[str, ...]:
     )
 
 
-def _check(budget: int, without: tuple[str, ...]) -> None:
+def _check(budget: int, until: Until | None, without: tuple[str, ...]) -> None:
+    if until is not None and not callable(until):
+        raise UserError(
+            f"until: expected a reason to stop such as Misclassified(), got {until!r}."
+        )
     if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
         raise UserError(f"budget: expected an integer ≥ 1, got {budget!r}.")
     unknown = [name for name in without if name not in SOURCES]
@@ -244,6 +266,20 @@ def _ranked(problem: Problem, effort: Effort) -> tuple[Tensor | None, int]:
     return (likeliest_rivals(problem, most), classes) if most else (None, 0)
 
 
-def _own(problem: Problem) -> tuple[Tensor, Tensor] | None:
-    """The problem's own examples, where they have labels."""
-    return (problem.inputs, problem.targets) if problem.labelled else None
+def _shown(
+    problem: Problem, neighbours: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor] | None:
+    """The neighbours that were given, checked; else the problem's own labelled ones."""
+    if neighbours is None:
+        return (problem.inputs, problem.targets) if problem.labelled else None
+    try:
+        inputs, labels = map(torch.as_tensor, neighbours)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "neighbours: expected (inputs [n, *input], labels [n]) as tensors, got "
+            f"{type(neighbours).__name__}: {error}."
+        ) from error
+    known, note = usable_neighbours(problem, inputs, labels)
+    if note:
+        warnings.warn(note + ".", SummiteerWarning, stacklevel=4)
+    return known

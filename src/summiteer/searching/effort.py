@@ -38,7 +38,7 @@ class Effort:
     budget: int = 380
     rivals: int | None = 9
     rival_steps: int = 10
-    gate_rivals: int | None = 4
+    gate_rivals: int | None = 3
     gate_steps: int = 8
     neighbours: int = 1
     unseen: float = 0.2
@@ -69,7 +69,7 @@ class Effort:
 
 
 EFFORTS = {
-    "standard": Effort(restarts=3, max_steps=20),
+    "standard": Effort(restarts=4, max_steps=20),
     "thorough": Effort(
         restarts=9,
         max_steps=100,

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from summiteer import _rows
+from summiteer import _rows, tolerances
 from summiteer.ascent import Ascent
 from summiteer.searching.basins import Basins
 from summiteer.searching.runs import Ends, Runs
@@ -92,7 +92,10 @@ class Known:
         first, any_ = _highest(ends.wrong.to(ends.loss.dtype), example, batch)
         newly = (any_ > 0) & ~self.broken
         points = _rows.choose(newly, ends.wrong_points[first], self.broken_points)
-        found = newly | (higher & ~self.broken)
+        # Who finds the same point again, an ulp higher, has not found it.
+        noise = tolerances.same_loss(top.dtype) * self.best_loss.abs()
+        credit = higher & ~(top <= self.best_loss + noise)
+        found = newly | (credit & ~self.broken)
         number = torch.bincount(example, minlength=batch)
         spent = torch.zeros_like(self.spent).index_add(0, example, ends.spent)
         towards = self.towards
