@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tokenize
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import torch
 from summiteer.cli.options import ADVERSARIES, OBJECTIVES
 from summiteer.data.onnx_layers import KNOWN
 from summiteer.screen._screening import CHECKS, SIGNS
+from summiteer.searching.effort import EFFORTS
+from summiteer.searching.sources import NAMES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +70,33 @@ def test_python_blocks_are_python(page):
 def test_the_blocks_of_the_pages_run():
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGES["adversaries"], re.S | re.M)
     exec(compile(block, "adversaries.md", "exec"), {})
+
+
+def test_numbers_of_the_efforts_are_those_of_the_search():
+    standard, thorough = EFFORTS["standard"], EFFORTS["thorough"]
+    assert f"search: at most {standard.budget} gradient evaluations" in README
+    page = PAGES["search"]
+    assert f"`budget` ({standard.budget}, {thorough.budget})" in page
+    told = {
+        "objective": ("1 × {max_steps}", "1 × {max_steps}"),
+        "rivals": ("{rivals} × {rival_steps}", "every k × {rival_steps}"),
+        "restarts": ("{restarts} × {max_steps}", "up to {restarts} × {max_steps}"),
+        "gates": (
+            "the {gate_rivals} nearest to success × ({gate_steps} + {gate_steps})",
+            "every k × ({gate_steps} + {gate_steps})",
+        ),
+        "neighbours": (
+            "{rivals} × {rival_steps}",
+            "every k × {neighbours} × {rival_steps}",
+        ),
+    }
+    rows = re.findall(r"^\| `(\w+)` \|.+\| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(NAMES)
+    for name, *cells in rows:
+        for cell, text, effort in zip(
+            cells, told.get(name, ("", "")), (standard, thorough), strict=True
+        ):
+            assert cell.startswith(text.format(**asdict(effort)))
 
 
 def test_the_readme_names_every_operator():

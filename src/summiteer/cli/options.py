@@ -71,7 +71,7 @@ STEPS_HELP = (
     "theirs; with --adversary of every run: 100, thorough 500"
 )
 RESTARTS_HELP = (
-    "such runs from random points: 3, thorough up to 9; with --adversary 4, thorough 19"
+    "such runs from random points: 4, thorough up to 9; with --adversary 4, thorough 19"
 )
 Radius = Annotated[
     float | None,

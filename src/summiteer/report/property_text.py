@@ -12,6 +12,7 @@ _FOUND_BY = {
     "restarts": "by a run from a random point",
     "escapes": "by a run past a point that is no maximum",
     "strongest": "by a run on from the strongest point",
+    "settling": "by taking the strongest point to the top of its hill",
 }
 
 
