@@ -29,9 +29,8 @@ from summiteer._attack import attack_block
 from summiteer.data import Property, load_onnx, load_property
 from summiteer.multi_target import likeliest_rivals
 from summiteer.problem import Problem
-from summiteer.searching import EFFORTS
+from summiteer.searching import EFFORTS, SOURCE_NAMES
 from summiteer.searching.runs import Runs, made
-from summiteer.searching.sources import NAMES
 from summiteer.settings import Settings
 from summiteer.starts import UniformStart
 from summiteer.violation import property_margins, property_problem
@@ -165,7 +164,7 @@ def attacked(pair: Pair, effort: str) -> Found:
         effort,
         margin,
         violated,
-        NAMES[int(arrays["source"])],
+        SOURCE_NAMES[int(arrays["source"])],
         int(arrays["gradient_evaluations"]),
         seconds,
         bool(arrays["proved_robust"] == 1),

@@ -7,10 +7,10 @@ import torch
 import summiteer as sm
 from benchmarks.strength_accuracy import searched
 from benchmarks.strength_settings import Setting
-from summiteer.searching.sources import NAMES
+from summiteer.searching import SOURCE_NAMES
 
 #: What is left out, one after the other; 0 is the ascent that every search begins with.
-PARTS = NAMES[1:]
+PARTS = SOURCE_NAMES[1:]
 
 
 @dataclass(frozen=True)
