@@ -12,6 +12,7 @@ from summiteer.cli.options import (
     ADVERSARIES,
     EFFORT_HELP,
     RESTARTS_HELP,
+    RIVALS_HELP,
     SIZED,
     STEPS_HELP,
 )
@@ -241,6 +242,7 @@ def test_help_tells_the_numbers_of_the_efforts():
     )
     budgets = [effort.budget for effort in search]
     assert numbers_in(EFFORT_HELP) == budgets
+    assert [*numbers_in(RIVALS_HELP), None] == [effort.rivals for effort in search]
     steps = [effort.max_steps for effort in search + plain]
     assert numbers_in(STEPS_HELP) == steps
     restarts = [effort.restarts for effort in search + plain]
@@ -249,6 +251,13 @@ def test_help_tells_the_numbers_of_the_efforts():
 
 def numbers_in(text):
     return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def test_neighbours_of_other_classes_are_refused(refused, tmp_path):
+    pixels = np.random.default_rng(0).random((5, 64))
+    np.savez(tmp_path / "far.npz", inputs=pixels, targets=np.arange(90, 95))
+    error = refused("--neighbours", tmp_path / "far.npz")
+    assert "--neighbours: 5 of 5 examples left out, whose labels" in error
 
 
 def test_regression_has_no_rivals_and_callables_no_normalisation(refused):

@@ -62,6 +62,10 @@ DATA_HELP = (
     "MNIST's idx files (folder:train for its train split); or digits, "
     "diabetes, breast-cancer"
 )
+RIVALS_HELP = (
+    "classification: attack towards each of so many likely classes; 9, thorough all; "
+    "none with --adversary"
+)
 EFFORT_HELP = (
     "how much the search spends on each example: standard (380 gradient evaluations "
     "at most) or thorough (5000)"
@@ -123,8 +127,7 @@ Mask = Annotated[
 Rivals = Annotated[
     int | None,
     typer.Option(
-        help="classification: attack towards each of so many likely classes; all if "
-        "not given, none with --adversary"
+        help=RIVALS_HELP,
     ),
 ]
 Neighbours = Annotated[

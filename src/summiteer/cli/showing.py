@@ -44,6 +44,8 @@ def shown(source: Source, named: str | None) -> Source:
         inputs, labels = inputs[index], labels[index]
     with _naming_the_option():
         known, note = usable_neighbours(source.problem, inputs, labels)
+        if known is None:
+            raise UserError(f"{note}; give examples of the model's classes.")
     digest = digest_arrays({"inputs": inputs, "labels": labels})
     return source._replace(
         settings=replace(settings, neighbours=known),
