@@ -78,7 +78,7 @@ def steepest(region: Region) -> Direction:
     direction moves one coordinate, where the exact projection of a Euclidean step
     chooses how many.
     """
-    return Sign() if region.norm in ("linf", "box") else Normalised()
+    return Sign() if region.boxed else Normalised()
 
 
 def default_attack(region: Region, steps: int) -> Adversary:

@@ -148,7 +148,7 @@ def plan(
         UserError: an argument cannot be used.
     """
     if methods is None:
-        boxed = problem.feasible.norm in ("linf", "box")
+        boxed = problem.feasible.boxed
         methods = [name for name in METHODS if boxed or name != "mi-fgsm"]
     _check(problem, share, methods, examples, max_steps, restarts, seed)
     problem.examine()

@@ -58,6 +58,8 @@ class Region(ABC):
     norm: ClassVar[str]
     #: A whole Euclidean ball, or its surface: what mathematics.md §§4-6 speak of.
     whole_ball: ClassVar[bool] = False
+    #: A product of intervals: its linear maximisers are vertices.
+    boxed: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -1,6 +1,7 @@
 """Products of intervals: what the L∞ ball, the box and their intersection share."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from summiteer.regions._region import Face, Region, default_slack, rows_of
 
 class Intervals(Region):
     """{δ : l ≤ δ ≤ h}, coordinate by coordinate."""
+
+    boxed: ClassVar[bool] = True
 
     @abstractmethod
     def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,6 @@ class Quest:
         """
         some = self.problem.take(examples)
         start: Start = CentreStart()
-        if some.feasible.norm in ("linf", "box"):
+        if some.feasible.boxed:
             start = UniformStart(seed=self.seed, first=number)
         return start.points(some)[0]
