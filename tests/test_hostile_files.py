@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from summiteer.data import load_adversarial, load_data, load_model, open_mask, load_onnx
+from summiteer.data import load_adversarial, load_data, load_model, load_onnx, open_mask
 from summiteer.errors import SummiteerWarning, UserError
 
 #: Room for a few bytes, not for what the headers claim.
