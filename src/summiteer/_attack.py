@@ -152,7 +152,7 @@ def attack(
     with collected_warnings() as messages:
         problem = problem_of(model, inputs, targets, settings)
         problem.examine(warn=not screened)
-        settings = replace(settings, neighbours=_shown(problem, neighbours, seed))
+        settings = replace(settings, neighbours=_shown(problem, neighbours, settings))
         size = block_size_of(problem, settings, block_size)
         screening = screen(problem, seed) if screened else Screening()
         blocks = [
@@ -177,9 +177,16 @@ def attack(
 
 
 def _shown(
-    problem: Problem, given: tuple[Tensor, Tensor] | None, seed: int
+    problem: Problem, given: tuple[Tensor, Tensor] | None, settings: Settings
 ) -> tuple[Tensor, Tensor] | None:
     """Which examples show every block the way; a note is a warning."""
+    if settings.adversary is not None or not settings.effort.neighbours:
+        if given is None:
+            return None
+        raise UserError(
+            "neighbours: only the search asks for them; leave out adversary, or give "
+            "an effort that has them."
+        )
     if given is not None:
         known, note = usable_neighbours(problem, *map(torch.as_tensor, given))
         if note:
@@ -188,7 +195,7 @@ def _shown(
     if not problem.labelled:
         return None
     most = most_neighbours(tuple(problem.inputs.shape[1:]))
-    index = drawn(torch.as_tensor(problem.ids), seed, most)
+    index = drawn(torch.as_tensor(problem.ids), settings.seed, most)
     return problem.inputs[index], problem.targets[index]
 
 
