@@ -253,6 +253,20 @@ def numbers_in(text):
     return [int(number) for number in re.findall(r"\d+", text)]
 
 
+def test_two_classes_of_one_output_need_no_neighbours(run_cli, tmp_path):
+    (tmp_path / "one.py").write_text(
+        "from torch import nn\n\n\ndef build():\n    return nn.Linear(6, 1)\n"
+    )
+    inputs = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    signs = np.array([1, -1, 1, -1], np.float32)
+    np.savez(tmp_path / "two.npz", inputs=inputs, targets=signs)
+    words = (f"{tmp_path / 'one.py'}:build", tmp_path / "two.npz", "--radius", "0.1")
+    place = ("--no-screen", "--json", "--out", tmp_path / "run")
+    code, text, error = run_cli("attack", *words, *place)
+    assert code == 0, error
+    assert json.loads(text)["clean_accuracy"] is not None
+
+
 def test_neighbours_of_other_classes_are_refused(refused, tmp_path):
     pixels = np.random.default_rng(0).random((5, 64))
     np.savez(tmp_path / "far.npz", inputs=pixels, targets=np.arange(90, 95))

@@ -67,7 +67,9 @@ def _naming_the_option() -> Iterator[None]:
 def _own(source: Source) -> Any:
     """Of the examples themselves, the same for every block, whatever its size."""
     settings, population = source.settings, source.population
-    if not population.labelled or settings.adversary or not settings.effort.neighbours:
+    # Of two classes as ±1 there is one output, and no rival to go towards.
+    classes = population.labelled and not source.problem.targets.is_floating_point()
+    if not classes or settings.adversary or not settings.effort.neighbours:
         return None
     from summiteer.screen import drawn
     from summiteer.searching.neighbours import most_neighbours
