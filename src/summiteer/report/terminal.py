@@ -63,7 +63,7 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     console.say(
         f"{result['gradient_evaluations']} gradient evaluations, "
-        f"{result['seconds']:.1f} s without the screen; points and verdicts in"
+        f"{result['seconds']:.1f} s besides the screen; points and verdicts in"
     )
     console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
 
