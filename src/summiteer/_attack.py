@@ -192,7 +192,8 @@ def _shown(
         if note:
             warnings.warn(f"{note}.", SummiteerWarning, stacklevel=3)
         return known
-    if not problem.labelled:
+    # Labels ±1 of one output name no class to go towards.
+    if not problem.labelled or problem.targets.is_floating_point():
         return None
     most = most_neighbours(tuple(problem.inputs.shape[1:]))
     index = drawn(torch.as_tensor(problem.ids), settings.seed, most)
