@@ -262,6 +262,8 @@ def start(command, said):
     pid = os.fork()
     if pid == 0:
         os.setpgid(0, 0)
+        # A shell's background jobs inherit that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         attack(command, said, write)
     os.close(write)
     os.read(read, 1)  # nothing, when the child closes its end
