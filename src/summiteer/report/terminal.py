@@ -223,12 +223,12 @@ def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None
     if search["unseen_bound"] > _VAGUE:
         console.say(
             "the next restart may find another: its chance is below "
-            f"{bound} (95 % confidence)"
+            f"{bound} (mean of 95 % bounds)"
         )
     else:
         console.say(
             f"the next restart finds another with chance {percent(search['unseen'])}, "
-            f"at most {bound} (95 % confidence)"
+            f"at most {bound} (mean of 95 % bounds)"
         )
 
 
