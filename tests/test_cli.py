@@ -89,36 +89,6 @@ def test_another_run_in_the_same_directory_is_refused(tmp_path, model_file, run_
     assert "another" in error
 
 
-def test_killed_and_resumed_gives_the_bytes_of_an_undisturbed_run(tmp_path, model_file):
-    arguments = ("attack", f"{model_file}:classifier", "digits", "--norm", "l2")
-    arguments += ("--radius", 0.3, "--limit", 48, "--block-size", 6, "--steps", 20)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert shell(*arguments, "--out", whole).returncode == 0
-    command = [sys.executable, "-m", "summiteer", *map(str, arguments)]
-    for files in (1, 4):
-        process = subprocess.Popen(
-            [*command, "--out", str(broken)],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if len(list(broken.glob("arrays/*.safetensors"))) >= files:
-                process.send_signal(signal.SIGKILL)
-            time.sleep(0.005)
-        process.wait()
-    assert shell(*arguments, "--out", broken).returncode == 0
-    names = sorted(path.name for path in whole.glob("arrays/*"))
-    assert len(names) == 8
-    for name in names:
-        same = (whole / "arrays" / name).read_bytes()
-        assert (broken / "arrays" / name).read_bytes() == same
-    results = [json.loads((d / "result.json").read_text()) for d in (whole, broken)]
-    for result in results:
-        result.pop("seconds")
-    assert results[0] == results[1]
-
-
 def test_a_model_that_gives_nan_is_not_accurate(tmp_path, model_file, run_cli):
     arguments = ("attack", f"{model_file}:Nan", *DIGITS, "--out", tmp_path / "run")
     code, out, _ = run_cli(*arguments, "--json")

@@ -18,7 +18,9 @@ def drawn(rows, dtype=F64, seed=0, shape=(2, 3)):
 
 
 def problem_of(region, dtype=F64, box=(0.0, 1.0)):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES)).to(dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES)).to(dtype)
     targets = torch.arange(EXAMPLES) % CLASSES
     inputs = drawn(EXAMPLES, dtype)
     return sm.Problem(model, inputs, targets, sm.CrossEntropy(), region, box=box)
@@ -209,6 +211,7 @@ def attacked(block_size, neighbours=None):
     )
 
 
+@pytest.mark.filterwarnings("ignore::summiteer.SummiteerWarning")
 def test_every_block_is_shown_all_examples():
     """As blocks of two alone, no example would see a neighbour of every class."""
     whole, parts = attacked(EXAMPLES), attacked(2)

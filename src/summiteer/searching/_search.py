@@ -124,9 +124,9 @@ def search(
     effort = _effort(effort)
     allowed = effort.budget if budget is None else budget
     _check(allowed, until, without)
+    problem.examine()  # which asks what mode the caller's model is in
     # Before anything is made: tensors of inference mode could not be written to.
     with undisturbed(problem.model):
-        problem.examine()
         shown = _shown(problem, neighbours)
         ranked, classes = _ranked(problem, effort)
         quest = Quest(problem, effort, allowed, seed, ranked, shown)
