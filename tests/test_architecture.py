@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "summiteer"
 
 #: Each line may import itself and the lines above it, never one below.
 LAYERS = (
-    "errors _typing _version",
+    "errors interruption _typing _version",
     "adapters",
     "tolerances",
     "cells engine disk store",

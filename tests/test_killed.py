@@ -193,7 +193,7 @@ def test_control_c_keeps_what_is_done(commands, undisturbed, tmp_path):
         time.sleep(rng.uniform(0.0, 0.2))
         os.killpg(pid, signal.SIGINT)
         code, printed, said = commands.end(pid)
-        assert code == 130
+        assert code == 130, said
         assert "robust accuracy" not in printed
         assert len(said.splitlines()) == 1
         assert said.startswith("interrupted")

@@ -29,6 +29,7 @@ from summiteer.examination import (
     VERDICT_NAMES,
     numbers_of,
 )
+from summiteer.interruption import check
 from summiteer.population import Population
 from summiteer.problem import Problem
 from summiteer.screen import Screening, drawn, screen
@@ -211,6 +212,7 @@ def run_command(
         map_cells(done_to, (blocks.cell(n) for n in todo)), len(blocks) - len(todo) + 1
     ):
         record = {"messages": texts, "seconds": seconds}
+        check()
         store.put(cell, number(cell), record, arrays, tables)
         if progress:
             progress(done, len(blocks))
@@ -232,7 +234,9 @@ def _screened(
         numbers = population.head.inputs[0].numel()
         most = max(_SCREENED_EXAMPLES, _SCREENED_NUMBERS // numbers)
         part = population.part(drawn(population.ids, settings.seed, most))
-        store.put(cell, index, screen(part, settings.seed).as_json())
+        found = screen(part, settings.seed).as_json()
+        check()
+        store.put(cell, index, found)
     return Screening.of(store.record(cell.name).values)
 
 

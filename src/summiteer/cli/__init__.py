@@ -14,6 +14,7 @@ from summiteer.cli.audit import audit
 from summiteer.cli.reproduce import reproduce
 from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
 from summiteer.errors import UserError
+from summiteer.interruption import interrupted, watched
 
 COMMANDS = (attack, audit, reproduce)
 
@@ -34,23 +35,32 @@ for _command in COMMANDS:
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one sentence and exit code 1."""
     try:
-        app()
+        with watched():
+            app()
     except InterruptionSaid:
         raise
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Typer makes an exit of Ctrl-C, without a word.
-        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
-            raise
-        print("interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+    except (Exception, KeyboardInterrupt, SystemExit) as stop:
+        # Typer makes an exit of Ctrl-C, without a word; others make an error of it.
+        ended = isinstance(stop, SystemExit)
+        silent = isinstance(stop, SystemExit) and stop.code == INTERRUPTED
+        noted = interrupted() and not ended
+        if isinstance(stop, KeyboardInterrupt) or silent or noted:
+            print("interrupted.", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        _explain(stop)
     sys.exit(0)
+
+
+def _explain(stop: BaseException) -> NoReturn:
+    """End with one sentence for a user's mistake, and as it is otherwise."""
+    if isinstance(stop, UserError):
+        print(f"error: {stop}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    if isinstance(stop, OSError):
+        place = f"{stop.filename}: " if stop.filename else ""
+        print(f"error: {place}{stop.strerror or stop}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    raise stop
 
 
 def _version(value: bool) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from summiteer.interruption import check, interrupted
+
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
 USER_ERROR, BELOW, INTERRUPTED = 1, 3, 130
 EXIT_CODES = (
@@ -112,7 +114,10 @@ def _interruptible(kept: bool) -> Iterator[None]:
     """Say what Ctrl-C leaves behind."""
     try:
         yield
-    except KeyboardInterrupt:
+        check()
+    except (Exception, KeyboardInterrupt) as error:
+        if not (isinstance(error, KeyboardInterrupt) or interrupted()):
+            raise
         left = (
             "what is finished is kept; the same command goes on from it."
             if kept
