@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pytest
 
 import summiteer
+from summiteer.interruption import check, interrupted, watched
 from summiteer.store import Store
 
 DIGITS = ("digits", "--norm", "l2", "--radius", "0.3", "--limit", "40")
@@ -319,3 +321,21 @@ def test_regression_and_tolerance(tmp_path, model_file, run_cli):
     assert code == 0, error
     assert "robust accuracy" not in out
     assert "within 1:" in out
+
+
+def test_ctrl_c_that_a_library_drops_is_met_before_anything_is_recorded():
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with watched():
+            check()  # nothing yet
+            with suppress(KeyboardInterrupt):  # as a callback from C may
+                signal.raise_signal(signal.SIGINT)
+            assert interrupted()
+            with pytest.raises(KeyboardInterrupt):
+                check()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with watched():  # another command in the same process
+            check()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -218,10 +218,10 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         see `summiteer.screen.loss_path`), silent (misclassified, but not where the
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), gradient_evaluations. Of a
-        search also source (int8 code in
-        `SOURCE_NAMES`), draws (random restarts counted), stopped (int8 code in
-        `STOPPED`), maxima (distinct ones met) and unseen, unseen_bound (of the chance
-        that one more restart ends in another; NaN without restarts).
+        search also source (int8 code in `SOURCE_NAMES`), stopped (int8 code in
+        `STOPPED`), draws (random restarts counted), maxima (distinct ones met), unseen
+        and unseen_bound (of the chance that one more restart ends in another; NaN
+        without restarts).
 
     Raises:
         UserError: the block does not fit into memory.

@@ -31,12 +31,12 @@ def watched() -> Iterator[None]:
 
     Where Python does not raise it (another handler, another thread), nothing changes.
     """
+    _met.clear()  # of an earlier command in the same process
     mine = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if mine else None
     if before is not signal.default_int_handler:
         yield
         return
-    _met.clear()
     signal.signal(signal.SIGINT, _note)
     try:
         yield
