@@ -21,7 +21,7 @@ LAYERS = (
     "errors interruption _typing _version",
     "adapters",
     "tolerances",
-    "cells engine disk store",
+    "cells environment engine disk store driver",
     "_rows draws data bibliography",
     "regions",
     "networks",

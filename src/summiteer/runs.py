@@ -2,9 +2,9 @@
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -21,7 +21,8 @@ from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.auditing.summary import audit_result
 from summiteer.cells import JSON, Cell, digest_arrays
 from summiteer.data import Property
-from summiteer.engine import map_cells
+from summiteer.driver import Progress, work_through
+from summiteer.engine import Completion, Engine, Measurement
 from summiteer.errors import collected_warnings
 from summiteer.examination import (
     EVIDENCE_NAMES,
@@ -42,8 +43,6 @@ from summiteer.violation import property_margins
 #: The failure screen is given at least so many examples, or inputs of so many numbers
 #: in all, if there are as many.
 _SCREENED_EXAMPLES, _SCREENED_NUMBERS = 256, 2**23
-#: `progress(done, total)` is called after every block.
-Progress = Callable[[int, int], None]
 
 
 def fingerprint(model: Model) -> dict[str, str]:
@@ -172,6 +171,7 @@ def run_command(
     store: Store,
     progress: Progress | None = None,
     messages: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Do what is not yet in the store and write result.json.
 
@@ -183,6 +183,7 @@ def run_command(
             examples a cell has.
         progress: told after each block.
         messages: of warnings met before the first block.
+        engine: runs the blocks; this process if None.
 
     Returns:
         The content of result.json.
@@ -190,36 +191,46 @@ def run_command(
     blocks = Blocks.of(command.name, store, len(population))
     finished = store.names()
     todo = [n for n in range(len(blocks)) if blocks.cell(n).name not in finished]
-    if progress:
-        progress(len(blocks) - len(todo), len(blocks))
+    count = [len(blocks) - len(todo)]
 
-    def number(cell: Cell) -> int:
-        return int(str(cell.spec["first"])) // blocks.size
+    def report(_: Completion | None = None) -> None:
+        if progress:
+            progress(count[0], len(blocks))
+        count[0] += 1
 
-    def done_to(cell: Cell) -> tuple[Mapping[str, Tensor], list[str], float]:
-        began = time.monotonic()
-        with collected_warnings() as texts:
-            arrays = command.block(blocks.rows(number(cell)))
-        return arrays, texts, time.monotonic() - began
+    report()
+    work_through(
+        store,
+        ((n, blocks.cell(n)) for n in todo),
+        partial(measured_block, command),
+        engine,
+        report,
+        keep_failures=False,
+    )
+    screening = _screened(population, settings, store, len(blocks))
+    return _result(
+        command, population, settings, store, blocks, screening, list(messages)
+    )
 
+
+def measured_block(command: Command, cell: Cell) -> Measurement:
+    """What is recorded of a block.
+
+    Args:
+        command: what is done to it.
+        cell: one of `Blocks`.
+    """
+    spec: Any = cell.spec
+    rows = torch.arange(spec["first"], spec["first"] + spec["count"])
+    with collected_warnings() as texts:
+        arrays = command.block(rows)
     tables = {
         "outcome": json.dumps(OUTCOME_NAMES),
         "verdict": json.dumps(VERDICT_NAMES),
         "evidence": json.dumps(EVIDENCE_NAMES),
         **{name: json.dumps(names) for name, names in command.tables.items()},
     }
-    for done, (cell, (arrays, texts, seconds)) in enumerate(
-        map_cells(done_to, (blocks.cell(n) for n in todo)), len(blocks) - len(todo) + 1
-    ):
-        record = {"messages": texts, "seconds": seconds}
-        check()
-        store.put(cell, number(cell), record, arrays, tables)
-        if progress:
-            progress(done, len(blocks))
-    screening = _screened(population, settings, store, len(blocks))
-    return _result(
-        command, population, settings, store, blocks, screening, list(messages)
-    )
+    return Measurement({"messages": texts}, arrays, tables)
 
 
 def _screened(
@@ -253,8 +264,8 @@ def _result(
     names = [blocks.cell(number).name for number in range(len(blocks))]
     seconds = 0.0
     for name in names:
-        values: Any = store.record(name).values
-        seconds += float(values["seconds"])
+        record: Any = store.record(name)
+        values, seconds = record.values, seconds + record.environment["seconds"]
         messages += [text for text in values["messages"] if text not in messages]
     files = sorted(path.name for path in (store.directory / "arrays").iterdir())
     work = Work(

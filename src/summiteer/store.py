@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import sqlite3
 import warnings
@@ -17,19 +16,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from summiteer._version import __version__
 from summiteer.cells import JSON, Cell, as_json, as_tensor, canonical_json, digest
 from summiteer.disk import explained, replaced
+from summiteer.environment import environment
 from summiteer.errors import SummiteerWarning, UserError
 
 #: Of `run.json` and of the table below; to be raised when either changes.
@@ -65,7 +63,8 @@ class Record:
         values: The record that `put` was given.
         arrays: The name of the file in `arrays/`, or None; `sha256` belongs to it.
         created: When it was recorded, UTC, ISO 8601.
-        environment: Versions of this package, Python and torch; platform and machine.
+        environment: Versions of this package, Python and torch; platform and machine
+            of the process that ran it, and the seconds that it took.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Record:
     arrays: str | None
     sha256: str | None
     created: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, JSON]
 
 
 class Store:
@@ -235,6 +234,7 @@ class Store:
         record: Mapping[str, object],
         arrays: Mapping[str, np.ndarray | Tensor] | None = None,
         metadata: Mapping[str, str] | None = None,
+        environment: Mapping[str, object] | None = None,
     ) -> None:
         """Record a finished cell; a failed one may be put, a finished one not again.
 
@@ -245,6 +245,7 @@ class Store:
             record: The result, without arrays: see `cells.as_json`.
             arrays: Arrays or tensors by name.
             metadata: Strings to be kept in the arrays file.
+            environment: Where it was computed; this process if None.
 
         Raises:
             ValueError: The cell, or another one with this index, is finished.
@@ -253,7 +254,7 @@ class Store:
         self._refuse(cell, file)
         values = canonical_json(record)
         if arrays is None or file is None:
-            self._insert(cell, "done", values)
+            self._insert(cell, "done", values, environment)
             return
         content = _encoded(arrays, metadata)
         path = self.directory / "arrays" / file
@@ -261,20 +262,33 @@ class Store:
             with explained(path):
                 replaced(path, content)
             sha256 = hashlib.sha256(content).hexdigest()
-            self._insert(cell, "done", values, file, sha256)
+            self._insert(cell, "done", values, environment, file, sha256)
         except Exception:
             with suppress(OSError):
                 path.unlink()
             raise
 
-    def fail(self, cell: Cell, error_text: str) -> None:
+    def fail(
+        self,
+        cell: Cell,
+        error_text: str,
+        trace: str = "",
+        environment: Mapping[str, object] | None = None,
+    ) -> None:
         """Record why a cell failed; it may be put, or fail, again.
+
+        Args:
+            cell: The cell.
+            error_text: What was the matter, in a line.
+            trace: The traceback, if there is one.
+            environment: Where it failed; this process if None.
 
         Raises:
             ValueError: The cell is finished.
         """
         self._refuse(cell, None)
-        self._insert(cell, "failed", canonical_json({"error": error_text}))
+        values = {"error": error_text} | ({"trace": trace} if trace else {})
+        self._insert(cell, "failed", canonical_json(values), environment)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file in the directory as a whole, or not at all, as UTF-8."""
@@ -304,11 +318,17 @@ class Store:
         return {row["name"]: _record(row) for row in rows}
 
     def _insert(
-        self, cell: Cell, status: str, values: str, *arrays: str | None
+        self,
+        cell: Cell,
+        status: str,
+        values: str,
+        where: Mapping[str, object] | None,
+        file: str | None = None,
+        sha256: str | None = None,
     ) -> None:
-        file, sha256 = arrays or (None, None)
         subject = (cell.name, cell.kind, canonical_json(cell.spec))
-        row = (*subject, status, values, file, sha256, _now(), _environment())
+        described = canonical_json(environment() if where is None else where)
+        row = (*subject, status, values, file, sha256, _now(), described)
         marks = ", ".join("?" * len(row))
         with explained(self.directory / "store.sqlite"), self._connection:
             self._connection.execute(f"REPLACE INTO cells VALUES ({marks})", row)
@@ -450,12 +470,3 @@ def _indented(value: object) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@cache
-def _environment() -> str:
-    versions = {"version": __version__, "python": platform.python_version()}
-    # Not platform.platform(): it starts a process that could outlive us, and our lock.
-    system, machine, release, _, kind = os.uname()
-    versions |= {"machine": machine, "platform": f"{system}-{release}-{kind}"}
-    return canonical_json(versions | {"torch": str(torch.__version__)})

@@ -21,7 +21,8 @@ from summiteer._ascend import ascend
 from summiteer._version import __version__
 from summiteer.cells import Cell
 from summiteer.data import load_data
-from summiteer.engine import map_cells
+from summiteer.driver import work_through
+from summiteer.engine import Completion, Measurement
 from summiteer.landscape import distinct_maxima
 from summiteer.networks import TwoLayerNetwork
 from summiteer.objectives import Quadratic
@@ -160,17 +161,18 @@ def run(
     ]
     cells = [*curves, *kinks.cells(spec)]
     finished = store.finished()
-    todo = [cell for cell in cells if cell.name not in finished]
-    number = {cell.name: index for index, cell in enumerate(cells)}
-    done = len(cells) - len(todo)
-    for cell, (record, arrays) in map_cells(measured, todo):
-        store.put(cell, number[cell.name], record, arrays)
-        done += 1
+    todo = [(n, cell) for n, cell in enumerate(cells) if cell.name not in finished]
+    count = [len(cells) - len(todo)]
+
+    def report(_: Completion) -> None:
+        count[0] += 1
         if progress:
-            progress(done, len(cells))
+            progress(count[0], len(cells))
+
+    work_through(store, todo, measured, None, report, keep_failures=False)
     records = store.finished()
-    values: list[Any] = [records[cell.name].values for cell in cells]
-    seconds = sum(value["seconds"] for value in values)
+    where: list[Any] = [records[cell.name].environment for cell in cells]
+    seconds = sum(each["seconds"] for each in where)
     found: dict[tuple[Any, Any, Any], Mapping[str, Tensor]] = {}
     moved: dict[Any, list[Tensor]] = {}
     for cell in cells:
@@ -184,9 +186,10 @@ def run(
     return replace(summarise(found, seconds, spec), relu=relu)
 
 
-def measured(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def measured(cell: Cell) -> Measurement:
     """A cell of either kind, measured."""
-    return kinks.measure(cell) if cell.kind == "kinks" else measure(cell)
+    _, arrays = kinks.measure(cell) if cell.kind == "kinks" else measure(cell)
+    return Measurement({}, arrays)
 
 
 def measure(cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,0 +1,9 @@
+"""The paper's claims, one a file and a line in `CLAIMS`: protocol, rule, verdict.
+
+A claim names the studies that it needs and judges what they found by a rule that is
+written before they run. Nothing here measures.
+"""
+
+from summiteer.studies.claims.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = ()

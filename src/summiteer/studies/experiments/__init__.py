@@ -1,0 +1,18 @@
+"""The experiments that studies are made of; one is a file here and a line below."""
+
+from summiteer.cells import Cell, as_json
+from summiteer.engine import Measurement
+from summiteer.studies.experiment import Experiment
+from summiteer.studies.experiments.climb import CLIMB
+
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (CLIMB,)}
+
+
+def measured(cell: Cell) -> Measurement:
+    """Run the cell's experiment; picklable, for engines with other processes.
+
+    Args:
+        cell: made by `Experiment.cell`.
+    """
+    experiment = EXPERIMENTS[cell.kind]
+    return experiment.measure(experiment.parameters.model_validate(as_json(cell.spec)))
