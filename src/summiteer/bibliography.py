@@ -152,6 +152,14 @@ REFERENCES: dict[str, Reference] = {
         2005,
         doi="10.1137/030601880",
     ),
+    "hesterberg2015teachers": Reference(
+        "Hesterberg, T. C.",
+        "What Teachers Should Know About the Bootstrap: Resampling in the "
+        "Undergraduate Statistics Curriculum",
+        "The American Statistician 69(4), 371-386",
+        2015,
+        doi="10.1080/00031305.2015.1089789",
+    ),
     "higham2002accuracy": Reference(
         "Higham, N. J.",
         "Accuracy and Stability of Numerical Algorithms, second edition",

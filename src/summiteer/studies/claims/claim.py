@@ -40,6 +40,10 @@ class Row:
     arrays: Callable[[], Mapping[str, Tensor]]
 
 
+#: Name of a study -> the rows of its finished cells, in its order.
+Known: TypeAlias = Mapping[str, Sequence[Row]]
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What the rule says about one protocol in one regime.
@@ -74,15 +78,16 @@ class Claim:
         title: in a few words.
         statement: what the paper says, in our words.
         rule: how it is decided, fixed before anything is measured, in words.
-        studies: extent -> what has to be measured for it; studies may be shared with
-            other claims, equal cells are run once.
-        judge: name of a study -> its rows, in order -> one judgement per protocol and
-            regime, the first of which is the claim's primary one.
+        studies: extent, what is known -> what has to be measured. It is asked again
+            when its studies are done, until it names no new one, so that a study may
+            rest on what another found. Equal cells, of other claims too, run once.
+        judge: what is known, extent -> one judgement per protocol and regime, the
+            first of which is the claim's primary one.
     """
 
     key: str
     title: str
     statement: str
     rule: str
-    studies: Callable[[Extent], tuple[Study, ...]]
-    judge: Callable[[Mapping[str, Sequence[Row]], Extent], tuple[Judgement, ...]]
+    studies: Callable[[Extent, Known], tuple[Study, ...]]
+    judge: Callable[[Known, Extent], tuple[Judgement, ...]]
