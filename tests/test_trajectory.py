@@ -5,6 +5,7 @@ import torch
 
 import summiteer as sm
 from fakes import Fragile, labelled_problem, named, output_problem
+from summiteer.analytic import trust_region
 from summiteer.errors import UserError
 from summiteer.trajectory import FIELDS
 
@@ -166,3 +167,48 @@ def test_the_gap_is_recorded_where_it_is_asked_for():
 def test_bad_fields_are_refused(fields):
     with pytest.raises(UserError, match="recorder: expected fields out of"):
         sm.Recorder(fields=fields)
+
+
+def test_what_a_step_did_is_recorded():
+    """Rises, gradients and points, against runs of t and t - 1 steps."""
+    fields = ("rise", "gradient_norm", "gradient_change", "point")
+    problem, ascent = climb(sm.Recorder(fields=fields), steps=6, tolerance=None)
+    record = ascent.trajectory
+    assert record is not None
+    iterates = [sm.ascend(problem, PLAIN, STARTS, t, tolerance=None) for t in range(7)]
+    rows = problem.rows()
+    gradients = [
+        torch.stack([rows.evaluate(p).gradient for p in run.final]) for run in iterates
+    ]
+    for t, run in enumerate(iterates):
+        last = max(t - 1, 0)
+        turn = gradients[t] - gradients[last]
+        expected = {
+            "rise": run.losses - iterates[last].losses,
+            "gradient_norm": gradients[t].norm(dim=2),
+            "gradient_change": turn.norm(dim=2),
+            "point": run.final,
+        }
+        for name, value in expected.items():
+            recorded = getattr(record, name)[t]
+            # Float32 records.
+            assert torch.allclose(recorded, value.float(), rtol=1e-5, atol=1e-7), name
+
+
+def test_points_count_in_the_memory():
+    rows, size = 18, 5
+    recorder = sm.Recorder(fields=("loss", "point"), max_bytes=4 * rows * (size + 1))
+    assert recorder.stride(30, rows, size) > 30
+    wide = sm.Recorder(fields=("loss", "point"), max_bytes=31 * 4 * rows * (size + 1))
+    assert wide.stride(30, rows, size) == 1
+
+
+def test_a_rise_is_not_rounded_to_float32():
+    """Near a maximum a step raises the objective by less than float32 resolves."""
+    problem = trust_region().problem
+    recorder = sm.Recorder(fields=("rise", "loss"))
+    ascent = sm.ascend(problem, None, STARTS, 200, recorder)
+    rise, loss = ascent.trajectory.rise, ascent.trajectory.loss
+    tiny = (rise > 0) & (rise < 1e-9 * loss.abs())
+    assert problem.inputs.dtype == torch.float64
+    assert bool(tiny.any())

@@ -111,7 +111,8 @@ def ascend(
         points = (start or default_start()).points(problem)
         runs = len(points) * len(problem)
         if recorder is not None:
-            recorder = replace(recorder, every=recorder.stride(max_steps, runs))
+            size = problem.inputs[0].numel()
+            recorder = replace(recorder, every=recorder.stride(max_steps, runs, size))
         reduction = None
         if space != "input":
             methods = [adversary] if until is None else [adversary, until]
@@ -184,12 +185,12 @@ class _Plan:
         if self.after_cycle == "continue":
             now = replace(now, recurrence=None)
         batch = len(problem)
-        tape = Tape(recorder, max_steps, len(points), batch) if recorder else None
+        tape = Tape(recorder, max_steps, points.shape) if recorder else None
         results = Results(points, now.evaluation.loss.dtype)
-        share = 1.0
+        share, before = 1.0, now
         for step in range(max_steps + 1):
             if tape is not None and tape.wants(step):
-                _record(tape, step, rows, now)
+                _record(tape, step, rows, now, before)
             keep_first_wrong(now)
             results.keep_period(now)
             if self.after_cycle == "refine" and now.period is not None:
@@ -204,6 +205,7 @@ class _Plan:
                 rows, now = results.close(step, rows, now, outcome, share)
             if step == max_steps or not len(now.run):
                 break
+            before = now
             made = adversary.step(rows, now.points, now.evaluation, now.state)
             evaluation = made.evaluation or rows.evaluate(made.points)
             spent += len(now.run) if made.spent is None else int(made.spent.sum())
@@ -233,8 +235,16 @@ def _near(rows: Rows, now: Working, tolerance: float) -> Tensor | None:
     return floor.index_copy(0, index, exact)
 
 
-def _record(tape: Tape, step: int, rows: Rows, now: Working) -> None:
-    """Write what is asked for, and compute nothing else."""
+def _record(tape: Tape, step: int, rows: Rows, now: Working, before: Working) -> None:
+    """Write what is asked for, and compute nothing else.
+
+    Args:
+        tape: to write on.
+        step: number of the step made last.
+        rows: the problem at these rows.
+        now: after the step.
+        before: the same rows before it.
+    """
     running = now.running
     if now.broken is not None:  # its last step led nowhere
         running = running & ~now.broken
@@ -245,6 +255,10 @@ def _record(tape: Tape, step: int, rows: Rows, now: Working) -> None:
         "step_size": lambda: now.size,
         "displacement": lambda: now.displacement,
         "gap": lambda: _gap(rows, now),
+        "rise": lambda: now.evaluation.loss - before.evaluation.loss,
+        "gradient_norm": lambda: now.evaluation.gradient_norm,
+        "gradient_change": lambda: _turn(rows, now, before),
+        "point": lambda: rows.lift(now.points),
     }
     values = {name: known[name]()[running] for name in tape.fields}
     tape.write(step, now.run[running], **values)
@@ -254,6 +268,13 @@ def _gap(rows: Rows, now: Working) -> Tensor:
     """The Frank-Wolfe gap `[rows]`: the maximum of gᵀ(v - δ) over the region."""
     gradient = rows.lift_gradient(now.evaluation.gradient)
     return rows.region.gap(rows.lift(now.points), gradient)
+
+
+def _turn(rows: Rows, now: Working, before: Working) -> Tensor:
+    """‖∇ℓ(δ_t) - ∇ℓ(δ_(t-1))‖ `[rows]`."""
+    gradients = (each.evaluation.gradient for each in (now, before))
+    after, earlier = (rows.lift_gradient(gradient) for gradient in gradients)
+    return _rows.norm(after - earlier)
 
 
 def _judge(

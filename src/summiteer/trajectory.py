@@ -11,7 +11,14 @@ from summiteer.errors import UserError
 #: What is recorded unless something else is asked for.
 FIELDS = ("loss", "residual", "norm", "step_size", "displacement")
 #: What can be recorded.
-KNOWN = (*FIELDS, "gap")
+KNOWN = (
+    *FIELDS,
+    "gap",
+    "rise",
+    "gradient_norm",
+    "gradient_change",
+    "point",
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class Recorder:
         every: record steps 0, every, 2·every, …
         max_bytes: `every` is doubled until the whole trajectory fits.
         fields: which numbers, as `Trajectory` names them; others are not even computed.
-            "residual" and "gap" cost arithmetic on the points at each recorded step.
+            "residual" and "gap" cost arithmetic on the points at each recorded step,
+            "point" the memory of a point.
 
     Raises:
         UserError: a number below 1, no field or an unknown one.
@@ -51,10 +59,16 @@ class Recorder:
         """Whether the residual is asked for."""
         return "residual" in self.fields
 
-    def stride(self, max_steps: int, rows: int) -> int:
-        """Return the distance between recorded steps that keeps within max_bytes."""
-        every = self.every
-        cost = 4 * len(set(self.fields)) * rows
+    def stride(self, max_steps: int, rows: int, size: int = 1) -> int:
+        """Return the distance between recorded steps that keeps within max_bytes.
+
+        Args:
+            max_steps: of the longest run.
+            rows: runs of all examples.
+            size: numbers of a point.
+        """
+        every, fields = self.every, set(self.fields)
+        cost = 4 * rows * (len(fields - {"point"}) + size * ("point" in fields))
         while cost * (max_steps // every + 1) > self.max_bytes and every <= max_steps:
             every *= 2
         return every
@@ -74,6 +88,11 @@ class Trajectory:
         step_size: of the step that led here; 0 at the start.
         displacement: ‖δ_t - δ_(t-1)‖₂; 0 at the start.
         gap: Frank-Wolfe gap max over v in the region of gᵀ(v - δ).
+        rise: of the objective in the last step, ℓ(δ_t) - ℓ(δ_(t-1)), subtracted in
+            the run's own precision; 0 at the start.
+        gradient_norm: ‖∇ℓ(δ_t)‖₂.
+        gradient_change: ‖∇ℓ(δ_t) - ∇ℓ(δ_(t-1))‖₂; 0 at the start.
+        point: δ_t `[records, restarts, batch, *input]`.
     """
 
     step: Tensor
@@ -83,6 +102,10 @@ class Trajectory:
     step_size: Tensor | None = None
     displacement: Tensor | None = None
     gap: Tensor | None = None
+    rise: Tensor | None = None
+    gradient_norm: Tensor | None = None
+    gradient_change: Tensor | None = None
+    point: Tensor | None = None
 
     def with_examples(self, index: Tensor, other: "Trajectory") -> "Trajectory":
         """Return the trajectory with the examples `index` taken from another one.
@@ -112,18 +135,18 @@ class Tape:
     Args:
         recorder: what to record.
         max_steps: the longest run.
-        restarts: runs per example.
-        batch: examples.
+        shape: [restarts, batch, *input] of the points.
     """
 
-    def __init__(
-        self, recorder: Recorder, max_steps: int, restarts: int, batch: int
-    ) -> None:
-        self._shape = (restarts, batch)
-        self._every = recorder.stride(max_steps, restarts * batch)
+    def __init__(self, recorder: Recorder, max_steps: int, shape: torch.Size) -> None:
+        self._shape = tuple(shape[:2])
+        rows, point = shape[:2].numel(), tuple(shape[2:])
+        self._every = recorder.stride(max_steps, rows, shape[2:].numel())
         records = max_steps // self._every + 1
         self._data = {
-            name: torch.full((records, restarts * batch), torch.nan)
+            name: torch.full(
+                (records, rows, *(point if name == "point" else ())), torch.nan
+            )
             for name in recorder.fields
         }
         self._written = 0
@@ -147,7 +170,7 @@ class Tape:
     def trajectory(self) -> Trajectory:
         """Return what was recorded."""
         parts = {
-            name: values[: self._written].reshape(-1, *self._shape)
+            name: values[: self._written].reshape(-1, *self._shape, *values.shape[2:])
             for name, values in self._data.items()
         }
         return Trajectory(torch.arange(self._written) * self._every, **parts)
