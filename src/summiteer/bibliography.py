@@ -265,4 +265,25 @@ REFERENCES: dict[str, Reference] = {
         2011,
         doi="10.1145/2063384.2063405",
     ),
+    "tsiligkaridis2022understanding": Reference(
+        "Tsiligkaridis, T. and Roberts, J.",
+        "Understanding and Increasing Efficiency of Frank-Wolfe Adversarial Training",
+        "Conference on Computer Vision and Pattern Recognition (CVPR), 50-59",
+        2022,
+        arxiv="2012.12368",
+    ),
+    "wang2019convergence": Reference(
+        "Wang, Y., Ma, X., Bailey, J., Yi, J., Zhou, B. and Gu, Q.",
+        "On the Convergence and Robustness of Adversarial Training",
+        "Proceedings of Machine Learning Research 97 (ICML), 6586-6595",
+        2019,
+        arxiv="2112.08304",
+    ),
+    "wong2020fast": Reference(
+        "Wong, E., Rice, L. and Kolter, J. Z.",
+        "Fast is better than free: Revisiting adversarial training",
+        "International Conference on Learning Representations",
+        2020,
+        arxiv="2001.03994",
+    ),
 }

@@ -19,8 +19,8 @@ _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
 #: Where each use of randomness begins; a use has the 2**20 streams from there on.
-UNIFORM_START, BOUNDARY_START, LANCZOS, PLATEAU, SCREEN = (
-    use << 20 for use in (1, 2, 3, 4, 5)
+UNIFORM_START, BOUNDARY_START, LANCZOS, PLATEAU, SCREEN, TRAINING = (
+    use << 20 for use in (1, 2, 3, 4, 5, 6)
 )
 
 
