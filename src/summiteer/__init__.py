@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.data import Dataset as Dataset
     from summiteer.data import load_data as load_data
     from summiteer.data import load_model as load_model
+    from summiteer.engine import Measurement as Measurement
     from summiteer.errors import SummiteerError as SummiteerError
     from summiteer.errors import SummiteerWarning as SummiteerWarning
     from summiteer.errors import UserError as UserError
@@ -93,6 +94,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.starts import GivenStart as GivenStart
     from summiteer.starts import Start as Start
     from summiteer.starts import UniformStart as UniformStart
+    from summiteer.studies.experiment import Experiment as Experiment
+    from summiteer.studies.experiment import Parameters as Parameters
+    from summiteer.studies.result import StudyResult as StudyResult
+    from summiteer.studies.running import run_study as run_study
+    from summiteer.studies.study import Study as Study
     from summiteer.trajectory import Recorder as Recorder
     from summiteer.trajectory import Trajectory as Trajectory
     from summiteer.until import Misclassified as Misclassified
@@ -110,6 +116,7 @@ _HOME = {
     "ascent": "Ascent",
     "cycle": "Cycle cycle_members",
     "data": "Dataset load_data load_model",
+    "engine": "Measurement",
     "errors": "SummiteerError SummiteerWarning UserError",
     "findings": "Finding",
     "landscape": "Maxima distinct_maxima",
@@ -127,6 +134,10 @@ _HOME = {
     "intersect",
     "searching": "Effort Search search",
     "starts": "BoundaryStart CentreStart GivenStart Start UniformStart",
+    "studies.experiment": "Experiment Parameters",
+    "studies.result": "StudyResult",
+    "studies.running": "run_study",
+    "studies.study": "Study",
     "trajectory": "Recorder Trajectory",
     "until": "Misclassified Reached",
 }

@@ -13,10 +13,13 @@ from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
 from summiteer.cli.reproduce import reproduce
 from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
+from summiteer.cli.study import study
 from summiteer.errors import UserError
 from summiteer.interruption import interrupted, watched
 
 COMMANDS = (attack, audit, reproduce)
+#: Commands with commands of their own.
+GROUPS = (study,)
 
 app = typer.Typer(
     name="summiteer",
@@ -30,6 +33,8 @@ app = typer.Typer(
 )
 for _command in COMMANDS:
     app.command(epilog=EXIT_CODES)(_command)
+for _group in GROUPS:
+    app.add_typer(_group)
 
 
 def main() -> NoReturn:

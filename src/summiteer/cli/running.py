@@ -9,12 +9,12 @@ from typing import Any
 
 from summiteer.interruption import check, interrupted
 
-#: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require.
+#: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require or failed cells.
 USER_ERROR, BELOW, INTERRUPTED = 1, 3, 130
 EXIT_CODES = (
     f"Exit codes: 0 done, {USER_ERROR} an argument or file that cannot be used, 2 a "
-    f"command line that cannot be read, {BELOW} below --require, {INTERRUPTED} "
-    "interrupted."
+    f"command line that cannot be read, {BELOW} below --require, or cells of a study "
+    f"failed, {INTERRUPTED} interrupted."
 )
 
 

@@ -53,26 +53,43 @@ def load_model(source: str, weights: str | None = None) -> Any:
     return model
 
 
-def _made(source: str) -> Any:
-    """What the factory returned."""
+def named_object(argument: str, source: str) -> object:
+    """Return what a user named in a file or package of theirs, which is run for it.
+
+    Args:
+        argument: that named it, for messages.
+        source: `file.py:name` or `package.module:name`.
+
+    Raises:
+        UserError: the file, module or name cannot be used.
+    """
     place, colon, name = source.rpartition(":")
     if not colon or not place or not name:
+        what, more = ("factory", " or x.onnx") if argument == "MODEL" else ("name", "")
         raise UserError(
-            "MODEL: expected file.py:factory, package.module:factory or x.onnx, got "
+            f"{argument}: expected file.py:{what}, package.module:{what}{more}, got "
             f"{source!r}."
         )
     file = place.endswith(".py")
-    module = _load_file(place) if file else _load_package(place)
+    module = _load_file(argument, place) if file else _load_package(argument, place)
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if _ours(value, module)]
         raise UserError(
-            f"MODEL: {place} has no {name!r}; it defines "
+            f"{argument}: {place} has no {name!r}; it defines "
             f"{', '.join(sorted(public)) or 'nothing callable'}."
         )
-    model = getattr(module, name)
+    found: object = getattr(module, name)
+    return found
+
+
+def _made(source: str) -> Any:
+    """What the factory returned."""
+    model = named_object("MODEL", source)
     if not isinstance(model, nn.Module):
         if not callable(model):
             raise UserError(f"MODEL: {source} is not a factory (not callable).")
+        place = source.rpartition(":")[0]
+        file = place.endswith(".py")
         try:
             # A factory may import its neighbours only when it runs.
             with _searching(Path(place).resolve().parent if file else Path.cwd()):
@@ -94,11 +111,11 @@ def _ours(value: object, module: object) -> bool:
     return callable(value) and home == getattr(module, "__name__", None)
 
 
-def _load_file(place: str) -> object:
-    path = existing("MODEL", place, "the part before the colon names a file")
+def _load_file(argument: str, place: str) -> object:
+    path = existing(argument, place, "the part before the colon names a file")
     spec = importlib.util.spec_from_file_location(f"summiteer_user_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise UserError(f"MODEL: {path} cannot be loaded as a Python file.")
+        raise UserError(f"{argument}: {path} cannot be loaded as a Python file.")
     module = importlib.util.module_from_spec(spec)
     with _searching(path.resolve().parent):
         # Classes defined there can then be pickled for worker processes.
@@ -108,18 +125,18 @@ def _load_file(place: str) -> object:
         except Exception as error:
             del sys.modules[spec.name]
             raise UserError(
-                f"MODEL: running {path} failed: {type(error).__name__}: {error}"
+                f"{argument}: running {path} failed: {type(error).__name__}: {error}"
             ) from error
     return module
 
 
-def _load_package(place: str) -> object:
+def _load_package(argument: str, place: str) -> object:
     with _searching(Path.cwd()):
         try:
             return importlib.import_module(place)
         except Exception as error:
             raise UserError(
-                f"MODEL: importing {place} failed: {type(error).__name__}: {error}"
+                f"{argument}: importing {place} failed: {type(error).__name__}: {error}"
             ) from error
 
 

@@ -1,51 +1,114 @@
 """Studies run: what the store lacks is measured, the rest is read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from summiteer.driver import Tally, work_through
-from summiteer.engine import Engine
-from summiteer.store import Record, Store
-from summiteer.studies.experiments import measured
+from summiteer import engine
+from summiteer.cells import Cell
+from summiteer.driver import Progress, Tally, work_through
+from summiteer.engine import Completion, Engine, Measurement
+from summiteer.errors import UserError
+from summiteer.store import Store
+from summiteer.studies.changes import refuse_changed, take_over
+from summiteer.studies.experiments.named import Measuring
+from summiteer.studies.result import StudyResult
 from summiteer.studies.study import Study
 
 
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study found.
-
-    Attributes:
-        study: which.
-        records: one per finished cell, in the study's order.
-        tally: what this pass did.
-    """
-
-    study: Study
-    records: Sequence[Record]
-    tally: Tally
-
-
-def run_study(study: Study, store: str | Path, workers: int = 1) -> StudyResult:
+def run_study(
+    study: Study,
+    store: str | Path,
+    workers: int = 1,
+    *,
+    scheduler: str | None = None,
+    retry_failed: bool = False,
+    fork: str | Path | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
     """Measure the cells that the store lacks.
+
+    A cell that raises is a record with its error, and the others go on.
 
     Args:
         study: what to measure.
-        store: a directory.
-        workers: processes.
+        store: a directory, made if it does not exist.
+        workers: processes of this machine; 1 is this one.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+        retry_failed: whether cells that failed in an earlier run are run again.
+        fork: another directory, in which the study is run in place of `store`: what
+            that has of its cells, measured by the same versions, is taken over, and
+            stays there.
+        progress: told before the first and after each cell, with how many are done,
+            and all.
+
+    Returns:
+        All records of the study, of earlier runs too. They are also in the directory,
+        as result.json.
+
+    Raises:
+        UserError: the directory holds something else, such as the study before it was
+            changed, or is in use; or workers or scheduler cannot be used.
     """
-    spec = {"command": "study", "study": study.model_dump(mode="json")}
-    with Store.open(store, spec) as opened:
-        return complete(study, opened)
+    spec, cells = study.specification(), study.cells()
+    source, directory = Path(store), Path(store if fork is None else fork)
+    if fork is not None and source.resolve() == directory.resolve():
+        raise UserError(f"fork: expected another directory than {store}, got the same.")
+    refuse_changed(directory, spec, cells)
+    with Store.open(directory, spec) as opened_store:
+        if fork is not None:
+            take_over(source, opened_store, cells)
+        todo = missing(cells, opened_store, retry_failed)
+        with engine.opened(*((workers, scheduler) if todo else ())) as running:
+            measuring = Measuring(study.experiment)
+            measure_missing(
+                cells, opened_store, measuring, running, retry_failed, progress
+            )
+        result = StudyResult.of(opened_store)
+        head = {"schema": 1, "run": opened_store.run, **opened_store.spec}
+        opened_store.write_json("result.json", head | result.summary())
+    return result
 
 
-def complete(study: Study, store: Store, engine: Engine | None = None) -> StudyResult:
-    """Measure what an open store lacks."""
-    cells = study.cells()
-    finished: Any = store.names()
-    todo = [(n, cell) for n, cell in enumerate(cells) if cell.name not in finished]
-    tally = work_through(store, todo, measured, engine)
-    found = store.finished()
-    records = [found[cell.name] for cell in cells if cell.name in found]
-    return StudyResult(study, records, tally)
+def missing(
+    cells: Sequence[Cell], store: Store, retry_failed: bool = False
+) -> list[tuple[int, Cell]]:
+    """The cells without a record, with their positions.
+
+    Args:
+        cells: all cells of the store.
+        store: open.
+        retry_failed: whether a record of a failure is none.
+    """
+    recorded = store.names() | (set() if retry_failed else set(store.failed()))
+    return [(n, cell) for n, cell in enumerate(cells) if cell.name not in recorded]
+
+
+def measure_missing(
+    cells: Sequence[Cell],
+    store: Store,
+    function: Callable[[Cell], Measurement],
+    running: Engine | None = None,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> Tally:
+    """Run the cells that have no record, in their order.
+
+    Args:
+        cells: all cells of the store, always in the same order: their positions number
+            the files of their arrays.
+        store: open for writing.
+        function: cell -> what is recorded of it.
+        running: runs the cells; this process if None.
+        retry_failed: whether cells with a record of a failure are run again.
+        progress: told before the first and after each cell.
+    """
+    todo = missing(cells, store, retry_failed)
+    count = [len(cells) - len(todo)]
+
+    def report(_: Completion | None = None) -> None:
+        if progress:
+            progress(count[0], len(cells))
+        count[0] += 1
+
+    report()
+    return work_through(store, todo, function, running, report)
