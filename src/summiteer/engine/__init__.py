@@ -6,5 +6,6 @@ Engines know nothing of what a cell means, and never write: the driver does.
 from summiteer.engine.completion import Completion as Completion
 from summiteer.engine.completion import Measurement as Measurement
 from summiteer.engine.completion import completed as completed
+from summiteer.engine.opening import opened as opened
 from summiteer.engine.serial import Engine as Engine
 from summiteer.engine.serial import Serial as Serial

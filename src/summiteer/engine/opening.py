@@ -1,0 +1,158 @@
+"""An engine for as long as it is needed: this process, local workers, or a cluster."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from summiteer.engine.cluster import Cluster
+from summiteer.engine.serial import Engine, Serial
+from summiteer.errors import UserError
+
+#: Seconds in which a scheduler must answer.
+_ANSWER = 10
+#: Lost workers after which a cell is suspected, and run alone.
+_FAILURES = 1
+#: What the process that workers are forked from imports.
+_PRELOAD = ["distributed", "summiteer.engine.worker"]
+#: For libraries that ask the environment when they are imported.
+_ONE_THREAD = {
+    f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM")
+}
+_MAIN = (
+    "workers: each of them runs your script once more from its top; put what should "
+    'run only once under `if __name__ == "__main__":`.'
+)
+
+
+@contextmanager
+def opened(
+    workers: int = 1,
+    scheduler: str | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[Engine]:
+    """Give the engine that a user asked for, and end its workers afterwards.
+
+    Args:
+        workers: processes of this machine, each with one torch thread; 1 for this one.
+        scheduler: address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose
+            workers are used instead.
+        resources: what a cell needs of a worker's resources, such as {"GPU": 1}; only
+            with a scheduler.
+
+    Yields:
+        The engine.
+
+    Raises:
+        UserError: no such number, no such scheduler, or `distributed` is not installed.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UserError(f"workers: expected an integer ≥ 1, got {workers!r}.")
+    if scheduler is None and workers == 1:
+        yield Serial()
+        return
+    if scheduler is not None and workers > 1:
+        raise UserError(
+            "workers, scheduler: a scheduler has its own workers; give one of the two."
+        )
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(_MAIN)
+    try:
+        import distributed
+    except ImportError as error:
+        raise UserError(
+            "workers: more than this process needs Dask; pip install "
+            "'summiteer[cluster]'."
+        ) from error
+    if scheduler is None:
+        with _local(distributed, workers) as client:
+            yield Cluster(client)
+    else:
+        with _connected(distributed, scheduler) as client:
+            yield Cluster(client, dict(resources or {}))
+
+
+@contextmanager
+def _local(distributed: Any, workers: int) -> Iterator[Any]:
+    """Processes of this machine, which end with this one."""
+    import dask
+
+    settings = {
+        # A worker may be silent for as long as a library holds Python's lock; that
+        # its process has ended is noticed without.
+        "distributed.scheduler.worker-ttl": None,
+        "distributed.scheduler.allowed-failures": _FAILURES,
+        # Workers are forked from a process that has imported what they all need.
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.memory.terminate": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.target": False,
+    }
+    with dask.config.set(settings), _own_environment():
+        context = distributed.utils.get_mp_context()
+        context.set_forkserver_preload(_PRELOAD)
+        # Ctrl-C is the driver's alone: workers inherit what Dask's thread does, and
+        # that inherits what is blocked here now.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+                memory_limit=0,
+                env=_ONE_THREAD,
+            )
+        except Exception as error:
+            raise UserError(
+                f"workers: {workers} could not be started: {error}."
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Take back what Dask adds to the environment of this process."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _connected(distributed: Any, scheduler: str) -> Iterator[Any]:
+    """The workers of a scheduler that somebody else has started, and ends."""
+    try:
+        with warnings.catch_warnings():
+            # Workers say themselves what they lack, see `engine.worker`.
+            warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
+            client = distributed.Client(
+                scheduler, timeout=_ANSWER, set_as_default=False
+            )
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"--scheduler: no Dask scheduler answers at {scheduler}; expected an "
+            f"address such as tcp://10.0.0.1:8786 ({type(error).__name__}: {error})."
+        ) from error
+    with client:
+        wide = [name for name, count in client.nthreads().items() if count > 1]
+        if wide:
+            raise UserError(
+                f"--scheduler: the worker {wide[0]} has several threads, but cells "
+                "need a process each; start workers with `dask worker --nthreads 1 "
+                "--nworkers N`."
+            )
+        yield client
