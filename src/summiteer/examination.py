@@ -74,7 +74,9 @@ def problem_of(
     return replace(problem, objective=objective)
 
 
-def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> int:
+def block_size_of(
+    problem: Problem, settings: Settings, wanted: int | None, workers: int = 1
+) -> int:
     """Examples attacked at once: `wanted`, or what fits into memory.
 
     That is the largest power of two, from 1 to 256 (2048 on a GPU), whose runs take no
@@ -85,6 +87,7 @@ def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> i
         problem: of all examples.
         settings: of the attack.
         wanted: by the user, or None.
+        workers: processes that share the memory.
 
     Raises:
         UserError: `wanted` is below 1.
@@ -95,7 +98,7 @@ def block_size_of(problem: Problem, settings: Settings, wanted: int | None) -> i
         return wanted
     device = problem.inputs.device
     runs = max(_RUNS_AT_ONCE, settings.effort.restarts + 1)
-    room = memory.SHARE * memory.free_bytes(device)
+    room = memory.SHARE * memory.free_bytes(device) / workers
     fits = int(room // (runs * memory.row_bytes(problem)))
     size = _LARGEST_BLOCK.get(device.type, _LARGEST_BLOCK["cpu"])
     while size > max(1, fits):

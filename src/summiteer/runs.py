@@ -172,6 +172,7 @@ def run_command(
     progress: Progress | None = None,
     messages: Sequence[str] = (),
     engine: Engine | None = None,
+    function: Callable[[Cell], Measurement] | None = None,
 ) -> dict[str, Any]:
     """Do what is not yet in the store and write result.json.
 
@@ -184,6 +185,8 @@ def run_command(
         progress: told after each block.
         messages: of warnings met before the first block.
         engine: runs the blocks; this process if None.
+        function: does the command's block where the engine's workers are; picklable.
+            The command itself if None.
 
     Returns:
         The content of result.json.
@@ -202,7 +205,7 @@ def run_command(
     work_through(
         store,
         ((n, blocks.cell(n)) for n in todo),
-        partial(measured_block, command),
+        function or partial(measured_block, command),
         engine,
         report,
         keep_failures=False,

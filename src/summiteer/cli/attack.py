@@ -1,16 +1,15 @@
 """`summiteer attack`."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from summiteer.cli import options
+from summiteer.cli.execution import Place, execute
 from summiteer.cli.explaining import check_explained, explanations
+from summiteer.cli.job import Job
 from summiteer.cli.options import (
-    adversary_of,
     check_choice,
     check_least,
     check_seed,
@@ -18,23 +17,10 @@ from summiteer.cli.options import (
     check_step_size,
 )
 from summiteer.cli.planning import pilot_of, run_pilot
-from summiteer.cli.running import (
-    enforce,
-    placed,
-    progress,
-    requirements,
-    resumption,
-    say,
-)
-from summiteer.cli.showing import shown
-from summiteer.cli.source import (
-    Network,
-    Source,
-    check_fits,
-    check_source,
-    from_data,
-    from_property,
-)
+from summiteer.cli.running import enforce, requirements, say
+from summiteer.cli.source import Network, Source, check_source
+from summiteer.cli.workers import Scheduler, Workers, check_workers
+from summiteer.errors import UserError
 
 
 def attack(
@@ -87,6 +73,8 @@ def attack(
     plan_share: options.PlanShare = None,
     plan_examples: options.PlanExamples = None,
     device: options.Device = "cpu",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -109,86 +97,56 @@ def attack(
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance, "--rivals": rivals}
     check_source(claim, own, ", or --property FILE")
-    network = Network(model, weights, mean, std, device)
     required = requirements(require)
-    from summiteer.searching import effort_of
-    from summiteer.settings import Settings
-    from summiteer.until import Misclassified
-
-    work = effort_of(effort, adversary is None).with_runs(restarts, steps, rivals)
-
-    def settings_of(**parts: Any) -> Settings:
-        fixed = {"screened": not no_screen} | parts
-        return Settings(
-            effort=work,
-            adversary=adversary_of(
-                adversary, parts["region"], work.max_steps, step_size
-            ),
-            seed=seed,
-            until=None if until is None else Misclassified(),
-            within=within,
-            right_within=tolerance,
-            **fixed,
+    check_workers(workers, scheduler)
+    if claim is not None and (workers > 1 or scheduler is not None):
+        raise UserError(
+            "--workers, --scheduler: a --property is one example; leave them out."
         )
+    from summiteer.searching import effort_of
 
-    if claim is None:
-        source = from_data(network, own, skip_bad, settings_of)
-    else:
-        source = from_property(network, claim, settings_of)
-    check_fits(source.problem, tolerance, rivals or 0)
-    check_explained(source, explain or ())
-    source = shown(source, neighbours)
+    job = Job(
+        "attack",
+        Network(model, weights, mean, std, device),
+        tuple(own.items()),
+        effort_of(effort, adversary is None).with_runs(restarts, steps, rivals),
+        seed,
+        within,
+        screened=not no_screen,
+        skip_bad=skip_bad,
+        claim=claim,
+        adversary=adversary,
+        step_size=step_size,
+        until=until is not None,
+        neighbours=neighbours,
+    )
+    prepared = job.prepared()
+    source, wanted = prepared.source, explain or ()
+    check_explained(source, wanted)
     for note in source.notes:
         say(note, as_json)
     if pilot is not None:
         run_pilot(pilot, source, out, as_json)
         return
-    result = _run(source, block_size, out, as_json, explain or ())
+    result = execute(
+        job,
+        prepared,
+        Place(out, block_size, workers, scheduler, as_json),
+        partial(_show, source),
+        lambda store, _: explanations(source, store, wanted),
+    )
     enforce(required, result)
 
 
-def _run(
-    source: Source,
-    block_size: int | None,
-    out: Path | None,
-    as_json: bool,
-    explained: Sequence[int],
-) -> dict[str, Any]:
-    """Attack in a directory of its own, print what was found, return result.json."""
-    from summiteer import runs
-    from summiteer.examination import block_size_of
+def _show(source: Source, result: dict[str, Any], directory: str) -> None:
+    """Print what was found."""
     from summiteer.report.property_text import property_text
     from summiteer.report.terminal import print_attack
     from summiteer.searching import EFFORTS
-    from summiteer.store import Store
 
-    population, settings = source.population, source.settings
-    most = EFFORTS["thorough"].budget
-    directory, spec = placed(
-        runs.specification("attack", population, settings, source.names),
-        block_size,
-        out,
-        lambda: block_size_of(population.head, settings, None),
-    )
-    with (
-        Store.open(directory, spec) as store,
-        resumption(store, as_json),
-        progress("attacking", as_json) as report,
-    ):
-        command = runs.attack_command(population, settings)
-        result = runs.run_command(
-            command, population, settings, store, report, source.messages
-        )
-        if source.judge:
-            result = source.judge(result, store)
-        told = explanations(source, store, explained)
-    if as_json:
-        print(json.dumps(result, indent=2, allow_nan=False))
-    else:
-        print_attack(result, str(directory))
-        if source.judge:
-            more = not settings.adversary and settings.effort.budget < most
-            print(property_text(result, str(directory), more))
-    for text in told:
-        say(text, as_json)
-    return result
+    print_attack(result, directory)
+    if source.judge:
+        settings = source.settings
+        most = EFFORTS["thorough"].budget
+        more = not settings.adversary and settings.effort.budget < most
+        print(property_text(result, directory, more))

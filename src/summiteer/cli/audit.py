@@ -1,23 +1,18 @@
 """`summiteer audit`."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from summiteer.cli import options
+from summiteer.cli.execution import Place, execute
 from summiteer.cli.explaining import check_explained
+from summiteer.cli.job import Job
 from summiteer.cli.options import check_seed, check_share
-from summiteer.cli.running import (
-    enforce,
-    placed,
-    progress,
-    requirements,
-    resumption,
-    say,
-)
-from summiteer.cli.source import Network, Source, check_source, from_data
+from summiteer.cli.running import enforce, requirements, say
+from summiteer.cli.source import Network, Source, check_source
+from summiteer.cli.workers import Scheduler, Workers, check_workers
 
 
 def audit(
@@ -46,6 +41,8 @@ def audit(
     block_size: options.BlockSize = None,
     no_screen: options.NoScreen = False,
     device: options.Device = "cpu",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -60,68 +57,35 @@ def audit(
     own |= {"--tolerance": tolerance}
     check_source(None, own)
     required = requirements(require)
-    from summiteer import runs
+    check_workers(workers, scheduler)
     from summiteer._audit import EFFORT
-    from summiteer.auditing.given import looked_at
-    from summiteer.examination import block_size_of
     from summiteer.report.audit_text import print_audit
-    from summiteer.settings import Settings
-    from summiteer.store import Store
-
-    def settings_of(**parts: Any) -> Settings:
-        fixed: dict[str, Any] = {"effort": EFFORT, "screened": not no_screen}
-        fixed |= {"seed": seed, "within": within, "right_within": tolerance}
-        return Settings(**fixed | parts)
 
     network = Network(model, weights, mean, std, device)
-    source = from_data(network, own, skip_bad, settings_of)
-    check_explained(source, explain or ())
-    population, settings = source.population, source.settings
-    rows = _rows_of(adversarial, source)
-    look = looked_at(
-        source.problem, population.part, rows, population.span, population.ids
+    job = Job(
+        "audit",
+        network,
+        tuple(own.items()),
+        EFFORT,
+        seed,
+        within,
+        screened=not no_screen,
+        skip_bad=skip_bad,
+        adversarial=adversarial,
     )
+    prepared = job.prepared()
+    source, wanted = prepared.source, explain or ()
+    check_explained(source, wanted)
     for note in source.notes:
         say(note, as_json)
-    names = source.names | {
-        "adversarial": adversarial,
-        "adversarial_digest": rows.digest("adversarial"),
-    }
-    directory, spec = placed(
-        runs.specification("audit", population, settings, names),
-        block_size,
-        out,
-        lambda: block_size_of(source.problem, settings, None),
+    result = execute(
+        job,
+        prepared,
+        Place(out, block_size, workers, scheduler, as_json),
+        print_audit,
+        lambda store, found: [f"\n{t}" for t in _told(store, source, found, wanted)],
     )
-    with (
-        Store.open(directory, spec) as store,
-        resumption(store, as_json),
-        progress("auditing", as_json) as report,
-    ):
-        command = runs.audit_command(population, settings, look.given)
-        result = runs.run_command(
-            command, population, settings, store, report, source.messages
-        )
-        told = _told(store, source, result, explain or ())
-    if as_json:
-        print(json.dumps(result, indent=2, allow_nan=False))
-    else:
-        print_audit(result, str(directory))
-    for text in told:
-        say(f"\n{text}", as_json)
     enforce(required, result)
-
-
-def _rows_of(adversarial: str, source: Source) -> Any:
-    """The rows of ADVERSARIAL that belong to the chosen examples."""
-    from summiteer import data as files
-
-    return files.aligned(
-        files.open_adversarial(adversarial),
-        source.population.ids,
-        source.total,
-        source.problem.inputs.shape[1:],
-    )
 
 
 def _told(

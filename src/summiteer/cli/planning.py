@@ -27,6 +27,8 @@ _REFUSED = {
     "until": "a plan measures how high the loss gets, and this stops short of it",
     "explain": "a plan certifies nothing",
     "require": "a plan certifies nothing",
+    "workers": "a plan runs in this process",
+    "scheduler": "a plan runs in this process",
 }
 #: Options of the plan itself, or that its answer takes the place of.
 _DROPPED = (
