@@ -265,6 +265,13 @@ REFERENCES: dict[str, Reference] = {
         2011,
         doi="10.1145/2063384.2063405",
     ),
+    "santurkar2018does": Reference(
+        "Santurkar, S., Tsipras, D., Ilyas, A. and Madry, A.",
+        "How Does Batch Normalization Help Optimization?",
+        "Advances in Neural Information Processing Systems 31",
+        2018,
+        arxiv="1805.11604",
+    ),
     "tsiligkaridis2022understanding": Reference(
         "Tsiligkaridis, T. and Roberts, J.",
         "Understanding and Increasing Efficiency of Frank-Wolfe Adversarial Training",

@@ -119,13 +119,13 @@ def distinct_maxima(
             f"got {len(problem)}."
         )
     counted = counted.cpu()
-    apart = _distances(points.detach())
+    apart = distances(points.detach())
     keep = counted.T
     apart[~(keep[:, :, None] & keep[:, None, :])] = torch.inf
     near = apart <= threshold * size.detach().cpu().double()[:, None, None]
     if problem is not None:
-        near |= _uphill(problem, points.detach(), apart, counted)
-    label = _labels(near, counted)
+        near |= uphill_joins(problem, points.detach(), apart, counted)
+    label = labels(near, counted)
     return Maxima(label, label.amax(0) + 1, *unseen_mass(label, counted))
 
 
@@ -175,8 +175,12 @@ def _upper_limit(hits: Tensor, draws: Tensor) -> Tensor:
     return torch.where(others == 0, 1.0, limit)
 
 
-def _distances(points: Tensor) -> Tensor:
-    """`[batch, restarts, restarts]` float64, on the processor."""
+def distances(points: Tensor) -> Tensor:
+    """‖p_i - p_j‖₂ `[batch, restarts, restarts]` float64, on the processor.
+
+    Args:
+        points: `[restarts, batch, *input]`.
+    """
     size = max(1, _AT_ONCE // points[:, 0].numel())
     parts = []
     for first in range(0, points.shape[1], size):
@@ -189,8 +193,20 @@ def _distances(points: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _uphill(problem: Problem, points: Tensor, apart: Tensor, counted: Tensor) -> Tensor:
-    """`[batch, restarts, restarts]` bool: this run joins that higher one."""
+def uphill_joins(
+    problem: Problem, points: Tensor, apart: Tensor, counted: Tensor
+) -> Tensor:
+    """Which run joins which higher one without a valley between; `distinct_maxima`.
+
+    Args:
+        problem: whose objective says what is a valley.
+        points: `[restarts, batch, *input]`.
+        apart: their `distances`, ∞ where a pair is not to be looked at.
+        counted: `[restarts, batch]` bool.
+
+    Returns:
+        `[batch, restarts, restarts]` bool: this run joins that one.
+    """
     joined = torch.zeros_like(apart, dtype=torch.bool)
     with undisturbed(problem.model):
         if torch.finfo(problem.inputs.dtype).eps > torch.finfo(torch.float32).eps:
@@ -234,8 +250,16 @@ def _no_valley(
     return lowest >= lower - tolerances.VALLEY * lower.abs()
 
 
-def _labels(joined: Tensor, counted: Tensor) -> Tensor:
-    """Number the groups of each example in order of first appearance; -1 if none."""
+def labels(joined: Tensor, counted: Tensor) -> Tensor:
+    """Number the groups of each example in order of first appearance; -1 if none.
+
+    Args:
+        joined: `[batch, restarts, restarts]` bool, which runs are in one group.
+        counted: `[restarts, batch]` bool.
+
+    Returns:
+        `[restarts, batch]` int64.
+    """
     restarts, batch = counted.shape
     example, left, right = (index.numpy() for index in joined.nonzero(as_tuple=True))
     nodes = restarts * batch
