@@ -99,6 +99,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.studies.result import StudyResult as StudyResult
     from summiteer.studies.running import run_study as run_study
     from summiteer.studies.study import Study as Study
+    from summiteer.training import Monitor as Monitor
+    from summiteer.training import TrainingResult as TrainingResult
+    from summiteer.training import adversarial_training as adversarial_training
     from summiteer.trajectory import Recorder as Recorder
     from summiteer.trajectory import Trajectory as Trajectory
     from summiteer.until import Misclassified as Misclassified
@@ -138,6 +141,7 @@ _HOME = {
     "studies.result": "StudyResult",
     "studies.running": "run_study",
     "studies.study": "Study",
+    "training": "Monitor TrainingResult adversarial_training",
     "trajectory": "Recorder Trajectory",
     "until": "Misclassified Reached",
 }

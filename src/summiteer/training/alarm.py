@@ -26,9 +26,7 @@ COLLAPSE = 0.5
 DIFFERENCE = 0.25
 
 
-def catastrophic_overfitting(
-    before: Sequence[InnerProblem], now: InnerProblem
-) -> str:
+def catastrophic_overfitting(before: Sequence[InnerProblem], now: InnerProblem) -> str:
     """Return what there is to be alarmed about, or "".
 
     Args:
@@ -52,7 +50,4 @@ def catastrophic_overfitting(
     )
     if now.distortion is not None and best.distortion is not None:
         text += f"; Frank-Wolfe distortion {now.distortion:.2f} ({best.distortion:.2f})"
-    return (
-        f"{text}. Train with more steps, or go back to the weights of epoch "
-        f"{best.epoch}."
-    )
+    return f"{text}. Train with more steps, or stop after epoch {best.epoch}."

@@ -77,6 +77,18 @@ class InnerProblem:
     seconds: float = 0.0
     cost: float | None = None
 
+    def __repr__(self) -> str:
+        """In words; what was not measured is left out."""
+        if not self.probes:
+            return f"InnerProblem of epoch {self.epoch}: not looked at"
+        told = [
+            f"{name.replace('_', ' ')} {value:.4g}"
+            for name, value in asdict(self).items()
+            if name not in ("epoch", "alarm") and value is not None
+        ]
+        alarm = f"; ALARM: {self.alarm}" if self.alarm else ""
+        return f"InnerProblem of epoch {self.epoch}: {', '.join(told)}{alarm}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
