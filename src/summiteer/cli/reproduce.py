@@ -1,45 +1,111 @@
 """`summiteer reproduce`."""
 
+import os
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from summiteer.cli import options
 from summiteer.cli.options import check_seed
-from summiteer.cli.running import progress, resumption
+from summiteer.cli.running import progress, resumption, say
 from summiteer.errors import UserError
+
+if TYPE_CHECKING:
+    from summiteer.studies.claims.claim import Claim, Extent
 
 
 def reproduce(
     quick: Annotated[
-        bool, typer.Option("--quick", help="digits only, under two minutes")
+        bool, typer.Option("--quick", help="small studies on digits, two minutes")
     ] = False,
+    full_mnist: Annotated[
+        bool, typer.Option("--full-mnist", help="all of MNIST's test images")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="folder that holds MNIST's idx files in mnist/")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="a claim, such as C3; repeatable")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="processes")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a Dask scheduler, for its workers")
+    ] = None,
     out: Annotated[Path, typer.Option(help="directory of the run")] = Path("out"),
     seed: Annotated[int, typer.Option(help="first of the seeds")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure what the input scale does to the landscape (paper, claims C1, C3, C4)."""
+    """Measure the paper's claims C1 to C7 and judge each by a rule fixed beforehand."""
     check_seed(seed)
-    if not quick:
-        raise UserError(
-            "reproduce: only --quick exists so far (claims C1, C3 and C4 on digits)."
-        )
-    from summiteer.report.page import scale_page
-    from summiteer.report.terminal import print_scale
+    extent = _extent(quick, full_mnist)
+    from summiteer.engine.opening import opened
+    from summiteer.report.claims_text import print_claims
+    from summiteer.report.page import claims_page
     from summiteer.store import Store
-    from summiteer.studies import scale
+    from summiteer.studies import reproduction
 
-    spec = scale.specification(seed)
+    claims = _chosen(only or [])
+    _look_for_data(data, extent, as_json)
+    spec = reproduction.specification(claims, extent, seed)
     with (
         Store.open(out, spec) as store,
         resumption(store, as_json),
         progress("measuring", as_json) as report,
+        opened(workers, scheduler) as engine,
     ):
-        summary = scale.run(store, report)
-        store.write_json("result.json", scale.result(summary, store.run))
-        store.write_text("report.html", scale_page(summary, store.run))
+        found = reproduction.reproduce(store, claims, extent, seed, engine, report)
+        result = reproduction.result(found, store)
+        command = _command(extent, [each.key for each in claims], bool(only), seed)
+        store.write_json("result.json", result)
+        store.write_json("seconds.json", found.seconds)
+        store.write_text("report.html", claims_page(result, command))
     if as_json:
         print((out / "result.json").read_text())
     else:
-        print_scale(summary, str(out))
+        print_claims(result, str(out))
+        print(f"{sum(found.seconds.values()):.0f} s of computing")
+
+
+def _extent(quick: bool, full_mnist: bool) -> "Extent":
+    if quick and full_mnist:
+        raise UserError("--quick, --full-mnist: give one of the two.")
+    return "quick" if quick else "full-mnist" if full_mnist else "full"
+
+
+def _chosen(only: list[str]) -> "list[Claim]":
+    """The claims asked for, in their order."""
+    from summiteer.studies.claims import CLAIMS
+
+    known = [claim.key for claim in CLAIMS]
+    wanted = {name.upper() for name in only}
+    wrong = sorted(wanted - set(known))
+    if wrong:
+        raise UserError(
+            f"--only: expected one of {', '.join(known)}, got {', '.join(wrong)}."
+        )
+    return [claim for claim in CLAIMS if claim.key in wanted or not wanted]
+
+
+def _look_for_data(folder: Path | None, extent: "Extent", quiet: bool) -> None:
+    """Where studies and workers find MNIST, and a word if it is nowhere."""
+    from summiteer.studies.inputs import VARIABLE, mnist_folder
+
+    if folder is not None:
+        inside = folder if (folder / "mnist").is_dir() else folder.parent
+        if not (inside / "mnist").is_dir():
+            raise UserError(f"--data: {folder} holds no folder mnist of idx files.")
+        os.environ[VARIABLE] = str(inside.resolve())
+    there = mnist_folder()
+    if extent == "full-mnist" and not there.is_dir():
+        raise UserError(f"--full-mnist: {there} is not there; say where by --data.")
+    if extent == "full" and not there.is_dir():
+        say("MNIST is not there (--data says where): digits only", quiet)
+
+
+def _command(extent: "Extent", keys: list[str], few: bool, seed: int) -> str:
+    words = ["summiteer", "reproduce"]
+    words += [] if extent == "full" else [f"--{extent}"]
+    words += [f"--only={key}" for key in keys] if few else []
+    return shlex.join(words + ([f"--seed={seed}"] if seed else []))

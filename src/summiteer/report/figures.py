@@ -1,45 +1,73 @@
 """Plotly figures of plain summaries."""
 
-from plotly.graph_objects import Figure, Scatter
+from collections.abc import Mapping
+from typing import Any
 
-from summiteer.studies.scale import ScaleSummary
+from plotly.graph_objects import Figure, Scatter
 
 #: After Okabe and Ito: told apart by colour-blind readers, on white and on black.
 _COLOURS = {"softplus": "#2A8FD0", "tanh": "#D06A1A", "quadratic": "#1E9E7A"}
 _DASHES = {"softplus": "solid", "tanh": "solid", "quadratic": "dash"}
-_PANELS = (
-    ("index_global", "global index λ⁺(M)/μ"),
-    ("distinct_per_sign", "maxima per image and sign of u"),
-    ("steps", "steps to the residual"),
-    ("kappa", "curvature ratio κ"),
-)
+_PANELS = {
+    "global": "global index λ⁺(M)/μ",
+    "distinct": "maxima per image and sign of u",
+    "steps": "steps to the residual",
+    "kappa": "curvature ratio κ",
+}
+
+#: Name of a panel -> activation -> (scales, values).
+Curves = dict[str, dict[str, tuple[list[float], list[float | None]]]]
 
 
-def scale_figures(summary: ScaleSummary) -> list[Figure]:
-    """Indices, distinct maxima, steps and κ against the input scale c, one each.
+def scale_curves(result: Mapping[str, Any]) -> Curves:
+    """What the figure shows, from the numbers of C3 and C4.
 
     Args:
-        summary: of the study.
+        result: content of result.json of `reproduce`.
     """
-    return [_panel(summary, name, title) for name, title in _PANELS]
+    curves: Curves = {name: {} for name in _PANELS}
+    for claim in result["claims"]:
+        for judgement in claim["judgements"]:
+            numbers = judgement["numbers"]
+            activation = judgement["regime"].split(",")[0].split(" ")[0]
+            if "digits" not in judgement["regime"] or "scales" not in numbers:
+                continue
+            usual = judgement["protocol"] == "backtracking" or claim["key"] == "C3"
+            for name in _PANELS:
+                if name in numbers and usual:
+                    pair = numbers["scales"], numbers[name]
+                    curves[name][activation] = pair
+    return {name: found for name, found in curves.items() if found}
 
 
-def _panel(summary: ScaleSummary, name: str, title: str) -> Figure:
+def scale_figures(curves: Curves) -> list[Figure]:
+    """Each panel against the input scale c.
+
+    Args:
+        curves: of `scale_curves`.
+    """
+    return [_panel(found, _PANELS[name]) for name, found in curves.items()]
+
+
+def _panel(found: dict[str, tuple[list[float], list[float | None]]], title: str) -> Any:
     figure = Figure()
-    for activation, colour in _COLOURS.items():
-        rows = [row for row in summary.rows if row.activation == activation]
+    for activation, (scales, values) in sorted(found.items()):
         label = "quadratic (control)" if activation == "quadratic" else activation
         figure.add_trace(
             Scatter(
-                x=[row.scale for row in rows],
-                y=[getattr(row, name) for row in rows],
+                x=scales,
+                y=values,
                 name=label,
                 mode="lines+markers",
-                line={"color": colour, "dash": _DASHES[activation]},
+                line={
+                    "color": _COLOURS.get(activation),
+                    "dash": _DASHES.get(activation, "dot"),
+                },
             )
         )
+    ticks = sorted({x for scales, _ in found.values() for x in scales})
     soft = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "type": "log"}
-    figure.update_xaxes(title_text="input scale c", tickvals=_ticks(summary), **soft)
+    figure.update_xaxes(title_text="input scale c", tickvals=ticks, **soft)
     figure.update_yaxes(exponentformat="power", dtick=1, **soft)
     figure.update_layout(
         template="none",
@@ -53,28 +81,20 @@ def _panel(summary: ScaleSummary, name: str, title: str) -> Figure:
     return figure
 
 
-def _ticks(summary: ScaleSummary) -> list[float]:
-    return sorted({row.scale for row in summary.rows})
-
-
-def describe_scale(summary: ScaleSummary) -> str:
+def describe_scale(curves: Curves) -> str:
     """The figure in words, for those who cannot see it.
 
     Args:
-        summary: of the study.
+        curves: of `scale_curves`.
     """
     parts = []
-    for activation in _COLOURS:
-        rows = [row for row in summary.rows if row.activation == activation]
-        first, last = rows[0], rows[-1]
-        parts.append(
-            f"{activation}: from c = {first.scale:g} to {last.scale:g} the global "
-            f"index goes from {_text(first.index_global)} to "
-            f"{_text(last.index_global)}, maxima per image and sign of u from "
-            f"{first.distinct_per_sign:.2f} to {last.distinct_per_sign:.2f}, steps "
-            f"from {first.steps:.0f} to {last.steps:.0f}"
+    for name, found in curves.items():
+        told = ", ".join(
+            f"{activation} from {_text(values[0])} to {_text(values[-1])}"
+            for activation, (_, values) in sorted(found.items())
         )
-    return "; ".join(parts) + "."
+        parts.append(f"{_PANELS[name]}, smallest to largest c: {told}")
+    return "; ".join(parts) + "." if parts else ""
 
 
 def _text(value: float | None) -> str:

@@ -1,7 +1,6 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any, Literal
 
 from rich.console import Console
@@ -11,7 +10,6 @@ from rich.text import Text
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
 from summiteer.report.findings_text import findings_text
-from summiteer.studies.scale import ScaleSummary
 
 _WIDTH = 80
 #: From this bound of a chance on, its estimate would say more than is known.
@@ -232,76 +230,9 @@ def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None
         )
 
 
-def print_scale(summary: ScaleSummary, directory: str) -> None:
-    """Print the input-scale table.
-
-    Args:
-        summary: of the study.
-        directory: of the run.
-    """
-    console = output()
-    protocol = summary.protocol
-    runs = summary.rows[0].runs
-    console.say(
-        "What the input scale c does to the inner maximisation: quadratic loss, "
-        "digits,\ntwo-layer networks of width "
-        f"{protocol['width']}, random initialisation, ratio {protocol['ratio']:g};\n"
-        f"{runs} runs per line ({len(protocol['seeds'])} networks × "
-        f"{protocol['examples']} images × {protocol['restarts']} starts): medians, "
-        "maxima/image: means"
-    )
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    heads = ["σ", "c", "max\n%", "95 %\nCI", "prov\n%", "best\n%", "steps", "κ"]
-    heads += ["glob.", "uniq.", "q", "maxima/\nimage", "loss\nspread"]
-    for head in heads:
-        justify: Literal["left", "right"] = "left" if head == "σ" else "right"
-        table.add_column(head, justify=justify, no_wrap=True)
-    for row in summary.rows:
-        table.add_row(
-            row.activation,
-            f"{row.scale:g}",
-            f"{100 * row.maxima:.3g}",
-            f"{100 * row.low:.0f}–{100 * row.high:.0f}",
-            f"{100 * row.proved:.3g}",
-            f"{100 * row.best:.0f}",
-            f"{row.steps:.0f}",
-            _short(row.kappa),
-            _short(row.index_global),
-            _short(row.index_unique),
-            "∞" if row.index_a_priori is None else _short(row.index_a_priori),
-            f"{row.distinct:.1f}",
-            _spread(row.spread),
-        )
-    console.print(table)
-    console.say(
-        "\ncontrol (t²/2, homogeneous): κ and indices move by "
-        f"{summary.control_drift:.1e} over all c\n  at the same network, image and "
-        f"sign of u ({summary.control_pairs} compared): "
-        + ("flat, as it must be" if summary.flat else "NOT FLAT: a bug")
-    )
-    for each in summary.relu:
-        console.say(fill(each.sentence, 78, subsequent_indent="  "))
-    console.say(
-        "max %: runs that end in a local maximum; prov %: proved to; best %: proved to"
-        "\nend in the global one of ½u²; κ: curvature over multiplier; glob., uniq., "
-        "q:\n"
-        "indices global, unique and a priori, small is regular"
-    )
-    console.say(
-        f"\n{summary.seconds:.0f} s of computing; page: {directory}/report.html"
-    )
-
-
 def percent(share: float | None) -> str:
     """A share in per cent."""
     return "–" if share is None else f"{100 * share:.1f} %"
-
-
-def _short(value: float | None) -> str:
-    """Two significant digits."""
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def number(value: float | None) -> str:
@@ -309,10 +240,3 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3g}"
-
-
-def _spread(value: float | None) -> str:
-    if value is None:
-        return "–"
-    # Below what float64 runs to the residual can tell apart.
-    return "0" if value < 1e-10 else f"{value:.1g}"

@@ -4,6 +4,8 @@ A claim names the studies that it needs and judges what they found by a rule tha
 written before they run. Nothing here measures.
 """
 
+from summiteer.studies.claims.c3 import C3
+from summiteer.studies.claims.c4 import C4
 from summiteer.studies.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = ()
+CLAIMS: tuple[Claim, ...] = (C3, C4)

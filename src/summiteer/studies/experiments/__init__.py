@@ -4,8 +4,9 @@ from summiteer.cells import Cell, as_json
 from summiteer.engine import Measurement
 from summiteer.studies.experiment import Experiment
 from summiteer.studies.experiments.climb import CLIMB
+from summiteer.studies.experiments.kinks import KINKS
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (CLIMB,)}
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (CLIMB, KINKS)}
 
 
 def measured(cell: Cell) -> Measurement:

@@ -1,57 +1,207 @@
 """Ascent on two-layer networks at the paper's initialisation, judged at its end."""
-# (spine: being filled in)
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
 
 from summiteer._ascend import ascend
-from summiteer.data import load_data
+from summiteer.adversaries import (
+    Adversary,
+    ConstantStep,
+    DCAscent,
+    LipschitzStep,
+    Normalised,
+    ProjectedAscent,
+    RawGradient,
+)
+from summiteer.ascent import Ascent
 from summiteer.engine import Measurement
+from summiteer.landscape import distinct_maxima
 from summiteer.networks import TwoLayerNetwork
 from summiteer.objectives import Quadratic
-from summiteer.optimality import Evidence, local_optimality
+from summiteer.optimality import Certificate, Evidence, Verdict, local_optimality
+from summiteer.outcome import Outcome
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.starts import UniformStart
 from summiteer.studies.experiment import Experiment, Parameters
+from summiteer.studies.inputs import signed_examples
+
+Method: TypeAlias = Literal["paper", "normalised", "backtracking", "dc"]
+
+#: radius -> the method. "paper": δ ← Π(δ + η∇ℓ), η = 1/Lip(∇ℓ) on the ball, the
+#: longest step of round size that is provably monotone.
+METHODS: dict[str, Callable[[float], Adversary]] = {
+    "paper": lambda _: ProjectedAscent(RawGradient(), LipschitzStep()),
+    "normalised": lambda radius: ProjectedAscent(
+        Normalised(), ConstantStep(0.1 * radius)
+    ),
+    "backtracking": lambda _: ProjectedAscent(),
+    "dc": lambda _: DCAscent(),
+}
 
 
-class ClimbParameters(Parameters):
-    """Network, data, region and method."""
+class PaperParameters(Parameters):
+    """Network, data and region as in the paper; the seed is the network's.
+
+    Attributes:
+        activation: σ; "quadratic" is t²/2.
+        data: see `signed_examples`; network s looks at examples of its own.
+        digest: of the data, where they come from files.
+        dimension: d of Gaussian inputs.
+        width: m.
+        weight_std: τ_w.
+        scale: c.
+        ratio: ε/‖x‖.
+        examples: of this cell.
+        first: of the network's examples.
+    """
 
     activation: Literal["softplus", "tanh", "quadratic", "relu"] = "softplus"
-    width: int = 256
-    scale: float = 1.0
-    ratio: float = 0.3
-    examples: int = 16
-    restarts: int = 12
-    max_steps: int = 400
+    data: Literal["digits", "gaussian", "mnist"] = "digits"
+    digest: str = ""
+    dimension: PositiveInt = 64
+    width: PositiveInt = 256
+    weight_std: PositiveFloat = 1.0
+    scale: PositiveFloat = 1.0
+    ratio: PositiveFloat = 0.3
+    examples: PositiveInt = 16
+    first: int = Field(0, ge=0)
+
+
+class ClimbParameters(PaperParameters):
+    """How it is climbed.
+
+    Attributes:
+        method: one of `METHODS`.
+        restarts: runs per example, from uniform starts.
+        max_steps: the longest run.
+        tolerance: residual called stationary.
+        judged: whether the end points are.
+    """
+
+    method: Method = "paper"
+    restarts: PositiveInt = 1
+    max_steps: PositiveInt = 2000
+    tolerance: PositiveFloat = 1e-8
+    judged: bool = True
+
+
+def paper_problem(parameters: PaperParameters) -> Problem:
+    """ℓ = ½(f - y)² of a random two-layer network on balls around inputs of norm c.
+
+    Args:
+        parameters: of the problem.
+    """
+    count, scale = parameters.examples, parameters.scale
+    index = torch.arange(count) + parameters.seed * count + parameters.first
+    inputs, targets = signed_examples(
+        parameters.data, index, parameters.dimension, parameters.digest
+    )
+    network = TwoLayerNetwork.random(
+        inputs.shape[1],
+        parameters.width,
+        parameters.activation,
+        parameters.weight_std,
+        parameters.seed,
+    )
+    region = L2Ball(parameters.ratio * scale)
+    return Problem(network, scale * inputs, targets, Quadratic(), region, ids=index)
 
 
 def measure(parameters: ClimbParameters) -> Measurement:
-    """One network at one scale: ascent from random starts, verdicts at the ends."""
-    digits = load_data("digits")
-    scale, count = parameters.scale, parameters.examples
-    inputs = digits.inputs[:count].double()
-    inputs = scale * inputs / inputs.norm(dim=1, keepdim=True)
-    targets = torch.where(digits.targets[:count] >= 5, 1.0, -1.0).double()
-    network = TwoLayerNetwork.random(
-        inputs.shape[1], parameters.width, parameters.activation, seed=parameters.seed
+    """One network at one scale: ascent from random starts, verdicts at the ends.
+
+    Args:
+        parameters: of the cell.
+
+    Returns:
+        Arrays `[restarts, examples]` and their counts.
+    """
+    problem = paper_problem(parameters)
+    radius = parameters.ratio * parameters.scale
+    ascent = ascend(
+        problem,
+        METHODS[parameters.method](radius),
+        UniformStart(restarts=parameters.restarts, seed=parameters.seed),
+        max_steps=parameters.max_steps,
+        tolerance=parameters.tolerance,
     )
-    region = L2Ball(parameters.ratio * scale)
-    problem = Problem(network, inputs, targets, Quadratic(), region)
-    start = UniformStart(restarts=parameters.restarts, seed=parameters.seed)
-    ascent = ascend(problem, start=start, max_steps=parameters.max_steps)
-    runs = problem.take(torch.arange(count).repeat(parameters.restarts))
-    certificate = local_optimality(runs, ascent.final.flatten(0, 1))
-    proved = [e is Evidence.PROVED for e in certificate.evidence]
-    record = {
-        "maximum": float(certificate.maximum.double().mean()),
-        "proved": sum(proved) / len(proved),
-        "steps": float(ascent.steps.double().median()),
+    stationary = torch.from_numpy(ascent.outcome == Outcome.STATIONARY)
+    arrays = {
+        "steps": ascent.steps,
+        "stationary": stationary,
+        "limit": torch.from_numpy(ascent.outcome == Outcome.STEP_LIMIT),
+        "loss": ascent.losses,
+        "residual": ascent.residual,
     }
-    return Measurement(record, {"steps": ascent.steps})
+    if parameters.judged:
+        arrays |= judged(problem, ascent)
+    record = {
+        name: int(values.sum())
+        for name, values in arrays.items()
+        if values.dtype == torch.bool
+    }
+    return Measurement({"runs": stationary.numel(), **record}, arrays)
+
+
+def judged(problem: Problem, ascent: Ascent) -> dict[str, Tensor]:
+    """What the runs' own end points are, and how regular it is there.
+
+    Args:
+        problem: that was climbed.
+        ascent: the runs.
+
+    Returns:
+        `[restarts, examples]` each; unseen: `[examples]`.
+    """
+    restarts, count = ascent.steps.shape
+    ends = problem.take(torch.arange(count).repeat(restarts))
+    certificate = local_optimality(ends, ascent.final.flatten(0, 1))
+    with torch.no_grad():
+        moved = ends.inputs + ascent.final.flatten(0, 1)
+        excess = problem.model(moved) - ends.targets
+    flat = {
+        **verdicts(certificate),
+        "sign": excess.sign().to(torch.int8),
+        "kappa": certificate.curvature_ratio,
+        "gain": _gain(certificate),
+        **certificate.indices,
+    }
+    arrays = {
+        name: value.reshape(restarts, count).contiguous()
+        for name, value in flat.items()
+    }
+    found = distinct_maxima(ascent.final, problem.size, arrays["maximum"])
+    return {**arrays, "label": found.label, "unseen": found.unseen}
+
+
+def verdicts(certificate: Certificate) -> dict[str, Tensor]:
+    """Kinds of verdicts as masks `[rows]`.
+
+    Args:
+        certificate: of end points.
+    """
+    maximum = certificate.maximum
+    proved = torch.tensor([e is Evidence.PROVED for e in certificate.evidence])
+    known = torch.tensor([v is not Verdict.UNDECIDED for v in certificate.verdict])
+    best = torch.tensor([v is Verdict.GLOBAL_MAXIMUM for v in certificate.verdict])
+    return {
+        "maximum": maximum,
+        "proved": maximum & proved,
+        "best": best & proved,
+        "decided": known,
+        "decided_by_proof": known & proved,
+    }
+
+
+def _gain(certificate: Certificate) -> Tensor:
+    """What the way uphill is worth where there is one, NaN elsewhere."""
+    proved, seen = certificate.guaranteed_gain, certificate.measured_gain
+    return torch.where(proved.isnan(), seen, proved)
 
 
 CLIMB = Experiment("climb", ClimbParameters, measure, "ascent, judged at its end")

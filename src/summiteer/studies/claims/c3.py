@@ -1,0 +1,320 @@
+"""C3: a smaller input scale makes the landscape more regular."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from summiteer.studies.claims.c4 import mnist_study
+from summiteer.studies.claims.claim import (
+    Claim,
+    Extent,
+    Judgement,
+    Known,
+    Row,
+    Standing,
+)
+from summiteer.studies.claims.rules import (
+    Curves,
+    chosen,
+    curves,
+    finite,
+    interval,
+    mean,
+    standing,
+    together,
+    values_of,
+)
+from summiteer.studies.experiments.kinks import STAYS
+from summiteer.studies.inputs import mnist_digest
+from summiteer.studies.statistics import Array, as_numbers, median
+from summiteer.studies.study import Study
+
+ACTIVATIONS = ("softplus", "tanh")
+SCALES = [0.1, 0.3, 1.0, 3.0, 10.0]
+#: The control may move by rounding amplified by the end points' own residual.
+CONTROL_TOLERANCE = 1e-5
+#: Growth of an index by less than 12 % over a decade; a twentieth of a maximum.
+NEGLIGIBLE = 0.05
+#: κ and the indices of mathematics.md §6.
+INDICES = {"global": "global", "unique": "unique", "a_priori": "q", "kappa": "κ"}
+#: Biases of the ReLU control: without and with.
+BIASES = (0.0, 1.0)
+
+STATEMENT = (
+    "With the ratio of perturbation to input fixed, a smaller input scale makes the "
+    "loss landscape of the inner maximisation more regular."
+)
+RULE = (
+    "At the maxima that ascent ends in from random starts. Indices: global λ⁺(M)/μ, "
+    "unique 2λ⁺/(μ + g_min/ε), a priori q and κ, median over the images of a network; "
+    "supported if the 95 % intervals of all their log-log slopes over c lie above 0 "
+    "(each over the scales at which it is finite; networks resampled). Maxima: the mean "
+    "number of distinct ones per image and sign of u, and the loss spread over starts, "
+    "at the largest c less those at the smallest; supported if both intervals lie above "
+    f"0. No effect: within ±{NEGLIGIBLE}. Control: of homogeneous networks without "
+    "biases κ and the indices must not move by more than "
+    f"{CONTROL_TOLERANCE:g} at the same image and sign of u, and no maximum of F of a "
+    "ReLU network may; if they do, that is a bug of ours."
+)
+
+
+def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
+    """What is to be measured.
+
+    Args:
+        extent: how much.
+        known: not used.
+    """
+    quick = extent == "quick"
+    count = 5 if quick else 8
+    found = [
+        Study(
+            name="c3",
+            experiment="climb",
+            fixed={
+                "method": "backtracking",
+                "restarts": 6 if quick else 12,
+                "examples": 8 if quick else 16,
+            },
+            grid={
+                "activation": [*ACTIVATIONS, "quadratic"],
+                "scale": [0.1, 1.0, 10.0] if quick else SCALES,
+            },
+            seeds=list(range(count)),
+        ),
+        Study(
+            name="c3-relu",
+            experiment="kinks",
+            fixed={"scales": SCALES, "examples": 8 if quick else 16},
+            grid={"bias_std": list(BIASES)},
+            seeds=[0, 1],
+        ),
+    ]
+    digest = None if quick else mnist_digest()
+    if digest:
+        found.append(mnist_study("c3-mnist", digest, extent))
+    return tuple(found)
+
+
+def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
+    """The verdicts; see `RULE`.
+
+    Args:
+        known: rows of the studies.
+        extent: that was measured.
+    """
+    rows = known["c3"]
+    found = []
+    for activation in ACTIVATIONS:
+        found.append(_indices(chosen(rows, activation=activation), activation))
+    for activation in ACTIVATIONS:
+        found.append(_maxima(chosen(rows, activation=activation), activation))
+    if "c3-mnist" in known:
+        found.append(_indices(known["c3-mnist"], "softplus, MNIST, two networks"))
+    found.append(_control(chosen(rows, activation="quadratic")))
+    found += [_carried(chosen(known["c3-relu"], bias_std=bias)) for bias in BIASES]
+    return tuple(found)
+
+
+def at_maxima(name: str) -> Callable[[Row], Tensor]:
+    """The median of a number over an image's runs that ended in a maximum `[examples]`.
+
+    Args:
+        name: of an array.
+    """
+
+    def quantity(row: Row) -> Tensor:
+        arrays = row.arrays()
+        values = arrays[name].double().masked_fill(~arrays["maximum"], torch.nan)
+        return torch.tensor([median(column.numpy()) for column in values.T])
+
+    return quantity
+
+
+def distinct(row: Row) -> Tensor:
+    """Distinct maxima of each image, mean over the signs of u that were met."""
+    arrays = row.arrays()
+    counts = []
+    for label, sign in zip(arrays["label"].T, arrays["sign"].T, strict=True):
+        seen = [len(label[(sign == s) & (label >= 0)].unique()) for s in (-1, 1)]
+        met = [n for n in seen if n]
+        counts.append(sum(met) / len(met) if met else torch.nan)
+    return torch.tensor(counts)
+
+
+def spread(row: Row) -> Tensor:
+    """(max - min)/max of the loss over the maxima of each image."""
+    arrays = row.arrays()
+    loss = arrays["loss"].masked_fill(~arrays["maximum"], torch.nan)
+    most = loss.nan_to_num(-torch.inf).amax(0)
+    least = loss.nan_to_num(torch.inf).amin(0)
+    apart: Tensor = ((most - least) / most).masked_fill(
+        ~arrays["maximum"].any(0), torch.nan
+    )
+    return apart
+
+
+def _indices(rows: Sequence[Row], regime: str) -> Judgement:
+    found = {name: curves(rows, "scale", at_maxima(name)) for name in INDICES}
+    growths = {name: each.growth() for name, each in found.items()}
+    verdict = together(standing(each, NEGLIGIBLE) for each in growths.values())
+    first = growths["global"]
+    told = ", ".join(
+        f"{INDICES[name]} {interval(each, 2)}" for name, each in growths.items()
+    )
+    below = _below_one(found["global"])
+    numbers: dict[str, Any] = {
+        "scales": found["global"].x.tolist(),
+        "unit": found["global"].unit,
+        **{name: each.middle for name, each in found.items()},
+        "slopes": {name: as_numbers(each) for name, each in growths.items()},
+    }
+    return Judgement(
+        "indices",
+        regime,
+        verdict,
+        f"they grow like c to the power: {told}{below}",
+        finite(first.value),
+        finite(first.low),
+        finite(first.high),
+        numbers,
+    )
+
+
+def _below_one(index: Curves) -> str:
+    """Up to which c the end points are global maxima by the median global index."""
+    regular = [
+        x
+        for x, y in zip(index.x, index.middle, strict=True)
+        if y is not None and y < 1
+    ]
+    return (
+        f"; the global one is below 1 up to c = {max(regular):g}" if regular else ""
+    )
+
+
+def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
+    counts = curves(rows, "scale", distinct, mean)
+    spreads = curves(rows, "scale", spread)
+    unseen = curves(rows, "scale", lambda row: row.arrays()["unseen"], mean)
+    more, wider = counts.rise(), spreads.rise()
+    # A spread is a share of the loss: a twentieth of a per cent would not matter.
+    verdict = together(
+        [standing(more, NEGLIGIBLE), standing(wider, NEGLIGIBLE / 100)]
+    )
+    means = [mean(column) for column in counts.y.T]
+    told = ", ".join(f"{y:.2f} at {x:g}" for x, y in zip(counts.x, means, strict=True))
+    single = [x for x, y in zip(counts.x, means, strict=True) if y == 1.0]
+    numbers = {
+        "scales": counts.x.tolist(),
+        "distinct": [finite(each) for each in means],
+        "spread": spreads.middle,
+        "unseen": [finite(mean(column)) for column in unseen.y.T],
+        "spread_rise": as_numbers(wider),
+        "unit": counts.unit,
+    }
+    return Judgement(
+        "distinct maxima and loss spread",
+        regime,
+        verdict,
+        f"maxima per image and sign of u: {told}; {interval(more, 2)} more at the "
+        f"largest c; spread of the loss {interval(wider, 2)} wider"
+        + (f"; a single maximum was met up to c = {max(single):g}" if single else ""),
+        finite(more.value),
+        finite(more.low),
+        finite(more.high),
+        numbers,
+    )
+
+
+def _control(rows: Sequence[Row]) -> Judgement:
+    drift, pairs = control_drift(rows)
+    flat = pairs > 0 and drift <= CONTROL_TOLERANCE
+    words = "flat, as it must be" if flat else "NOT FLAT: a bug of ours"
+    return Judgement(
+        "control: κ and indices",
+        "quadratic (homogeneous), digits",
+        Standing.NO_EFFECT if flat else Standing.INCONCLUSIVE,
+        f"they move by {drift:.1e} over all c at the same network, image and sign of u "
+        f"({pairs} compared): {words}",
+        finite(drift),
+        numbers={"drift": finite(drift), "pairs": pairs, "flat": flat},
+    )
+
+
+def control_drift(rows: Sequence[Row]) -> tuple[float, int]:
+    """How much κ and the indices of the homogeneous control move with c.
+
+    Args:
+        rows: of one activation.
+
+    Returns:
+        The largest relative change at the same (network, image, sign of u), taken at
+        the highest maximum of that sign, and how many such triples were compared.
+    """
+    seen: dict[tuple[Any, int, int], list[Tensor]] = {}
+    for row in rows:
+        cell = row.arrays()
+        for image in range(cell["loss"].shape[1]):
+            for sign in (-1, 1):
+                usable = cell["maximum"][:, image] & (cell["sign"][:, image] == sign)
+                if not bool(usable.any()):
+                    continue
+                losses = cell["loss"][:, image].masked_fill(~usable, -torch.inf)
+                best = int(losses.argmax())
+                values = [cell[n][best, image] for n in ("kappa", "global", "unique")]
+                key = (row.parameters["seed"], image, sign)
+                seen.setdefault(key, []).append(torch.stack(values))
+    drift, pairs = 0.0, 0
+    for values in seen.values():
+        if len(values) > 1:
+            stacked = torch.stack(values)
+            middle = stacked.median(0).values
+            change = ((stacked - middle) / middle).abs()
+            # What is not a number is no evidence of being flat.
+            drift = max(drift, float(change.nan_to_num(torch.inf).max()))
+            pairs += 1
+    return drift, pairs
+
+
+def _carried(rows: Sequence[Row]) -> Judgement:
+    """Whether the maxima of ReLU networks at c = 1 are maxima at every c."""
+    bias = values_of(rows, "bias_std")
+    moved = [row.arrays()["moved"] for row in rows]
+    # What is not a number is no evidence of staying.
+    farthest = torch.cat([m.amax(0) for m in moved]).nan_to_num(torch.inf)
+    stay = float((farthest <= STAYS).double().mean())
+    told = f"{100 * stay:.3g} % of {len(farthest)} maxima of F at c = 1 are at every c"
+    numbers = {"maxima": len(farthest), "stay": stay, "moved": float(farthest.max())}
+    if bias == [0.0]:
+        flat = len(farthest) > 0 and stay == 1.0
+        words = "as it must be" if flat else "NOT SO: a bug of ours"
+        return Judgement(
+            "control: maxima by DC ascent",
+            "relu without biases (homogeneous), digits",
+            Standing.NO_EFFECT if flat else Standing.INCONCLUSIVE,
+            f"{told}: {words}",
+            finite(float(farthest.max())),
+            numbers=numbers,
+        )
+    return Judgement(
+        "contrast: maxima by DC ascent",
+        "relu with biases, digits",
+        Standing.SUPPORTED if stay < 1 else Standing.NO_EFFECT,
+        f"{told}; DC ascent leaves the others by up to {float(farthest.max()):.2g} ε: "
+        "with biases the scale matters",
+        1 - stay,
+        numbers=numbers,
+    )
+
+
+C3 = Claim(
+    "C3",
+    "a smaller input scale, a more regular landscape",
+    STATEMENT,
+    RULE,
+    studies,
+    judge,
+)
