@@ -63,8 +63,8 @@ class Record:
         values: The record that `put` was given.
         arrays: The name of the file in `arrays/`, or None; `sha256` belongs to it.
         created: When it was recorded, UTC, ISO 8601.
-        environment: Versions of this package, Python and torch; platform and machine
-            of the process that ran it, and the seconds that it took.
+        environment: Of the process that ran it, see `environment.environment`; and the
+            seconds that it took.
     """
 
     name: str
@@ -125,6 +125,7 @@ class Store:
         """
         directory = Path(directory)
         run = digest(spec)
+        environment()  # asks git: now, while no child could keep the lock
         with explained(directory), ExitStack() as undo:
             if directory.exists() and not directory.is_dir():
                 raise UserError(f"--out {directory} is a file; name a directory.")

@@ -207,6 +207,7 @@ def _command(remote: Remote) -> "Command":
         raise UserError(
             f"workers: the one on {platform.node()} finds another model or other data "
             "under the names that the driver was given; give all of them the same "
-            "files."
+            "files, and a MODEL that has the same weights whenever it is made: seed "
+            "it, or give --weights."
         )
     return prepared.command
