@@ -6,6 +6,7 @@ written before they run. Nothing here measures.
 
 from summiteer.studies.claims.c3 import C3
 from summiteer.studies.claims.c4 import C4
+from summiteer.studies.claims.c5 import C5
 from summiteer.studies.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = (C3, C4)
+CLAIMS: tuple[Claim, ...] = (C3, C4, C5)

@@ -1,0 +1,213 @@
+"""Many small networks of one shape, trained side by side as one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from summiteer.draws import Draws
+from summiteer.networks import TwoLayerNetwork
+from summiteer.networks.activations import Activation
+from summiteer.networks.activations import activation as find_activation
+
+#: Where the random numbers of a default network's layers begin.
+_LAYER = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Members f_s, fully connected: linear layers with σ between them, one output.
+
+    Attributes:
+        weights: of each layer, `[members, out, in]`; the last one has one output.
+        biases: of each layer, `[members, out]`, or None.
+        activation: σ.
+    """
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor | None, ...]
+    activation: Activation
+
+    def __len__(self) -> int:
+        return len(self.weights[0])
+
+    @classmethod
+    def random(
+        cls,
+        seeds: Sequence[int],
+        input_dim: int,
+        width: int,
+        activation: str,
+        weight_std: float = 1.0,
+        bias_std: float | None = None,
+        doubled: bool = False,
+    ) -> Self:
+        """The paper's initialisation: w_ij ~ N(0, weight_std²), a_j = ±1/√m.
+
+        Args:
+            seeds: one member each.
+            input_dim: d.
+            width: m.
+            activation: name of σ.
+            weight_std: τ_w.
+            bias_std: of hidden biases; None for a network without them.
+            doubled: every neuron twice, with a and -a, m/2 different ones: the same
+                distribution of each, and f ≡ 0.
+        """
+        own = width // 2 if doubled else width
+        nets = [
+            TwoLayerNetwork.random(
+                input_dim, own, activation, weight_std, seed, bias_std or 0.0
+            )
+            for seed in seeds
+        ]
+        hidden = torch.stack([net.hidden_weights.detach() for net in nets])
+        shift = torch.stack([net.hidden_bias.detach() for net in nets])
+        output = torch.stack([net.output_weights.detach() for net in nets])[:, None]
+        if doubled:
+            hidden, shift = hidden.repeat(1, 2, 1), shift.repeat(1, 2)
+            output = torch.cat([output, -output], 2) / 2**0.5
+        biases = (None if bias_std is None else shift, None)
+        return cls((hidden, output), biases, find_activation(activation))
+
+    @classmethod
+    def default(
+        cls, seeds: Sequence[int], sizes: Sequence[int], activation: str
+    ) -> Self:
+        """Torch's own initialisation: weights and biases uniform on ±1/√in.
+
+        Args:
+            seeds: one member each.
+            sizes: of input and hidden layers.
+            activation: name of σ.
+        """
+        weights, biases = [], []
+        for layer, (before, after) in enumerate(
+            zip(sizes, (*sizes[1:], 1), strict=True)
+        ):
+            drawn = torch.stack(
+                [_uniform(seed, after, before + 1, _LAYER + layer) for seed in seeds]
+            )
+            weights.append(drawn[..., :-1].contiguous() / before**0.5)
+            biases.append(drawn[..., -1].contiguous() / before**0.5)
+        return cls(tuple(weights), tuple(biases), find_activation(activation))
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """Return the same in another precision.
+
+        Args:
+            dtype: of all numbers.
+        """
+        return replace(
+            self,
+            weights=tuple(each.to(dtype) for each in self.weights),
+            biases=tuple(b if b is None else b.to(dtype) for b in self.biases),
+        )
+
+    def take(self, index: Tensor) -> Self:
+        """Return the members `index` `[n]`."""
+        return replace(
+            self,
+            weights=tuple(each[index] for each in self.weights),
+            biases=tuple(b if b is None else b[index] for b in self.biases),
+        )
+
+    def outputs(self, points: Tensor) -> Tensor:
+        """f_s(x): `[members, n, d]` -> `[members, n]`."""
+        flow = points
+        for layer, (weight, bias) in enumerate(
+            zip(self.weights, self.biases, strict=True)
+        ):
+            if layer:
+                flow = self._activated(flow)
+            if bias is None:
+                flow = torch.bmm(flow, weight.mT)
+            else:
+                flow = torch.baddbmm(bias[:, None], flow, weight.mT)
+        return flow[..., 0]
+
+    def _activated(self, before: Tensor) -> Tensor:
+        """σ(t), by torch's own softplus where its switch at 20 is below rounding."""
+        if self.activation.name == "softplus" and before.dtype == torch.float32:
+            return functional.softplus(before)
+        return self.activation.value(before)
+
+    def input_gradients(self, points: Tensor) -> Tensor:
+        """∇f_s(x): `[members, n, d]` -> the same."""
+        moved = points.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.outputs(moved).sum(), moved)
+        return gradient
+
+    def network(self, member: int) -> TwoLayerNetwork:
+        """One member of two layers by itself, in float64.
+
+        Args:
+            member: its number.
+        """
+        (hidden, output), (shift, _) = self.weights, self.biases
+        return TwoLayerNetwork(
+            hidden[member].double(),
+            output[member, 0].double(),
+            None if shift is None else shift[member].double(),
+            activation=self.activation,
+        )
+
+    def kernel_top(self, inputs: Tensor, trained: str) -> Tensor:
+        """λ1 of the tangent kernel/n, ⟨∂f(x_i), ∂f(x_k)⟩/n, of two layers `[members]`.
+
+        Args:
+            inputs: `[n, d]`.
+            trained: which parameters count: "W", "W+b" or "W+a".
+        """
+        (hidden, output), (shift, _) = self.weights, self.biases
+        before = inputs @ hidden.mT
+        if shift is not None:
+            before = before + shift[:, None]
+        slope = self.activation.first(before) * output
+        kernel = (slope @ slope.mT) * (inputs @ inputs.T + (trained == "W+b"))
+        if trained == "W+a":
+            value = self.activation.value(before)
+            kernel = kernel + value @ value.mT
+        return torch.linalg.eigvalsh(kernel.double())[:, -1] / len(inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class MemberLoss:
+    """½(f_s(x + δ) - y)², each row with the network of its own member.
+
+    An objective for the identity as model: the ascent loop takes rows out of the batch
+    and knows nothing of members, so a row's place in the batch is one of its targets.
+
+    Attributes:
+        ensemble: the networks.
+        rows: of the whole batch, equally many per member, those of one member together.
+    """
+
+    ensemble: Ensemble
+    rows: int
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`[n, d]` points and `[n, 2]` (y, place in the batch) -> `[n]`."""
+        members = len(self.ensemble)
+        if len(outputs) == self.rows:
+            values = self.ensemble.outputs(outputs.unflatten(0, (members, -1)))
+            return 0.5 * (values.flatten() - targets[:, 0]).square()
+        place = targets[:, 1].long()
+        whole = outputs.new_zeros(self.rows, outputs.shape[1])
+        whole = whole.index_copy(0, place, outputs)
+        values = self.ensemble.outputs(whole.unflatten(0, (members, -1)))
+        return 0.5 * (values.flatten()[place] - targets[:, 0]).square()
+
+
+def itself(points: Tensor) -> Tensor:
+    """The identity: the model of problems whose objective is a `MemberLoss`."""
+    return points
+
+
+def _uniform(seed: int, rows: int, columns: int, stream: int) -> Tensor:
+    """Uniform on (-1, 1), `[rows, columns]`."""
+    ids = torch.arange(rows)
+    return 2 * Draws(seed, ids, torch.zeros_like(ids)).on(stream).uniform(columns) - 1
