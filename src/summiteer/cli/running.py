@@ -9,7 +9,8 @@ from typing import Any
 
 from summiteer.interruption import check, interrupted
 
-#: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require or failed cells.
+#: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require, or
+#: failed cells.
 USER_ERROR, BELOW, INTERRUPTED = 1, 3, 130
 EXIT_CODES = (
     f"Exit codes: 0 done, {USER_ERROR} an argument or file that cannot be used, 2 a "

@@ -136,7 +136,7 @@ def _values(study: Mapping[str, Any]) -> dict[str, list[Any]]:
     values = {name: [value] for name, value in study["fixed"].items()}
     for axis in study["axes"]:
         values |= {name: list(column) for name, column in axis.items()}
-    return values
+    return {("seeds" if name == "seed" else name): v for name, v in values.items()}
 
 
 def _change(before: list[Any], after: list[Any]) -> str:

@@ -30,6 +30,7 @@ class StudyResult:
         records: of the finished ones, in the study's order; `spec` holds a cell's
             parameters, `values` what was measured.
         failures: of those that failed, likewise; `values["error"]` says why.
+        varied: the parameters that are not the same in all cells.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StudyResult:
     cells: int
     records: Sequence[Record]
     failures: Sequence[Record]
+    varied: Sequence[str] = ()
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -62,6 +64,7 @@ class StudyResult:
             place.count,
             sorted(done, key=place),
             sorted(failed, key=place),
+            place.varied,
         )
 
     def __repr__(self) -> str:
@@ -84,11 +87,11 @@ class StudyResult:
         """One flat row per finished cell, in the study's order.
 
         Returns:
-            `cell` (its name), every parameter, every value that was measured; what lies
-            in a table of the record is called `outer.inner`, and a value with the name
-            of a parameter `record.NAME`.
+            `cell` (its name), every parameter, those that vary first, every value that
+            was measured; what lies in a table of the record is called `outer.inner`,
+            and a value with the name of a parameter `record.NAME`.
         """
-        return table(self.records)
+        return table(self.records, self.varied)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """`table` as a data frame.
@@ -129,15 +132,19 @@ class StudyResult:
         }
 
 
-def table(records: Iterable[Record]) -> list[dict[str, Any]]:
+def table(
+    records: Iterable[Record], varied: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """See `StudyResult.table`.
 
     Args:
         records: of finished cells.
+        varied: parameters to be put first.
     """
     rows = []
     for record in records:
-        row: dict[str, Any] = {"cell": record.name, **_flat(record.spec)}
+        first = {name: record.spec[name] for name in varied}
+        row: dict[str, Any] = {"cell": record.name, **_flat({**first, **record.spec})}
         for key, value in _flat(record.values).items():
             row[f"record.{key}" if key in row else key] = value
         rows.append(row)
@@ -184,6 +191,9 @@ class _Places:
             for axis in axes
         ]
         self.count = math.prod(len(rows) for _, rows in self._axes)
+        self.varied = [
+            name for names, rows in self._axes if len(rows) > 1 for name in names
+        ]
 
     def __call__(self, record: Record) -> tuple[int, ...]:
         """Its positions on all axes."""

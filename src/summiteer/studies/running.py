@@ -53,6 +53,7 @@ def run_study(
     source, directory = Path(store), Path(store if fork is None else fork)
     if fork is not None and source.resolve() == directory.resolve():
         raise UserError(f"fork: expected another directory than {store}, got the same.")
+        Store.read(source).close()  # refused before anything is made
     refuse_changed(directory, spec, cells)
     with Store.open(directory, spec) as opened_store:
         if fork is not None:

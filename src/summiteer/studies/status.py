@@ -51,29 +51,15 @@ def study_status(store: Store, planned: Study | None = None) -> dict[str, Any]:
         "failures": [
             {
                 "cell": record.name,
-                "parameters": varied(record, study),
+                "parameters": {
+                    name: as_json(record.spec[name]) for name in result.varied
+                },
                 "error": record.values["error"],
             }
             for record in result.failures
         ],
         "changes": changes,
     }
-
-
-def varied(record: Record, study: Any) -> dict[str, Any]:
-    """The parameters of a cell that are not the same in all cells.
-
-    Args:
-        record: of the cell.
-        study: of the store's specification.
-    """
-    names = [
-        name
-        for axis in study["axes"]
-        for name, values in axis.items()
-        if len(values) > 1
-    ]
-    return {name: as_json(record.spec[name]) for name in names}
 
 
 def _seconds(record: Record) -> float:
