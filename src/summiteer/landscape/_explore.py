@@ -1,7 +1,6 @@
 """`explore`: many runs of one problem, and what they say about its landscape."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,15 +14,20 @@ from summiteer.ascent import Ascent
 from summiteer.errors import UserError
 from summiteer.landscape.grouping import grouped
 from summiteer.landscape.landscape import Landscape
-from summiteer.landscape.limit import most_maxima
+from summiteer.landscape.limit import number_of_maxima
 from summiteer.landscape.maxima import Maxima, unseen_mass
 from summiteer.landscape.peak import Peak
 from summiteer.landscape.separation import Separation
 from summiteer.landscape.ways import Ways, every_step
 from summiteer.networks import recognise
 from summiteer.objectives import ScalarLoss
-from summiteer.optimality import Certificate, Evidence, Verdict, local_optimality, polish
-from summiteer.outcome import Outcome
+from summiteer.optimality import (
+    Certificate,
+    Evidence,
+    Verdict,
+    local_optimality,
+    polish,
+)
 from summiteer.problem import Problem
 from summiteer.starts import GivenStart, UniformStart
 
@@ -42,8 +46,8 @@ def explore(
     """Climb from many uniform starts and say which maxima there are.
 
     Everything is done in float64, for every differentiable model. Each run is an
-    independent draw: start uniform on the region, adversary, and where that did not
-    become stationary `polish`. So shares of runs estimate the volumes of basins *of
+    independent draw: start uniform on the region, adversary, and where its end is not
+    found to be a maximum `polish`. So shares of runs estimate the volumes of basins *of
     this adversary*, and Good's estimate what was not seen (`unseen_mass`).
 
     For two-layer networks certificates prove which ends are maxima, and which of these
@@ -82,13 +86,19 @@ def explore(
             ascent = ascend(some, adversary, GivenStart(from_), max_steps, recorder)
             ascents.append(ascent)
             ways.append(Ways.of(some, from_, ascent))
-        ends, polished = _polished(exact, ascents)
-        every = torch.arange(len(exact)).repeat(restarts)
-        certificate = local_optimality(
-            exact.take(every), ends.flatten(0, 1), within=within
-        )
+        runs = exact.take(torch.arange(len(exact)).repeat(restarts))
+        ends = torch.cat([ascent.final for ascent in ascents], 1)
+        arrived = local_optimality(runs, ends.flatten(0, 1), within=within)
+        left = (~arrived.maximum).nonzero().flatten()
+        certificate = arrived
+        if len(left):
+            flat = ends.flatten(0, 1)
+            higher = polish(runs.take(left), flat[left]).to(flat)
+            flat = flat.index_copy(0, left.to(flat.device), higher)
+            ends = flat.reshape(ends.shape)
+            certificate = local_optimality(runs, flat, within=within)
         return _landscape(
-            exact, starts, ends, polished, certificate, ascents, Ways.joined(ways)
+            exact, starts, ends, arrived, certificate, ascents, Ways.joined(ways)
         )
 
 
@@ -98,24 +108,11 @@ def _blocks(problem: Problem, restarts: int, max_steps: int) -> Iterator[Tensor]
     yield from torch.arange(len(problem)).split(max(1, _RECORD // each))
 
 
-def _polished(problem: Problem, ascents: list[Ascent]) -> tuple[Tensor, Tensor]:
-    """The ends of all runs, and which of them were climbed on from there."""
-    ends = torch.cat([ascent.final for ascent in ascents], 1).clone()
-    outcome = np.concatenate([ascent.outcome for ascent in ascents], 1)
-    still = np.asarray(outcome == Outcome.STATIONARY, dtype=bool)
-    left = torch.from_numpy(~still) & ends.flatten(2).isfinite().all(2).cpu()
-    restart, example = left.nonzero(as_tuple=True)
-    if len(restart):
-        some = problem.take(example)
-        ends[restart, example] = polish(some, ends[restart, example]).to(ends)
-    return ends, left
-
-
 def _landscape(
     problem: Problem,
     starts: Tensor,
     ends: Tensor,
-    polished: Tensor,
+    arrived: Certificate,
     certificate: Certificate,
     ascents: list[Ascent],
     ways: Ways,
@@ -134,6 +131,8 @@ def _landscape(
     peaks, a_priori = _peaks(
         problem, ends, losses, sign, label, certificate, separation
     )
+    least = torch.tensor(separation.least())
+    numbers = number_of_maxima(problem, certificate, sign, least)
     return Landscape(
         problem=problem,
         starts=starts,
@@ -142,12 +141,12 @@ def _landscape(
         sign=sign,
         outcome=np.concatenate([ascent.outcome for ascent in ascents], 1),
         steps=torch.cat([ascent.steps for ascent in ascents], 1),
-        polished=polished,
+        arrived=arrived,
         certificate=certificate,
         maxima=maxima,
         peaks=peaks,
-        at_least=torch.tensor(separation.least()),
-        at_most=most_maxima(problem, certificate, sign),
+        at_least=numbers.least,
+        at_most=numbers.most,
         a_priori=a_priori,
         ways=ways,
         gradient_evaluations=sum(a.gradient_evaluations for a in ascents),
@@ -237,9 +236,7 @@ def _standing(
     return int(losses.masked_fill(~among, -torch.inf).argmax())
 
 
-def _apart(
-    different: Tensor, members: Tensor, others: Tensor, own: Tensor
-) -> Evidence:
+def _apart(different: Tensor, members: Tensor, others: Tensor, own: Tensor) -> Evidence:
     """PROVED if some member is different from some point of each other maximum."""
     apart = (different & members[:, None]).any(0) & others
     return _known(set(own[apart].tolist()) == set(own[others].tolist()))

@@ -29,13 +29,15 @@ class Landscape:
             models of several outputs and other losses.
         outcome: `[restarts, batch]` object array of `Outcome`, of the adversary's runs.
         steps: `[restarts, batch]` that they made.
-        polished: `[restarts, batch]` bool, the run was not stationary where its steps
-            ended, and was climbed on from there (`polish`).
-        certificate: of all ends, `[restarts · batch]`.
+        arrived: of the points where the adversary's runs ended, `[restarts · batch]`.
+        certificate: of `ends`, `[restarts · batch]`: the same, but for runs that ended
+            at no maximum and were climbed on from there (`polish`).
         maxima: which maximum each end belongs to, numbered from the highest; -1 where
             no maximum was found; and what the runs leave unseen.
         peaks: per example its maxima, the highest first.
-        at_least: `[batch]` int64, proved lower bound of the number of local maxima.
+        at_least: `[batch]` int64, proved lower bound of the number of local maxima. It
+            may exceed `count`: where u is proved to take both signs, ½u² has a maximum
+            for each, met or not.
         at_most: `[batch]` float64, proved upper bound of it; ∞ where nothing is known.
         a_priori: `[batch]` q of Prop. 5, measured; below 1 there is one maximum per
             sign of u. NaN for models without it.
@@ -50,7 +52,7 @@ class Landscape:
     sign: Tensor
     outcome: np.ndarray
     steps: Tensor
-    polished: Tensor
+    arrived: Certificate
     certificate: Certificate
     maxima: Maxima
     peaks: tuple[tuple[Peak, ...], ...]
@@ -97,14 +99,14 @@ class Landscape:
         return dict(Counter(peak.sign for peak in self.peaks[self._index(example)]))
 
     def verdicts(self, example: int) -> dict[tuple[Verdict, Evidence], int]:
-        """Count what the ends of an example's runs are.
+        """Count what the points are where the adversary's runs of an example ended.
 
         Args:
             example: its index.
         """
         rows = range(self._index(example), self.restarts * len(self), len(self))
-        certificate = self.certificate
-        pairs = ((certificate.verdict[r], certificate.evidence[r]) for r in rows)
+        arrived = self.arrived
+        pairs = ((arrived.verdict[r], arrived.evidence[r]) for r in rows)
         return dict(Counter(pairs))
 
     def saddles(self, example: int) -> int:
