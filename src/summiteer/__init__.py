@@ -48,8 +48,15 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it to _HOM
     from summiteer.errors import SummiteerWarning as SummiteerWarning
     from summiteer.errors import UserError as UserError
     from summiteer.findings import Finding as Finding
+    from summiteer.landscape import Landscape as Landscape
     from summiteer.landscape import Maxima as Maxima
+    from summiteer.landscape import Peak as Peak
+    from summiteer.landscape import Projection as Projection
+    from summiteer.landscape import Slice as Slice
     from summiteer.landscape import distinct_maxima as distinct_maxima
+    from summiteer.landscape import explore as explore
+    from summiteer.landscape import landscape_slice as landscape_slice
+    from summiteer.landscape import slice_through as slice_through
     from summiteer.multi_target import likeliest_rivals as likeliest_rivals
     from summiteer.multi_target import multi_targeted as multi_targeted
     from summiteer.networks import Standardise as Standardise
@@ -122,7 +129,8 @@ _HOME = {
     "engine": "Measurement",
     "errors": "SummiteerError SummiteerWarning UserError",
     "findings": "Finding",
-    "landscape": "Maxima distinct_maxima",
+    "landscape": "Landscape Maxima Peak Projection Slice distinct_maxima explore "
+    "landscape_slice slice_through",
     "multi_target": "likeliest_rivals multi_targeted",
     "networks": "Standardise TwoLayerNetwork recognise",
     "objectives": "CrossEntropy DLR Logistic Margin Quadratic TargetedCrossEntropy "
