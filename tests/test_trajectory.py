@@ -191,15 +191,19 @@ def test_what_a_step_did_is_recorded():
         }
         for name, value in expected.items():
             recorded = getattr(record, name)[t]
-            # Float32 records.
-            assert torch.allclose(recorded, value.float(), rtol=1e-5, atol=1e-7), name
+            exact = name == "point"  # the others are float32
+            rtol, atol = (0.0, 1e-14) if exact else (1e-5, 1e-7)
+            assert recorded.dtype == (torch.float64 if exact else torch.float32)
+            value = value.to(recorded.dtype)
+            assert torch.allclose(recorded, value, rtol=rtol, atol=atol), name
 
 
 def test_points_count_in_the_memory():
     rows, size = 18, 5
-    recorder = sm.Recorder(fields=("loss", "point"), max_bytes=4 * rows * (size + 1))
+    record = rows * (4 + 8 * size)
+    recorder = sm.Recorder(fields=("loss", "point"), max_bytes=record)
     assert recorder.stride(30, rows, size) > 30
-    wide = sm.Recorder(fields=("loss", "point"), max_bytes=31 * 4 * rows * (size + 1))
+    wide = sm.Recorder(fields=("loss", "point"), max_bytes=31 * record)
     assert wide.stride(30, rows, size) == 1
 
 

@@ -185,7 +185,7 @@ class _Plan:
         if self.after_cycle == "continue":
             now = replace(now, recurrence=None)
         batch = len(problem)
-        tape = Tape(recorder, max_steps, points.shape) if recorder else None
+        tape = Tape(recorder, max_steps, points) if recorder else None
         results = Results(points, now.evaluation.loss.dtype)
         share, before = 1.0, now
         for step in range(max_steps + 1):

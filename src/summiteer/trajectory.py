@@ -68,7 +68,7 @@ class Recorder:
             size: numbers of a point.
         """
         every, fields = self.every, set(self.fields)
-        cost = 4 * rows * (len(fields - {"point"}) + size * ("point" in fields))
+        cost = rows * (4 * len(fields - {"point"}) + 8 * size * ("point" in fields))
         while cost * (max_steps // every + 1) > self.max_bytes and every <= max_steps:
             every *= 2
         return every
@@ -76,7 +76,9 @@ class Recorder:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Recorded numbers of all runs, float32; NaN after a run has stopped.
+    """Recorded numbers of all runs; NaN after a run has stopped.
+
+    Numbers are float32, points of the run's own dtype.
 
     Fields that the recorder was not asked for are None.
 
@@ -135,17 +137,20 @@ class Tape:
     Args:
         recorder: what to record.
         max_steps: the longest run.
-        shape: [restarts, batch, *input] of the points.
+        points: `[restarts, batch, *input]`, where the runs begin.
     """
 
-    def __init__(self, recorder: Recorder, max_steps: int, shape: torch.Size) -> None:
+    def __init__(self, recorder: Recorder, max_steps: int, points: Tensor) -> None:
+        shape = points.shape
         self._shape = tuple(shape[:2])
         rows, point = shape[:2].numel(), tuple(shape[2:])
         self._every = recorder.stride(max_steps, rows, shape[2:].numel())
         records = max_steps // self._every + 1
         self._data = {
             name: torch.full(
-                (records, rows, *(point if name == "point" else ())), torch.nan
+                (records, rows, *(point if name == "point" else ())),
+                torch.nan,
+                dtype=points.dtype if name == "point" else torch.float32,
             )
             for name in recorder.fields
         }
@@ -164,7 +169,8 @@ class Tape:
         """Record `values` `[rows]` of the runs numbered `rows`."""
         record = step // self._every
         for name, value in values.items():
-            self._data[name][record, rows.cpu()] = value.detach().float().cpu()
+            kept = self._data[name]
+            kept[record, rows.cpu()] = value.detach().to(kept.dtype).cpu()
         self._written = record + 1
 
     def trajectory(self) -> Trajectory:
