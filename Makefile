@@ -5,7 +5,7 @@ UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/u
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test soundness check format peers bench strength clean
+.PHONY: demo test soundness chaos check format peers bench strength clean
 
 demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
@@ -16,6 +16,10 @@ test: .venv/installed-test
 # Proofs against independent truth; MINUTES and SEED may be given.
 soundness: .venv/installed-test
 	$(ONE_THREAD) $(BIN)/python -m soundness --minutes $(or $(MINUTES),5) --seed $(or $(SEED),0)
+
+# Drivers and workers killed, disks full, files damaged; ROUNDS and SEED may be given.
+chaos: .venv/installed-test
+	$(ONE_THREAD) $(BIN)/python -m chaos --seed $(or $(SEED),0) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check

@@ -207,7 +207,7 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 @pytest.mark.parametrize(
-    "folder", ["src", "tests", "benchmarks", "examples", "soundness"]
+    "folder", ["src", "tests", "benchmarks", "examples", "soundness", "chaos"]
 )
 def test_files_and_functions_are_short(folder):
     wrong = []
@@ -231,7 +231,15 @@ def test_no_absolute_path_is_written_down():
     texts = {".py", ".toml", ".md", ".txt", ".yml", ".cff", ".html", ""}
     folders = [
         ROOT / name
-        for name in ("src", "tests", "benchmarks", "soundness", "examples", ".ci")
+        for name in (
+            "src",
+            "tests",
+            "benchmarks",
+            "soundness",
+            "chaos",
+            "examples",
+            ".ci",
+        )
     ]
     files = [f for folder in folders for f in folder.rglob("*") if f.is_file()]
     files += [file for file in ROOT.iterdir() if file.is_file()]

@@ -1,0 +1,1 @@
+"""Studies disturbed in every way that is known: see `python -m chaos --help`."""
