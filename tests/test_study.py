@@ -183,7 +183,7 @@ def test_code_that_changes_while_a_study_runs_is_noticed(tmp_path):
     shutil.copy(TOY.partition(":")[0], file)
     study = sm.Study(name="own", experiment=f"{file}:TOY")
     cells = study.cells()
-    from summiteer.studies.experiments.named import Measuring
+    from summiteer.studies.named import Measuring
 
     measuring = Measuring(study.experiment)
     assert measuring(cells[0]).record["sum"] == 2.0

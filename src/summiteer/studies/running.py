@@ -10,7 +10,7 @@ from summiteer.engine import Completion, Engine, Measurement
 from summiteer.errors import UserError
 from summiteer.store import Store
 from summiteer.studies.changes import refuse_changed, take_over
-from summiteer.studies.experiments.named import Measuring
+from summiteer.studies.named import Measuring
 from summiteer.studies.result import StudyResult
 from summiteer.studies.study import Study
 
@@ -53,6 +53,7 @@ def run_study(
     source, directory = Path(store), Path(store if fork is None else fork)
     if fork is not None and source.resolve() == directory.resolve():
         raise UserError(f"fork: expected another directory than {store}, got the same.")
+    if fork is not None:
         Store.read(source).close()  # refused before anything is made
     refuse_changed(directory, spec, cells)
     with Store.open(directory, spec) as opened_store:

@@ -15,7 +15,7 @@ from summiteer.environment import environment
 from summiteer.errors import UserError
 from summiteer.studies import mistakes
 from summiteer.studies.experiment import Experiment
-from summiteer.studies.experiments.named import experiment_named
+from summiteer.studies.named import experiment_named
 
 #: More cells than this are a mistake in the grid rather than a wish.
 MOST_CELLS = 10**6
