@@ -10,6 +10,7 @@ from torch import Tensor
 from summiteer._caller import undisturbed
 from summiteer.errors import UserError
 from summiteer.problem import Problem
+from summiteer.regions._region import order_of
 
 Kind: TypeAlias = Literal["line", "plane", "circle"]
 
@@ -115,6 +116,7 @@ def slice_through(
     example: int = 0,
     resolution: int = 41,
     margin: float = 0.25,
+    whole: bool = False,
     marks: Mapping[str, Tensor] | None = None,
     paths: Mapping[str, Tensor] | None = None,
 ) -> Slice:
@@ -133,6 +135,7 @@ def slice_through(
         example: its index.
         resolution: ticks per axis.
         margin: share of the extent that is shown beyond the marks.
+        whole: whether line and plane show the region's extent along their axes too.
         marks: further points to be shown, projected.
         paths: runs `[steps, *input]` to be shown, projected.
 
@@ -152,6 +155,8 @@ def slice_through(
         _check_point(name, each[0] if name in runs else each, problem)
     spots = [frame.project(torch.stack(list(shown.values())))[0]]
     spots += [frame.project(run)[0] for run in runs.values()]
+    if whole and kind != "circle":
+        spots += _extent(problem, frame, example)
     ticks = _ticks(kind, torch.cat(spots), resolution, margin)
     grid = torch.cartesian_prod(*ticks).reshape(-1, len(ticks))
     with undisturbed(problem.model):
@@ -268,6 +273,15 @@ def new_direction(way: Tensor, basis: Sequence[Tensor]) -> Tensor | None:
             across = across - (across @ unit) * unit
     length = float(across.norm())
     return across / length if length > _PARALLEL * float(way.norm()) else None
+
+
+def _extent(problem: Problem, frame: Slice, example: int) -> list[Tensor]:
+    """Coordinates of how far the region's ball reaches along each axis from δ = 0."""
+    centre, _ = frame.project(torch.zeros_like(frame.origin)[None])
+    order, size = order_of(problem.feasible), float(problem.size[example])
+    lengths = torch.linalg.vector_norm(frame.directions.flatten(1), order, dim=1)
+    reach = size / lengths
+    return [centre - reach, centre + reach]
 
 
 def _ticks(kind: Kind, spots: Tensor, resolution: int, margin: float) -> list[Tensor]:

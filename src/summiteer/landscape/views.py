@@ -128,6 +128,8 @@ def landscape_slice(
         kind,
         example,
         resolution,
+        0.1,
+        whole=True,
         marks=marks,
         paths=paths,
     )
