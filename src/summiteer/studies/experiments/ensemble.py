@@ -195,10 +195,17 @@ class MemberLoss:
         if len(outputs) == self.rows:
             values = self.ensemble.outputs(outputs.unflatten(0, (members, -1)))
             return 0.5 * (values.flatten() - targets[:, 0]).square()
-        place = targets[:, 1].long()
-        whole = outputs.new_zeros(self.rows, outputs.shape[1])
-        whole = whole.index_copy(0, place, outputs)
-        values = self.ensemble.outputs(whole.unflatten(0, (members, -1)))
+        # The rows left, those of one member together, as many places for each member.
+        member = targets[:, 1].long() // (self.rows // members)
+        order = torch.argsort(member, stable=True)
+        counts = member.bincount(minlength=members)
+        first = (counts.cumsum(0) - counts)[member[order]]
+        size = int(counts.max())
+        place = torch.empty_like(member)
+        place[order] = member[order] * size + torch.arange(len(order)) - first
+        packed = outputs.new_zeros(members * size, outputs.shape[1])
+        packed = packed.index_copy(0, place, outputs)
+        values = self.ensemble.outputs(packed.unflatten(0, (members, -1)))
         return 0.5 * (values.flatten()[place] - targets[:, 0]).square()
 
 
