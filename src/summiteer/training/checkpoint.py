@@ -86,7 +86,7 @@ class Checkpoint:
             schedule.load_state_dict(self.schedule)
 
     def as_bytes(self, run: str) -> bytes:
-        """The content of a file: a safetensors file, all but its tensors in the metadata.
+        """A safetensors file, with all but the tensors in its metadata.
 
         Args:
             run: id of the training.

@@ -19,7 +19,7 @@ from summiteer.screen import drawn
 from summiteer.starts import Start, UniformStart
 from summiteer.training.alarm import catastrophic_overfitting
 from summiteer.training.evaluation import StrongAttack
-from summiteer.training.inner_problem import Look
+from summiteer.training.inner_problem import CERTIFICATES, Look
 from summiteer.training.recipe import (
     check_integer,
     check_number,
@@ -33,6 +33,8 @@ PROBES = 64
 BUDGET = 0.05
 #: Fewer probes than this say nothing.
 _FEWEST = 8
+#: Of the budget, for looks without certificates.
+_LOOKS = 0.6
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class Cadence:
     def planned(
         cls, epochs: int, evaluations: int, look: Look, share: float, probes: int
     ) -> "Cadence":
-        """Half of the share for looks, half for certificates.
+        """Looks may take 3/5 of the share, certificates what these leave.
 
         Reckoned in gradient evaluations, not in seconds, so that it is the same on
         every machine and after every interruption. The last epoch is always looked at,
-        and certificates are made after it, of 8 probes at least, whatever that costs.
+        with 8 probes at least, whatever that costs; certificates are left out where
+        they cannot be paid for 8 points.
 
         Args:
             epochs: of the training.
@@ -68,11 +71,24 @@ class Cadence:
             share: of the evaluations of the training.
             probes: how many there are.
         """
-        budget = share * epochs * evaluations / 2
-        every, watched = _spread(budget, look.evaluations, epochs, probes)
-        later, examined = _spread(budget, look.more_evaluations, epochs, watched)
-        # Certificates are made at a look.
-        return cls(every, watched, every * math.ceil(later / every), examined)
+        budget, each = share * epochs * evaluations, look.evaluations
+        times = min(epochs, math.floor(_LOOKS * budget / (probes * each)))
+        if times:
+            every, watched = math.ceil(epochs / times), probes
+        else:
+            fewer = math.floor(_LOOKS * budget / each)
+            every, watched = epochs, min(probes, max(_FEWEST, fewer))
+        left = budget - math.ceil(epochs / every) * watched * each
+        more = CERTIFICATES + watched * look.more_evaluations
+        times = min(math.ceil(epochs / every), math.floor(left / more))
+        if times:
+            # Certificates are made at a look.
+            return cls(
+                every, watched, every * math.ceil(epochs / every / times), watched
+            )
+        examined = math.floor((left - CERTIFICATES) / look.more_evaluations)
+        examined = min(examined, watched) if examined >= _FEWEST else 0
+        return cls(every, watched, epochs, examined)
 
     def probes_of(self, epoch: int, epochs: int) -> tuple[int, int]:
         """(how many are looked at, of how many certificates are made).
@@ -85,14 +101,6 @@ class Cadence:
         if left % self.every:
             return 0, 0
         return self.probes, 0 if left % self.examine_every else self.examined
-
-
-def _spread(budget: float, each: int, epochs: int, probes: int) -> tuple[int, int]:
-    """(epochs from one to the next, probes each time) for a budget."""
-    times = min(epochs, math.floor(budget / (probes * each)))
-    if times:
-        return math.ceil(epochs / times), probes
-    return epochs, min(probes, max(_FEWEST, math.floor(budget / each)))
 
 
 class Monitor:
@@ -232,6 +240,7 @@ class Monitor:
         if record.probes:
             parts = record.probes * self.look.evaluations
             certified = record.examined * self.look.more_evaluations
+            certified += CERTIFICATES * bool(record.examined)
             share = parts / (parts + certified)
             self._price = record.seconds * share * size / record.probes
         self._left = time.process_time()
@@ -245,7 +254,8 @@ class Monitor:
         if self._credit < self._price:
             return 0, 0
         # What a certificate costs beside a look is reckoned as when plans are made.
-        whole = self._price * (1 + self.look.more_evaluations / self.look.evaluations)
+        more = CERTIFICATES / size + self.look.more_evaluations
+        whole = self._price * (1 + more / self.look.evaluations)
         return size, size * (examine is not False and self._credit >= whole)
 
     def at(
