@@ -25,7 +25,9 @@ def claims_page(result: Mapping[str, Any], command: str) -> str:
     environment.filters["number"] = _number
     source = (resources.files("summiteer.report") / "claims.html").read_text("utf-8")
     curves = scale_curves(result)
-    figures = ",".join(figure.to_json(engine="json") for figure in scale_figures(curves))
+    figures = ",".join(
+        figure.to_json(engine="json") for figure in scale_figures(curves)
+    )
     return environment.from_string(source).render(
         result=result,
         command=command,

@@ -1,7 +1,7 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table

@@ -130,7 +130,7 @@ def student(values: ArrayLike) -> Estimate:
 
 
 def slopes(x: ArrayLike, y: ArrayLike) -> Array:
-    """b of log y = a + b·log x by least squares, one per row.
+    """Least squares b of log y = a + b·log x, one per row.
 
     Args:
         x: `[k]` positive, k ≥ 2.

@@ -4,9 +4,11 @@ A claim names the studies that it needs and judges what they found by a rule tha
 written before they run. Nothing here measures.
 """
 
+from summiteer.studies.claims.c1 import C1
+from summiteer.studies.claims.c2 import C2
 from summiteer.studies.claims.c3 import C3
 from summiteer.studies.claims.c4 import C4
 from summiteer.studies.claims.c5 import C5
 from summiteer.studies.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = (C3, C4, C5)
+CLAIMS: tuple[Claim, ...] = (C1, C2, C3, C4, C5)

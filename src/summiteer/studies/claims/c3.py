@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from summiteer.studies.claims.c4 import mnist_study
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -15,6 +14,7 @@ from summiteer.studies.claims.claim import (
     Row,
     Standing,
 )
+from summiteer.studies.claims.protocol import FEW, SCALES, SMOOTH, mnist_studies
 from summiteer.studies.claims.rules import (
     Curves,
     chosen,
@@ -27,12 +27,9 @@ from summiteer.studies.claims.rules import (
     values_of,
 )
 from summiteer.studies.experiments.kinks import STAYS
-from summiteer.studies.inputs import mnist_digest
-from summiteer.studies.statistics import Array, as_numbers, median
+from summiteer.studies.statistics import as_numbers, median
 from summiteer.studies.study import Study
 
-ACTIVATIONS = ("softplus", "tanh")
-SCALES = [0.1, 0.3, 1.0, 3.0, 10.0]
 #: The control may move by rounding amplified by the end points' own residual.
 CONTROL_TOLERANCE = 1e-5
 #: Growth of an index by less than 12 % over a decade; a twentieth of a maximum.
@@ -50,10 +47,10 @@ RULE = (
     "At the maxima that ascent ends in from random starts. Indices: global λ⁺(M)/μ, "
     "unique 2λ⁺/(μ + g_min/ε), a priori q and κ, median over the images of a network; "
     "supported if the 95 % intervals of all their log-log slopes over c lie above 0 "
-    "(each over the scales at which it is finite; networks resampled). Maxima: the mean "
-    "number of distinct ones per image and sign of u, and the loss spread over starts, "
-    "at the largest c less those at the smallest; supported if both intervals lie above "
-    f"0. No effect: within ±{NEGLIGIBLE}. Control: of homogeneous networks without "
+    "(each over the scales at which it is finite; networks resampled). Maxima: the "
+    "mean number of distinct ones per image and sign of u, and the loss spread over "
+    "starts, at the largest c less those at the smallest; supported if both intervals "
+    f"lie above 0. No effect: within ±{NEGLIGIBLE}. Control: of homogeneous networks without "
     "biases κ and the indices must not move by more than "
     f"{CONTROL_TOLERANCE:g} at the same image and sign of u, and no maximum of F of a "
     "ReLU network may; if they do, that is a bug of ours."
@@ -68,18 +65,18 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
         known: not used.
     """
     quick = extent == "quick"
-    count = 5 if quick else 8
+    count = 5 if quick else FEW
     found = [
         Study(
             name="c3",
             experiment="climb",
             fixed={
                 "method": "backtracking",
-                "restarts": 6 if quick else 12,
-                "examples": 8 if quick else 16,
+                "restarts": 6 if quick else 10,
+                "examples": 4 if quick else 8,
             },
             grid={
-                "activation": [*ACTIVATIONS, "quadratic"],
+                "activation": [*SMOOTH, "quadratic"],
                 "scale": [0.1, 1.0, 10.0] if quick else SCALES,
             },
             seeds=list(range(count)),
@@ -87,15 +84,12 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
         Study(
             name="c3-relu",
             experiment="kinks",
-            fixed={"scales": SCALES, "examples": 8 if quick else 16},
+            fixed={"scales": SCALES, "examples": 4 if quick else 16},
             grid={"bias_std": list(BIASES)},
             seeds=[0, 1],
         ),
     ]
-    digest = None if quick else mnist_digest()
-    if digest:
-        found.append(mnist_study("c3-mnist", digest, extent))
-    return tuple(found)
+    return (*found, *mnist_studies(extent))
 
 
 def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
@@ -107,12 +101,12 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     """
     rows = known["c3"]
     found = []
-    for activation in ACTIVATIONS:
+    for activation in SMOOTH:
         found.append(_indices(chosen(rows, activation=activation), activation))
-    for activation in ACTIVATIONS:
+    for activation in SMOOTH:
         found.append(_maxima(chosen(rows, activation=activation), activation))
-    if "c3-mnist" in known:
-        found.append(_indices(known["c3-mnist"], "softplus, MNIST, two networks"))
+    if "mnist" in known:
+        found.append(_indices(known["mnist"], "softplus, MNIST, two networks"))
     found.append(_control(chosen(rows, activation="quadratic")))
     found += [_carried(chosen(known["c3-relu"], bias_std=bias)) for bias in BIASES]
     return tuple(found)
@@ -186,13 +180,9 @@ def _indices(rows: Sequence[Row], regime: str) -> Judgement:
 def _below_one(index: Curves) -> str:
     """Up to which c the end points are global maxima by the median global index."""
     regular = [
-        x
-        for x, y in zip(index.x, index.middle, strict=True)
-        if y is not None and y < 1
+        x for x, y in zip(index.x, index.middle, strict=True) if y is not None and y < 1
     ]
-    return (
-        f"; the global one is below 1 up to c = {max(regular):g}" if regular else ""
-    )
+    return f"; the global one is below 1 up to c = {max(regular):g}" if regular else ""
 
 
 def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
@@ -201,9 +191,7 @@ def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
     unseen = curves(rows, "scale", lambda row: row.arrays()["unseen"], mean)
     more, wider = counts.rise(), spreads.rise()
     # A spread is a share of the loss: a twentieth of a per cent would not matter.
-    verdict = together(
-        [standing(more, NEGLIGIBLE), standing(wider, NEGLIGIBLE / 100)]
-    )
+    verdict = together([standing(more, NEGLIGIBLE), standing(wider, NEGLIGIBLE / 100)])
     means = [mean(column) for column in counts.y.T]
     told = ", ".join(f"{y:.2f} at {x:g}" for x, y in zip(counts.x, means, strict=True))
     single = [x for x, y in zip(counts.x, means, strict=True) if y == 1.0]

@@ -5,10 +5,11 @@ from summiteer.engine import Measurement
 from summiteer.studies.experiment import Experiment
 from summiteer.studies.experiments.climb import CLIMB
 from summiteer.studies.experiments.kinks import KINKS
+from summiteer.studies.experiments.rate import RATE
 from summiteer.studies.experiments.scaled_training import SCALED_TRAINING
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (CLIMB, KINKS, SCALED_TRAINING)
+    each.name: each for each in (CLIMB, KINKS, RATE, SCALED_TRAINING)
 }
 
 

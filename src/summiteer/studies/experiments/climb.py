@@ -19,7 +19,9 @@ from summiteer.adversaries import (
 )
 from summiteer.ascent import Ascent
 from summiteer.engine import Measurement
-from summiteer.landscape import distinct_maxima
+from summiteer.landscape import unseen_mass
+from summiteer.landscape.grouping import grouped
+from summiteer.landscape.separation import Separation
 from summiteer.networks import TwoLayerNetwork
 from summiteer.objectives import Quadratic
 from summiteer.optimality import Certificate, Evidence, Verdict, local_optimality
@@ -156,7 +158,8 @@ def judged(problem: Problem, ascent: Ascent) -> dict[str, Tensor]:
         ascent: the runs.
 
     Returns:
-        `[restarts, examples]` each; unseen: `[examples]`.
+        `[restarts, examples]` each; unseen and proved_distinct, the number of maxima
+        proved apart from each other: `[examples]`.
     """
     restarts, count = ascent.steps.shape
     ends = problem.take(torch.arange(count).repeat(restarts))
@@ -175,8 +178,16 @@ def judged(problem: Problem, ascent: Ascent) -> dict[str, Tensor]:
         name: value.reshape(restarts, count).contiguous()
         for name, value in flat.items()
     }
-    found = distinct_maxima(ascent.final, problem.size, arrays["maximum"])
-    return {**arrays, "label": found.label, "unseen": found.unseen}
+    counted = arrays["maximum"]
+    separation = Separation.of(ascent.final, certificate)
+    level = torch.zeros_like(counted)  # where no maximum is proved to be isolated
+    label = grouped(problem, ascent.final, counted, level, separation)
+    return {
+        **arrays,
+        "label": label,
+        "unseen": unseen_mass(label, counted)[0],
+        "proved_distinct": torch.tensor(separation.least()),
+    }
 
 
 def verdicts(certificate: Certificate) -> dict[str, Tensor]:

@@ -1,0 +1,65 @@
+"""What C1 to C4 have in common: the cells that several of them rest on."""
+
+from summiteer.studies.claims.claim import Extent
+from summiteer.studies.inputs import mnist_digest
+from summiteer.studies.study import Study
+
+#: Of the tests of C1 and C4: PGA ends where its residual is 1e-6, or after 1000 steps.
+LIMIT = {"tolerance": 1e-6, "max_steps": 1000}
+#: Networks on which one run each that succeeds leaves 95 % below the interval.
+NETWORKS = 72
+#: Networks of curves against the scale.
+FEW = 8
+SCALES = [0.1, 0.3, 1.0, 3.0, 10.0]
+MNIST_SCALES = [0.1, 1.0, 10.0]
+SMOOTH = ["softplus", "tanh"]
+BLOCK = 250
+
+
+def paper_studies(extent: Extent) -> tuple[Study, ...]:
+    """The paper's step from one random start per image, on many networks.
+
+    Args:
+        extent: how much.
+    """
+    quick = extent == "quick"
+    fixed = {"method": "paper", **LIMIT}
+    regular = Study(
+        name="paper-step",
+        experiment="climb",
+        fixed={**fixed, "examples": 2 if quick else 8},
+        grid={
+            "activation": ["softplus"] if quick else SMOOTH,
+            "scale": [0.1, 1.0],
+        },
+        seeds=list(range(NETWORKS)),
+    )
+    rough = Study(
+        name="paper-step-rough",
+        experiment="climb",
+        fixed={**fixed, "examples": 2 if quick else 4, "scale": 10.0},
+        grid={"activation": SMOOTH},
+        seeds=list(range(FEW if quick else NETWORKS)),
+    )
+    return regular, rough
+
+
+def mnist_studies(extent: Extent) -> tuple[Study, ...]:
+    """Two softplus networks on MNIST by the paper's step; nothing without MNIST.
+
+    Args:
+        extent: 2 000 images in full, all ten thousand in full-mnist.
+    """
+    digest = None if extent == "quick" else mnist_digest()
+    if digest is None:
+        return ()
+    images = 10_000 if extent == "full-mnist" else 2_000
+    return (
+        Study(
+            name="mnist",
+            experiment="climb",
+            fixed={"data": "mnist", "digest": digest, "examples": BLOCK, **LIMIT},
+            grid={"scale": MNIST_SCALES, "first": list(range(0, images, BLOCK))},
+            seeds=[0, 1],
+        ),
+    )
