@@ -14,10 +14,11 @@ from summiteer.cli.audit import audit
 from summiteer.cli.reproduce import reproduce
 from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
 from summiteer.cli.study import study
+from summiteer.cli.train import train
 from summiteer.errors import UserError
 from summiteer.interruption import interrupted, watched
 
-COMMANDS = (attack, audit, reproduce)
+COMMANDS = (attack, audit, train, reproduce)
 #: Commands with commands of their own.
 GROUPS = (study,)
 

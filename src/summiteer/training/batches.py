@@ -6,12 +6,16 @@ of a generator.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from summiteer.cells import digest_arrays
 from summiteer.draws import TRAINING, Draws, philox
+from summiteer.errors import UserError
+from summiteer.population import Population
 
 #: Streams after TRAINING: the order of examples, and the model's own random numbers.
 _ORDER, _MODEL, _SPLIT = 0, 1, 2
@@ -40,6 +44,28 @@ def split(ids: Tensor, seed: int, held_out: int) -> tuple[Tensor, Tensor]:
     """
     order = _order(ids, seed, 0, _SPLIT)
     return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def part_of(population: Population, places: Tensor) -> Population:
+    """Some of the examples.
+
+    Args:
+        population: all of them.
+        places: `[rows]` in ascending order.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not len(places):
+        raise UserError("DATA: no example is left on one side of the split.")
+    chosen = {"chosen": digest_arrays({"": places})}
+    return replace(
+        population,
+        head=population.part(places[: len(population.head)]),
+        ids=population.ids[places],
+        digests={**population.digests, **chosen},
+        part=lambda index: population.part(places[index]),
+    )
 
 
 def _order(ids: Tensor, seed: int, epoch: int, stream: int) -> Tensor:

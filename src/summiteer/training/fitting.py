@@ -74,18 +74,10 @@ class Training:
         Args:
             progress: told of each epoch.
         """
-        recipe, model = self.recipe, self.model
-        weights = trained(model)
+        model, weights, spec = self.model, trained(self.model), self.spec()
         self._examine()
         with own_world(model):
-            optimizer = recipe.optimizer(weights)
-            schedule = None
-            if recipe.schedule is not None:
-                schedule = recipe.schedule(optimizer)
-            spec = spec_of(
-                recipe, model, self.examples, self.held_out, optimizer, schedule
-            )
-            spec = {**self.names, **spec}
+            optimizer, schedule = self._tools()
             with self._opened(spec) as store:
                 records = self._restored(store, optimizer, schedule)
                 for record in records if progress else ():
@@ -103,6 +95,20 @@ class Training:
             digest(spec),
             self.directory,
         )
+
+    def spec(self) -> dict[str, JSON]:
+        """Everything that determines the weights, but for the number of epochs."""
+        with own_world(self.model):
+            optimizer, schedule = self._tools()
+        parts = (self.recipe, self.model, self.examples, self.held_out)
+        return {**self.names, **spec_of(*parts, optimizer, schedule)}
+
+    def _tools(self) -> tuple[Any, Any]:
+        """Optimiser and schedule, neither of which has made a step."""
+        optimizer = self.recipe.optimizer(trained(self.model))
+        if self.recipe.schedule is None:
+            return optimizer, None
+        return optimizer, self.recipe.schedule(optimizer)
 
     def _examine(self) -> None:
         """Say before the start what does not fit."""

@@ -49,7 +49,7 @@ def spec_of(
         "weights": digest_arrays(state),
         "trained": [n for n, w in model.named_parameters() if w.requires_grad],
         **{f"data_{name}": text for name, text in examples.digests.items()},
-        "held_out_digest": None if held_out is None else held_out.digests["digest"],
+        "held_out_digest": None if held_out is None else dict(held_out.digests),
         "norm": head.region.norm,
         "radius": flat.item() if len(flat) == 1 else digest_arrays({"": radius}),
         "box": None if head.box is None else list(head.box),

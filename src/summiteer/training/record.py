@@ -128,6 +128,12 @@ class Epoch:
     evaluation_seconds: float = 0.0
     inner: InnerProblem | None = None
 
+    @property
+    def all_seconds(self) -> float:
+        """Of this process: training, evaluation and watching."""
+        watching = 0.0 if self.inner is None else self.inner.seconds
+        return self.seconds + self.evaluation_seconds + watching
+
     def as_json(self) -> dict[str, Any]:
         """A plain dict; `of` makes the record of it again."""
         return asdict(self)

@@ -1,0 +1,116 @@
+"""A training on the terminal: one line per epoch, and what there is to say at the end.
+
+The lines are the same in a pipe: 80 columns of plain text.
+"""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+from summiteer.training import Epoch
+
+_WIDTH = 80
+_SHARES = ("stationary", "maximum", "proved_maximum")
+
+
+def table_head(labelled: bool, held_out: bool) -> str:
+    """The two lines above the epochs.
+
+    Args:
+        labelled: whether there are accuracies.
+        held_out: whether there are examples held out.
+    """
+    what = "accuracy" if labelled else "mean loss"
+    aside = f"{f'held-out {what}':^19}" if held_out else ""
+    names = f"{'robust':>9}{'clean':>9}"
+    above = f"{'':17}{f'train {what}':^18} {aside}{'inner problem':^28}"
+    below = f"{'epoch':>5}{'loss':>11} {names} {names if held_out else ''}"
+    return f"{above.rstrip()}\n{below}   stat.  max.  proved  κ"
+
+
+def table_row(record: Epoch, labelled: bool, held_out: bool) -> str:
+    """An epoch's line; what was not measured is left empty.
+
+    Args:
+        record: of the epoch.
+        labelled: whether there are accuracies.
+        held_out: whether there are examples held out.
+    """
+    shown = "accuracy" if labelled else "loss"
+    cells = []
+    for group in ("train", "held_out")[: 1 + held_out]:
+        for kind in ("robust", "clean"):
+            value = getattr(record, f"{group}_{kind}_{shown}")
+            cells.append(f"{_figure(value, labelled):>9}")
+        cells.append(" ")
+    inner = record.inner
+    shares = [_share(getattr(inner, name, None)) for name in _SHARES]
+    ratio = getattr(inner, "curvature_ratio", None)
+    text = f"{record.epoch:>5}{_number(record.train_robust_loss):>11} {''.join(cells)}"
+    text += f"{shares[0]:>7}{shares[1]:>7}{shares[2]:>7}"
+    text += f"  {_number(ratio)}" if ratio is not None else ""
+    alarm = bool(inner is not None and inner.alarm)
+    return text.rstrip() + ("  ALARM" if alarm else "")
+
+
+def closing_text(result: Mapping[str, Any], directory: str, source: str) -> str:
+    """What there is to say after the last epoch.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+        source: MODEL as the user named it.
+    """
+    lines = [
+        "train: at the points trained on, before each step, the model in train mode; "
+        "clean in eval mode. Held out: after the epoch, under a stronger attack. Inner "
+        "problem: where the training attack ends on the probes."
+    ]
+    lines += [_watching(result)]
+    lines += [f"ALARM: {alarm}" for alarm in result["alarms"]]
+    lines += [f"! {message}" for message in result["messages"]]
+    if result["stopped"]:
+        lines.append(f"! stopped: {result['stopped']}")
+    weights = f"{directory}/weights.safetensors"
+    lines.append(
+        f"{result['seconds']:.1f} s; curves and weights in {directory}/ (result.json, "
+        "weights.safetensors). What the robust accuracy is worth:"
+    )
+    region = result["region"]
+    command = (
+        f"    summiteer attack {source} {result['attack_data']} --norm "
+        f"{region['norm']} --radius {region['radius']:g} --weights {weights}"
+    )
+    parts = [fill(line, _WIDTH) for line in lines if line]
+    return "\n".join([*parts, command])
+
+
+def _watching(result: Mapping[str, Any]) -> str:
+    """What was watched, what was left out, and what it cost."""
+    records: Sequence[Mapping[str, Any]] = result["epochs"]
+    looks = [r["inner"] for r in records if r["inner"] and r["inner"]["probes"]]
+    if not looks:
+        return "the inner problem was not watched."
+    examined = [look for look in looks if look["examined"]]
+    cost = looks[-1]["cost"] or 0.0
+    text = (
+        f"inner problem watched after {len(looks)} of {len(records)} epochs on "
+        f"{looks[-1]['probes']} probes, certificates after {len(examined)}"
+    )
+    if examined:
+        text += f" (of {examined[-1]['examined']})"
+    text += f": {cost:.1%} of the time of everything else (--watch {result['watch']:g}"
+    more = len(looks) < len(records) or len(examined) < len(records)
+    return text + ("; a larger share looks more often)." if more else ").")
+
+
+def _figure(value: float | None, share: bool) -> str:
+    return _share(value) if share else _number(value)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
