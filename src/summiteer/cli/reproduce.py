@@ -10,6 +10,7 @@ import typer
 from summiteer.cli import options
 from summiteer.cli.options import check_seed
 from summiteer.cli.running import progress, resumption, say
+from summiteer.cli.workers import Scheduler, Workers, engine_for
 from summiteer.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(help="a claim, such as C3; repeatable")
     ] = None,
-    workers: Annotated[int, typer.Option(help="processes")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="address of a Dask scheduler, for its workers")
-    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     out: Annotated[Path, typer.Option(help="directory of the run")] = Path("out"),
     seed: Annotated[int, typer.Option(help="first of the seeds")] = 0,
     as_json: options.AsJson = False,
@@ -40,7 +39,6 @@ def reproduce(
     """Measure the paper's claims C1 to C7 and judge each by a rule fixed beforehand."""
     check_seed(seed)
     extent = _extent(quick, full_mnist)
-    from summiteer.engine.opening import opened
     from summiteer.report.claims_text import print_claims
     from summiteer.report.page import claims_page
     from summiteer.store import Store
@@ -50,10 +48,10 @@ def reproduce(
     _look_for_data(data, extent, as_json)
     spec = reproduction.specification(claims, extent, seed)
     with (
+        engine_for(workers, scheduler) as engine,
         Store.open(out, spec) as store,
         resumption(store, as_json),
         progress("measuring", as_json) as report,
-        opened(workers, scheduler) as engine,
     ):
         found = reproduction.reproduce(store, claims, extent, seed, engine, report)
         result = reproduction.result(found, store)
