@@ -9,6 +9,7 @@ import queue
 import time
 import uuid
 import warnings
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -129,7 +130,7 @@ class _Flight:
                 resources=dict(self._cluster.resources) or None,
             )
             self.cells[key], self._futures[key] = cell, future
-            future.add_done_callback(self._done.put)
+            future.add_done_callback(self._fetch)
 
     def landed(self) -> tuple[Cell, Completion | None]:
         """Wait for a cell; without a completion its workers were lost every time."""
@@ -137,26 +138,31 @@ class _Flight:
 
         while True:
             try:
-                future = self._done.get(timeout=_LOOK)
+                key, completion, error = self._done.get(timeout=_LOOK)
                 break
             except queue.Empty:
                 self._look()
-        cell = self.cells.pop(future.key)
-        del self._futures[future.key]
-        if future.status == "cancelled":
-            raise _gone()
-        try:
-            completion: Completion = future.result()
-        except KilledWorker:
-            return cell, None
-        except ModuleNotFoundError as error:
+        cell = self.cells.pop(key)
+        self._futures.pop(key).release()
+        if error is None or isinstance(error, KilledWorker):
+            return cell, completion
+        if isinstance(error, ModuleNotFoundError):
             raise UserError(
                 f"--scheduler: a worker lacks {error.name}; install summiteer, and "
                 "what your model needs, on all workers."
             ) from error
-        finally:
-            future.release()
-        return cell, completion
+        if isinstance(error, CancelledError):
+            raise _gone() from error
+        raise error
+
+    def _fetch(self, future: Any) -> None:
+        """Take an answer as soon as it is there: a worker that is lost may lose it."""
+        completion, error = None, None
+        try:
+            completion = future.result()
+        except (Exception, CancelledError) as caught:
+            error = caught
+        self._done.put((future.key, completion, error))
 
     def end(self) -> None:
         """Nobody waits for what is still on its way."""
@@ -173,17 +179,21 @@ class _Flight:
         self._looked = now
         if self._client.status not in {"running", "connecting"}:
             raise _gone()
+        needed = self._cluster.resources
         try:
             threads = sum(self._client.nthreads().values())
+            able = threads and (not needed or _offered(self._client, needed))
         except OSError as error:
             raise _gone() from error
         self._room = max(1, _AHEAD * threads)
-        if threads:
+        if able:
             self._seen = now
         elif now - self._seen > _PATIENCE:
             self._seen = now
+            having = " ".join(f"{name}={count:g}" for name, count in needed.items())
+            offer = f" started with --resources {having}" if having else ""
             warnings.warn(
-                f"workers: none for {_PATIENCE:.0f} s; waiting for some. Ctrl-C keeps "
+                f"workers: there is no worker{offer}; waiting for one. Ctrl-C keeps "
                 "what is finished.",
                 SummiteerWarning,
                 stacklevel=3,
@@ -196,6 +206,15 @@ class _Flight:
             return
         ours = [k for k in what["processing-tasks"] if str(k).startswith(self._prefix)]
         self.lost += bool(ours) and not what["expected"]
+
+
+def _offered(client: Any, needed: Mapping[str, float]) -> bool:
+    """Whether a worker has what a cell needs."""
+    workers = client.scheduler_info()["workers"].values()
+    return any(
+        all(worker["resources"].get(name, 0) >= count for name, count in needed.items())
+        for worker in workers
+    )
 
 
 def _gone() -> UserError:

@@ -18,7 +18,7 @@ _ANSWER = 10
 #: Lost workers after which a cell is suspected, and run alone.
 _FAILURES = 1
 #: What the process that workers are forked from imports.
-_PRELOAD = ["distributed", "summiteer.engine.worker"]
+_PRELOAD = ["summiteer.engine.forked", "distributed", "summiteer.engine.worker"]
 #: For libraries that ask the environment when they are imported.
 _ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM")
@@ -105,7 +105,7 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
                 memory_limit=0,
                 env=_ONE_THREAD,
