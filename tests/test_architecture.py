@@ -49,7 +49,7 @@ LAYERS = (
     "attack_summary auditing",
     "_attack _audit violation training",
     "planning",
-    "runs",
+    "exploring runs",
     "studies",
     "report",
     "cli",

@@ -11,6 +11,7 @@ import typer
 from summiteer._version import __version__
 from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
+from summiteer.cli.landscape import landscape
 from summiteer.cli.reproduce import reproduce
 from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
 from summiteer.cli.study import study
@@ -18,7 +19,7 @@ from summiteer.cli.train import train
 from summiteer.errors import UserError
 from summiteer.interruption import interrupted, watched
 
-COMMANDS = (attack, audit, train, reproduce)
+COMMANDS = (attack, audit, landscape, train, reproduce)
 #: Commands with commands of their own.
 GROUPS = (study,)
 

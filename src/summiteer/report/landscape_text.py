@@ -1,0 +1,158 @@
+"""What `summiteer landscape` prints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from summiteer.optimality import Verdict
+from summiteer.report.terminal import Output, output, percent, plural, spread_of
+
+#: Maxima that are listed; the others are in result.json.
+_LISTED = 12
+
+
+def print_landscapes(result: Mapping[str, Any], directory: str) -> None:
+    """Print what was found of each example.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+    """
+    console, region = output(), result["region"]
+    box = region["box"]
+    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
+    console.say(
+        f"{plural(len(result['examples']), 'example')}, {region['norm']} radius "
+        f"{spread_of(region['radius'])}{limits}, {result['objective']}, "
+        f"{result['restarts']} uniform starts each, seed {result['seed']}"
+    )
+    for land in result["landscapes"]:
+        console.print()
+        _print_one(console, land)
+    console.print()
+    for text in result["messages"]:
+        console.say(text, "yellow")
+    console.say(f"{result['seconds']:.1f} s; maxima, runs and slices in")
+    console.say(f"{directory}/  (result.json, arrays/*.safetensors)")
+
+
+def _print_one(console: Output, land: Mapping[str, Any]) -> None:
+    console.say(f"example {land['id']}, target {land['target']}", "bold")
+    _print_ends(console, land)
+    _print_count(console, land)
+    if land["maxima"]:
+        _print_maxima(console, land["maxima"])
+    if land["unseen"] is not None:
+        console.say(
+            "one more run ends at a maximum not met yet: estimated "
+            f"{percent(land['unseen'])}, at most {percent(land['unseen_bound'])} (95 %)"
+        )
+    if land["spread"] is not None and land["count"] > 1:
+        console.say(
+            f"the lowest maximum's loss is {percent(land['spread'])} below the "
+            "highest's"
+        )
+    if land["a_priori"] is not None:
+        console.say(
+            f"a-priori index q {land['a_priori']:.3g} (below 1: one maximum per sign "
+            "of u, known before any ascent)"
+        )
+    _print_ways(console, land["ways"])
+    for kind, said in land["slices"].items():
+        console.say(f"slice ({kind}): {'; '.join(said['axes'])}")
+    for kind, why in land["no_slices"].items():
+        console.say(f"no {kind}: {why}")
+
+
+def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
+    """Where the adversary's own runs ended."""
+    runs, met = land["restarts"], land["at_maximum"]
+    console.say(f"{met} of {runs} runs ended within the search distance of a maximum")
+    for name, known in land["verdicts"].items():
+        if Verdict[name].is_maximum:
+            continue
+        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+        console.say(f"{sum(known.values()):6d} {name} ({how}): {Verdict[name].value}")
+    if land["counted"] > met:
+        more = land["counted"] - met
+        console.say(f"{more:6d} of the others were climbed on from there to a maximum")
+
+
+def _print_count(console: Output, land: Mapping[str, Any]) -> None:
+    """How many maxima there are, and how that is known."""
+    per_sign = land["count_per_sign"]
+    signs = ""
+    if per_sign is not None and land["count"]:
+        signs = f" (slope {', '.join(f'{s}: {n}' for s, n in per_sign.items() if n)})"
+    least, most = land["at_least"], land["at_most"]
+    proved = f"at least {least}" * bool(least)
+    if most is not None:
+        proved += f"{', ' * bool(least)}at most {most:.0f}"
+    console.say(
+        f"distinct maxima: {land['count']} seen{signs}"
+        + (f"; proved: {proved}" if proved else "; nothing proved")
+    )
+    if land["complete"]:
+        unmet = land["at_least"] - land["count"]
+        rest = f"; {unmet} of them no run met" if unmet > 0 else ""
+        console.say(f"the landscape is completely known (proved){rest}", "green")
+    elif least > land["count"]:
+        console.say(
+            "u takes the other sign too (proved), so that there is a maximum which no "
+            "run met"
+        )
+
+
+def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = ("", "loss", "u", "runs", "share, 95 %", "verdict", "κ", "λ⁺/μ", "apart")
+    for name in columns:
+        left = name in ("verdict", "apart", "share, 95 %")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for number, peak in enumerate(maxima[:_LISTED]):
+        low, high = peak["share_interval"]
+        words = peak["verdict"].removesuffix("_MAXIMUM").replace("_", " ").lower()
+        table.add_row(
+            str(number),
+            f"{peak['loss']:.5g}",
+            {1: "+", -1: "-"}.get(peak["sign"], ""),
+            str(peak["runs"]),
+            f"{100 * low:.0f} … {100 * high:.0f} %",
+            f"{words}, {peak['evidence'].lower()}",
+            _short(peak["curvature_ratio"]),
+            _short(peak["indices"]["global"]),
+            peak["apart"].lower() if len(maxima) > 1 else "",
+        )
+    console.print(table)
+    if len(maxima) > _LISTED:
+        console.say(f"   and {len(maxima) - _LISTED} lower ones, in result.json")
+    several = [peak for peak in maxima if peak["runs"] > 1]
+    near = sum(peak["joined"] != "PROVED" for peak in several)
+    if near:
+        console.say(
+            f"runs that ended in one maximum: put together by distance for {near}, by "
+            f"proof for {len(several) - near}"
+        )
+
+
+def _print_ways(console: Output, ways: Mapping[str, Any]) -> None:
+    """Medians over the runs."""
+    words = {
+        "steps": "{} steps",
+        "straightness": "straightness {}",
+        "monotonicity": "{} of the steps rise",
+        "gradient_variation": "gradient variation {}",
+        "gradient_slope": "its largest slope {}",
+    }
+    told = [
+        text.format(_short(ways[name][1]))
+        for name, text in words.items()
+        if ways[name][1] is not None
+    ]
+    if told:
+        console.say(f"ways (medians): {', '.join(told)}")
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
