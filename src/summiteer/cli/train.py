@@ -176,7 +176,7 @@ def _run(
     """Train in a directory of its own, print as it goes, write what came of it."""
     from summiteer.cells import digest
     from summiteer.report.training_text import closing_text, table_head, table_row
-    from summiteer.training import Training, part_of, split, watcher
+    from summiteer.training import Training, epochs_done, part_of, split, watcher
 
     named, share, skip_bad = aside
     examples, others = source.population, None
@@ -198,8 +198,11 @@ def _run(
     )
     directory = out or Path("runs") / f"train-{digest(training.spec())}"
     shape = examples.labelled, others is not None
+    done = epochs_done(directory)
+    if done:
+        say(f"taking up the training in {directory}: {done} epochs are done", as_json)
     if not as_json:
-        say(table_head(*shape), as_json)
+        print(table_head(*shape))
 
     def tell(record: Any) -> None:
         if not as_json:

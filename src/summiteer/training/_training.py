@@ -26,6 +26,7 @@ from summiteer.training.recipe import (
     TrainOn,
     check_number,
     default_training_attack,
+    trained,
 )
 from summiteer.training.result import TrainingResult
 
@@ -127,10 +128,7 @@ def adversarial_training(
     Raises:
         UserError: an argument cannot be used, or the directory holds another training.
     """
-    if not isinstance(model, nn.Module):
-        raise UserError(
-            f"model: expected an nn.Module to train, got {type(model).__name__}."
-        )
+    trained(model)
     check_number("watch", watch, 0)
     if isinstance(start, GivenStart):
         raise UserError(

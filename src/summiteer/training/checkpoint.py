@@ -5,6 +5,7 @@ Two files take turns, so that the older one is whole whatever becomes of the new
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,12 @@ class Checkpoint:
         )
 
     @classmethod
-    def read(cls, content: bytes, run: str) -> "Checkpoint":
+    def read(cls, content: bytes, run: str | None = None) -> "Checkpoint":
         """What `as_bytes` wrote.
 
         Args:
             content: of the file.
-            run: id that it must have.
+            run: id that it must have; any if None.
 
         Raises:
             ValueError: it is truncated, altered, or of another run or schema.
@@ -132,7 +133,7 @@ class Checkpoint:
         note = json.loads(text)
         if note["schema"] != SCHEMA:
             raise ValueError(f"it has schema {note['schema']}, not {SCHEMA}")
-        if note["run"] != run:
+        if run not in (None, note["run"]):
             raise ValueError("it belongs to another training")
         return cls(
             note["epoch"],
@@ -205,3 +206,16 @@ def has_checkpoint(directory: Path) -> bool:
         directory: of a training.
     """
     return any((directory / name).exists() for name in _NAMES)
+
+
+def epochs_done(directory: Path) -> int:
+    """How many epochs the checkpoints of a directory hold; 0 for none that is whole.
+
+    Args:
+        directory: of a training, which need not exist.
+    """
+    epochs = [0]
+    for path in (directory / name for name in _NAMES):
+        with suppress(OSError, ValueError):
+            epochs.append(Checkpoint.read(path.read_bytes()).epoch)
+    return max(epochs)

@@ -98,6 +98,7 @@ class Training:
 
     def spec(self) -> dict[str, JSON]:
         """Everything that determines the weights, but for the number of epochs."""
+        trained(self.model)
         with own_world(self.model):
             optimizer, schedule = self._tools()
         parts = (self.recipe, self.model, self.examples, self.held_out)

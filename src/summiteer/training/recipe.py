@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
+from summiteer._typing import Model
 from summiteer.adversaries import Adversary, named_adversary
 from summiteer.cells import JSON
 from summiteer.errors import UserError
@@ -168,12 +169,16 @@ def check_number(name: str, value: object, least: float, strict: bool = False) -
         raise UserError(f"{name}: expected a number {sign} {least:g}, got {value!r}.")
 
 
-def trained(model: nn.Module) -> list[nn.Parameter]:
+def trained(model: Model) -> list[nn.Parameter]:
     """The parameters that are trained.
 
     Raises:
         UserError: there are none.
     """
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"model: expected an nn.Module to train, got {type(model).__name__}."
+        )
     found: Iterable[nn.Parameter] = model.parameters()
     parameters = [weight for weight in found if weight.requires_grad]
     if not parameters:
