@@ -3,8 +3,8 @@
 import itertools
 import json
 import os
-import pickle
 import sys
+import threading
 import warnings
 
 import pytest
@@ -13,6 +13,7 @@ from chaos.cells import Work, begun, cells
 from chaos.site import alive, until
 
 from summiteer.cells import Cell
+from summiteer.cli.running import told_plainly
 from summiteer.driver import work_through
 from summiteer.engine import Measurement, Serial, opened
 from summiteer.engine import cluster as cluster_module
@@ -24,10 +25,11 @@ from summiteer.studies.study import Study
 
 
 class OddError(Exception):
-    """An exception that pickle cannot make again."""
+    """An exception that cannot be pickled."""
 
-    def __init__(self, left, right):
-        super().__init__(left + right)
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
 
 
 def troubled(cell):
@@ -36,7 +38,7 @@ def troubled(cell):
     if number == 1:
         raise UserError("radius: expected better.")
     if number == 2:
-        raise OddError("od", "d")
+        raise OddError("odd")
     if number == 3:
         torch.zeros(2) @ torch.zeros(3)
     return Measurement({"threads": torch.get_num_threads()})
@@ -82,8 +84,6 @@ def test_errors_come_back_as_what_they_are(engine):
     assert str(found[2].error) == "OddError: odd"
     assert "in troubled" in found[3].trace
     assert found[4].measurement.record == {"threads": 1}
-    with pytest.raises(TypeError):
-        pickle.loads(pickle.dumps(OddError("od", "d")))
 
 
 def test_a_failure_that_is_not_kept_stops_the_driver(engine, tmp_path):
@@ -304,3 +304,10 @@ def test_no_warning_of_dask_reaches_the_caller(tmp_path):
         with opened(2) as engine:
             list(engine.map_cells(Work(tmp_path / "log", 0.0), cells(4)))
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_the_command_line_tells_of_lost_workers_in_words(capsys):
+    with told_plainly():
+        warnings.simplefilter("always")
+        warnings.warn("workers: 1 was lost.", SummiteerWarning, stacklevel=1)
+    assert capsys.readouterr().err == "! workers: 1 was lost.\n"

@@ -13,7 +13,13 @@ from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
 from summiteer.cli.landscape import landscape
 from summiteer.cli.reproduce import reproduce
-from summiteer.cli.running import EXIT_CODES, INTERRUPTED, USER_ERROR, InterruptionSaid
+from summiteer.cli.running import (
+    EXIT_CODES,
+    INTERRUPTED,
+    USER_ERROR,
+    InterruptionSaid,
+    told_plainly,
+)
 from summiteer.cli.study import study
 from summiteer.cli.train import train
 from summiteer.errors import UserError
@@ -42,7 +48,7 @@ for _group in GROUPS:
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one sentence and exit code 1."""
     try:
-        with watched():
+        with watched(), told_plainly():
             app()
     except InterruptionSaid:
         raise

@@ -2,11 +2,13 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from summiteer.errors import SummiteerWarning
 from summiteer.interruption import check, interrupted
 
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require, or
@@ -26,6 +28,24 @@ class InterruptionSaid(SystemExit):
 def say(text: str, quiet: bool) -> None:
     """A note for the reader; with --json, stdout is the document's alone."""
     print(text, file=sys.stderr if quiet else sys.stdout)
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Our own warnings are notes for the reader, without the line of code they name."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], *place: Any, **more: Any
+        ) -> None:
+            if issubclass(category, SummiteerWarning):
+                print(f"! {message}", file=sys.stderr)
+            else:
+                before(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def requirements(texts: list[str] | None) -> list[tuple[str, float]]:

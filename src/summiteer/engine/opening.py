@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,13 +137,16 @@ def _own_environment() -> Iterator[None]:
 def _connected(distributed: Any, scheduler: str) -> Iterator[Any]:
     """The workers of a scheduler that somebody else has started, and ends."""
     try:
+        # First a plain connection: a client that finds none is hard to get rid of.
+        host, port = distributed.comm.get_address_host_port(scheduler, strict=True)
+        socket.create_connection((host, port), timeout=_ANSWER).close()
         with warnings.catch_warnings():
             # Workers say themselves what they lack, see `engine.worker`.
             warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
             client = distributed.Client(
                 scheduler, timeout=_ANSWER, set_as_default=False
             )
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise UserError(
             f"--scheduler: no Dask scheduler answers at {scheduler}; expected an "
             f"address such as tcp://10.0.0.1:8786 ({type(error).__name__}: {error})."
