@@ -47,9 +47,7 @@ def test_it_says_what_plain_calls_say(seen):
     model = mlp()
     problem = sm.Problem(model, INPUTS, LABELS, sm.CrossEntropy(), BALL, box=(0.0, 1.0))
     attack = named_adversary("pgd", BALL, 4)
-    run = sm.ascend(
-        problem, attack, sm.UniformStart(), 4, rescue=False, after_cycle="continue"
-    )
+    run = sm.ascend(problem, attack, sm.UniformStart(), 4, tolerance=None)
     points = run.final[0]
     wrong = model(INPUTS + points).argmax(1) != LABELS
     assert seen.attacked_accuracy == 1 - float(wrong.double().mean())

@@ -25,6 +25,8 @@ from summiteer.errors import UserError
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 _SCHEDULES = ("constant", "cosine")
 _MODES = ("eval", "train")
+#: Numbers of examples held out by --hold-out-share that are written to a file.
+_KEPT = 2**26
 
 
 def train(
@@ -210,16 +212,28 @@ def _run(
 
     with progress("training", True):
         result = replace(training, directory=directory).run(tell)
-    told = _written(source, training, result, directory, watch, named, wrapped)
+    told = _written(source, training, result, directory, watch, (named, share), wrapped)
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
         print(closing_text(told, str(directory), source.names["model"]))
 
 
+def _aside(held_out: Any) -> dict[str, Any] | None:
+    """The examples held out, to be attacked later; None if there are too many."""
+    import torch
+
+    if len(held_out) * held_out.head.inputs[0].numel() > _KEPT:
+        return None
+    problem = held_out.part(torch.arange(len(held_out)))
+    parts = {"inputs": problem.inputs, "targets": problem.targets}
+    return {name: value.cpu().contiguous() for name, value in parts.items()}
+
+
 def _other_data(source: Source, named: str, skip_bad: bool) -> Any:
     """The examples of --held-out, for the same model and region."""
     from summiteer import data as files
+    from summiteer.inputs import refuse_bad, refuse_outside
     from summiteer.population import population_of
 
     head = source.problem
@@ -228,6 +242,9 @@ def _other_data(source: Source, named: str, skip_bad: bool) -> Any:
         shape = tuple(head.inputs.shape[1:])
         box = source.settings.box
         found = files.examples(streamed, head.inputs.dtype, None, skip_bad, shape, box)
+        refuse_bad(found.bad)
+        if box is not None:
+            refuse_outside(found.outside, box, (found.low, found.high))
         settings = replace(source.settings, objective=head.objective)
         device = str(head.inputs.device)
         return population_of(head.model, found, settings, None, device)
@@ -242,7 +259,7 @@ def _written(
     result: Any,
     directory: Path,
     watch: float,
-    named: str | None,
+    aside: tuple[str | None, float | None],
     wrapped: bool,
 ) -> Mapping[str, Any]:
     """result.json and weights.safetensors; the content of the first."""
@@ -255,7 +272,8 @@ def _written(
     from summiteer.summary import objective_name
 
     region, recipe = source.settings.region, training.recipe
-    told = {
+    named, share = aside
+    told: dict[str, Any] = {
         "schema": 1,
         "command": "train",
         "version": __version__,
@@ -278,15 +296,18 @@ def _written(
         "attack_data": named or source.names["data"],
         "files": ["run.json", "weights.safetensors"],
     }
+    files: dict[str, bytes] = {}
+    if share is not None and (kept := _aside(training.held_out)):
+        files["held-out.safetensors"] = save(kept)
+        told["attack_data"] = str(directory / "held-out.safetensors")
+        told["files"] += files
     # Without the layer that --mean and --std put before it: what --weights takes.
     standardised = isinstance(result.model, nn.Sequential) and wrapped
     state = (result.model[1] if standardised else result.model).state_dict()
     copies = {name: as_tensor(value).clone() for name, value in state.items()}
     text = json.dumps(told, indent=2, allow_nan=False) + "\n"
-    for name, content in (
-        ("weights.safetensors", save(copies)),
-        ("result.json", text.encode()),
-    ):
+    files |= {"weights.safetensors": save(copies), "result.json": text.encode()}
+    for name, content in files.items():
         with explained(directory / name):
             replaced(directory / name, content)
     return told

@@ -65,7 +65,7 @@ def spec_of(
 def _settings(part: Any) -> str:
     """Kind and numbers of an optimiser or schedule before its first step."""
     tensors: dict[str, Tensor] = {}
-    state = encoded(part.state_dict(), tensors, "")
+    state = encoded(part.state_dict(), tensors, "state of the optimizer or schedule")
     held = {name: value.tolist() for name, value in tensors.items()}
     return f"{type(part).__name__} {json.dumps([state, held], sort_keys=True)}"
 

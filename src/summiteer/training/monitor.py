@@ -80,7 +80,7 @@ class Cadence:
             every, watched = epochs, min(probes, max(_FEWEST, fewer))
         left = budget - math.ceil(epochs / every) * watched * each
         more = CERTIFICATES + watched * look.more_evaluations
-        times = min(math.ceil(epochs / every), math.floor(left / more))
+        times = min(math.ceil(epochs / every), max(0, math.floor(left / more)))
         if times:
             # Certificates are made at a look.
             return cls(

@@ -149,8 +149,6 @@ class Epoch:
         return made if inner is None else replace(made, inner=InnerProblem(**inner))
 
 
-#: What depends on the machine and its load: no part of what is reproduced.
-TIMES = ("seconds", "evaluation_seconds", "cost")
 #: Names of the numbers of an inner problem, which curves call `inner_…`.
 INNER = tuple(
     field.name
