@@ -133,7 +133,7 @@ def train(
         source = from_data(network, own, skip_bad, lambda **parts: Settings(**parts))
     for note in source.notes:
         say(note, as_json)
-    start = CentreStart()
+    start: Any = CentreStart()
     if random_starts:
         start = UniformStart(restarts=random_starts, seed=seed)
     recipe = Recipe(
@@ -145,7 +145,7 @@ def train(
         optimizer=NamedOptimizer(optimizer, lr, momentum, weight_decay),
         schedule=_schedule(schedule, epochs),
         max_steps=attack_steps,
-        mode=attack_mode,
+        mode="train" if attack_mode == "train" else "eval",
         epochs=epochs,
         batch_size=batch_size,
         held_out_every=held_out_every,
@@ -184,8 +184,8 @@ def _run(
     examples, others = source.population, None
     if share is not None:
         count = round(share * len(examples))
-        kept, aside = split(examples.ids, recipe.seed, count)
-        examples, others = part_of(examples, kept), part_of(examples, aside)
+        kept, rest = split(examples.ids, recipe.seed, count)
+        examples, others = part_of(examples, kept), part_of(examples, rest)
     elif named is not None:
         others = _other_data(source, named, skip_bad)
     training = Training(
@@ -198,9 +198,10 @@ def _run(
         names={**source.names, "held_out": named or ""},
         messages=list(source.messages),
     )
-    directory = out or Path("runs") / f"train-{digest(training.spec())}"
+    run = digest(training.spec())
+    directory = out or Path("runs") / f"train-{run}"
     shape = examples.labelled, others is not None
-    done = epochs_done(directory)
+    done = epochs_done(directory, run)
     if done:
         say(f"taking up the training in {directory}: {done} epochs are done", as_json)
     if not as_json:

@@ -31,7 +31,7 @@ def batches(ids: Tensor, size: int, seed: int, epoch: int) -> list[Tensor]:
         epoch: from 0.
     """
     order = _order(ids, seed, epoch, _ORDER)
-    return [part.sort().values for part in order.split(size)]
+    return [part.sort().values for part in torch.split(order, size)]
 
 
 def split(ids: Tensor, seed: int, held_out: int) -> tuple[Tensor, Tensor]:

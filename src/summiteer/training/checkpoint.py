@@ -111,12 +111,12 @@ class Checkpoint:
         )
 
     @classmethod
-    def read(cls, content: bytes, run: str | None = None) -> "Checkpoint":
+    def read(cls, content: bytes, run: str) -> "Checkpoint":
         """What `as_bytes` wrote.
 
         Args:
             content: of the file.
-            run: id that it must have; any if None.
+            run: id that it must have.
 
         Raises:
             ValueError: it is truncated, altered, or of another run or schema.
@@ -133,7 +133,7 @@ class Checkpoint:
         note = json.loads(text)
         if note["schema"] != SCHEMA:
             raise ValueError(f"it has schema {note['schema']}, not {SCHEMA}")
-        if run not in (None, note["run"]):
+        if note["run"] != run:
             raise ValueError("it belongs to another training")
         return cls(
             note["epoch"],
@@ -208,14 +208,15 @@ def has_checkpoint(directory: Path) -> bool:
     return any((directory / name).exists() for name in _NAMES)
 
 
-def epochs_done(directory: Path) -> int:
-    """How many epochs the checkpoints of a directory hold; 0 for none that is whole.
+def epochs_done(directory: Path, run: str) -> int:
+    """How many epochs of a training are done; 0 where no checkpoint of it is whole.
 
     Args:
-        directory: of a training, which need not exist.
+        directory: of the training, which need not exist.
+        run: its id.
     """
     epochs = [0]
     for path in (directory / name for name in _NAMES):
         with suppress(OSError, ValueError):
-            epochs.append(Checkpoint.read(path.read_bytes()).epoch)
+            epochs.append(Checkpoint.read(path.read_bytes(), run).epoch)
     return max(epochs)

@@ -84,7 +84,7 @@ def blocks(population: Population, model: Model) -> Iterator[Problem]:
         population: all of them.
         model: in place of the population's.
     """
-    for index in torch.arange(len(population)).split(_AT_ONCE):
+    for index in torch.split(torch.arange(len(population)), _AT_ONCE):
         yield population.part(index).with_model(model)
 
 

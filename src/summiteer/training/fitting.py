@@ -252,7 +252,7 @@ class Training:
         mean = values.mean()
         if not math.isfinite(float(mean.detach())):
             raise _Diverged(float(mean.detach()), place[1])
-        mean.backward()
+        torch.autograd.backward(mean)
         optimizer.step()
         for total, at, losses in zip(
             totals, (outputs, clean), (values, before), strict=True

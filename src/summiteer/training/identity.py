@@ -40,7 +40,7 @@ def spec_of(
     head = examples.head
     state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     radius = torch.as_tensor(head.region.size, dtype=torch.float64)
-    flat = radius.flatten().unique()
+    flat = torch.unique(radius)
     spec: dict[str, JSON] = {
         "command": "train",
         "version": __version__,
@@ -51,7 +51,7 @@ def spec_of(
         **{f"data_{name}": text for name, text in examples.digests.items()},
         "held_out_digest": None if held_out is None else dict(held_out.digests),
         "norm": head.region.norm,
-        "radius": flat.item() if len(flat) == 1 else digest_arrays({"": radius}),
+        "radius": float(flat) if len(flat) == 1 else digest_arrays({"": radius}),
         "box": None if head.box is None else list(head.box),
         "objective": named(head.objective),
         "optimizer": _settings(optimizer),
