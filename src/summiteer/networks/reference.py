@@ -1,6 +1,7 @@
 """Small networks to try things on, trained on the spot in a second or two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,11 @@ from summiteer.draws import Draws
 
 
 def digits_mlp(
-    hidden: int = 64,
+    hidden: int | Sequence[int] = 64,
     steps: int = 300,
     seed: int = 0,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    rate: float = 0.2,
 ) -> nn.Module:
     """A 64-`hidden`-10 network trained on scikit-learn's digits (pixels/16).
 
@@ -20,22 +22,25 @@ def digits_mlp(
     same seed on the same machine. The global random state is left as it was.
 
     Args:
-        hidden: width.
+        hidden: width, or the widths of several layers.
         steps: of descent.
         seed: of the initial weights.
         activation: torch's layer, such as nn.Tanh.
+        rate: of descent; several layers need a smaller one.
 
     Returns:
         A float32 classifier of `[batch, 64]` inputs in [0, 1], in eval mode.
     """
     from sklearn.datasets import load_digits
 
+    sizes = [64, *([hidden] if isinstance(hidden, int) else hidden), 10]
     pixels, labels = load_digits(return_X_y=True)
     inputs, targets = torch.tensor(pixels / 16.0).float(), torch.tensor(labels)
     with torch.random.fork_rng(devices=[]):
-        model = nn.Sequential(
-            nn.Linear(64, hidden), activation(), nn.Linear(hidden, 10)
-        )
+        layers: list[nn.Module] = []
+        for size, following in pairwise(sizes):
+            layers += [nn.Linear(size, following), activation()]
+        model = nn.Sequential(*layers[:-1])
     for stream, weight in enumerate(model.parameters()):
         with torch.no_grad():
             weight.copy_(_initial(weight, seed, stream))
@@ -48,7 +53,7 @@ def digits_mlp(
             slopes = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 for weight, slope, speed in zip(weights, slopes, velocity, strict=True):
-                    speed.mul_(0.9).sub_(slope, alpha=0.2)
+                    speed.mul_(0.9).sub_(slope, alpha=rate)
                     weight.add_(speed)
     return model.eval()
 

@@ -9,6 +9,8 @@ from summiteer.studies.claims.c2 import C2
 from summiteer.studies.claims.c3 import C3
 from summiteer.studies.claims.c4 import C4
 from summiteer.studies.claims.c5 import C5
+from summiteer.studies.claims.c6 import C6
+from summiteer.studies.claims.c7 import C7
 from summiteer.studies.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = (C1, C2, C3, C4, C5)
+CLAIMS: tuple[Claim, ...] = (C1, C2, C3, C4, C5, C6, C7)

@@ -23,7 +23,7 @@ from summiteer.landscape import unseen_mass
 from summiteer.landscape.grouping import grouped
 from summiteer.landscape.separation import Separation
 from summiteer.networks import TwoLayerNetwork
-from summiteer.objectives import Quadratic
+from summiteer.objectives import Quadratic, ScalarLoss
 from summiteer.optimality import Certificate, Evidence, Verdict, local_optimality
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem
@@ -74,8 +74,8 @@ class PaperParameters(Parameters):
     first: int = Field(0, ge=0)
 
 
-class ClimbParameters(PaperParameters):
-    """How it is climbed.
+class RunParameters(Parameters):
+    """How something is climbed.
 
     Attributes:
         method: one of `METHODS`.
@@ -90,6 +90,10 @@ class ClimbParameters(PaperParameters):
     max_steps: PositiveInt = 2000
     tolerance: PositiveFloat = 1e-8
     judged: bool = True
+
+
+class ClimbParameters(RunParameters, PaperParameters):
+    """What is climbed, and how."""
 
 
 def paper_problem(parameters: PaperParameters) -> Problem:
@@ -123,8 +127,21 @@ def measure(parameters: ClimbParameters) -> Measurement:
     Returns:
         Arrays `[restarts, examples]` and their counts.
     """
-    problem = paper_problem(parameters)
     radius = parameters.ratio * parameters.scale
+    return climbed(paper_problem(parameters), radius, parameters)
+
+
+def climbed(problem: Problem, radius: float, parameters: RunParameters) -> Measurement:
+    """Ascent on a problem from random starts, verdicts at the ends.
+
+    Args:
+        problem: any.
+        radius: of its region.
+        parameters: of the runs.
+
+    Returns:
+        See `measure`.
+    """
     ascent = ascend(
         problem,
         METHODS[parameters.method](radius),
@@ -164,12 +181,9 @@ def judged(problem: Problem, ascent: Ascent) -> dict[str, Tensor]:
     restarts, count = ascent.steps.shape
     ends = problem.take(torch.arange(count).repeat(restarts))
     certificate = local_optimality(ends, ascent.final.flatten(0, 1))
-    with torch.no_grad():
-        moved = ends.inputs + ascent.final.flatten(0, 1)
-        excess = problem.model(moved) - ends.targets
     flat = {
         **verdicts(certificate),
-        "sign": excess.sign().to(torch.int8),
+        "sign": _sign(ends, ascent.final.flatten(0, 1)),
         "kappa": certificate.curvature_ratio,
         "gain": _gain(certificate),
         **certificate.indices,
@@ -188,6 +202,16 @@ def judged(problem: Problem, ascent: Ascent) -> dict[str, Tensor]:
         "unseen": unseen_mass(label, counted)[0],
         "proved_distinct": torch.tensor(separation.least()),
     }
+
+
+def _sign(problem: Problem, points: Tensor) -> Tensor:
+    """The sign of dℓ/df at the points, int8; 0 for losses of several outputs."""
+    loss = problem.objective
+    if not isinstance(loss, ScalarLoss):
+        return torch.zeros(len(points), dtype=torch.int8)
+    with torch.no_grad():
+        outputs = problem.model(problem.inputs + points)
+    return loss.slope_sign(outputs, problem.targets).to(torch.int8)
 
 
 def verdicts(certificate: Certificate) -> dict[str, Tensor]:
