@@ -16,7 +16,7 @@ from summiteer.studies.experiments.ensemble import Ensemble, MemberLoss, itself
 
 #: A member whose robust loss is above this, or is no number, has diverged.
 DIVERGED = 1e6
-#: Adam's published settings (Kingma and Ba, 2015).
+#: Adam's usual settings: torch's defaults.
 _BETAS, _STABILISER = (0.9, 0.999), 1e-8
 
 
