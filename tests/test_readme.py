@@ -48,6 +48,11 @@ def test_commands_run_in_the_order_of_the_readme(tmp_path, monkeypatch, run_cli)
             with torch.random.fork_rng(devices=[]):
                 runpy.run_path(few[0], run_name="__main__")
             continue
+        if words[1] == "study":
+            code, out, error = run_cli(*words[1:])
+            assert code == 0, error
+            assert "12 of 12 cells done" in out or words[2] != "status"
+            continue
         small = ["--limit", FEW]
         if words[1] == "attack":
             # The usual screen is in the first one, a finding in the one of radius 8.

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import summiteer as sm
 from summiteer.store import Store
+from summiteer.studies.experiments import EXPERIMENTS
 
 HERE = Path(__file__).parent
 STUDY = """
@@ -238,6 +240,22 @@ def test_status_after_a_process_that_was_killed(folder, run_cli):
     assert "at work: process 1 on another-machine" in out
 
 
-def test_the_example_is_a_study(monkeypatch):
+def test_the_example_is_a_study():
     study = sm.Study.load(HERE.parent / "examples" / "study.toml")
     assert len(study.cells()) == 12
+
+
+def test_the_page_is_true(folder, capsys):
+    page = (HERE.parent / "docs" / "studies.md").read_text()
+    (file,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    Path("page.toml").write_text(file)
+    assert len(sm.Study.load("page.toml").cells()) == 24
+    first, own = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(first, "studies.md", "exec"), {})
+    assert "StudyResult('small': 4 of 4 cells done" in capsys.readouterr().out
+    Path("mine.py").write_text(own)
+    study = sm.Study(name="own", experiment="mine.py:EXPERIMENT", seeds=[0, 1])
+    result = sm.run_study(study, "own")
+    assert len({record.values["value"] for record in result.records}) == 2
+    listed = re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)
+    assert {*listed} == {*EXPERIMENTS}

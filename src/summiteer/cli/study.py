@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from summiteer.cli import options
-from summiteer.cli.options import check_least
 from summiteer.cli.running import BELOW, EXIT_CODES, progress, say
+from summiteer.cli.workers import Scheduler, Workers, check_workers
 from summiteer.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ study = typer.Typer(
 
 Spec = Annotated[
     Path, typer.Argument(metavar="SPEC", help="study file, such as study.toml")
-]
-Workers = Annotated[
-    int, typer.Option(help="processes of this machine; 1 is this one alone")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="of a Dask scheduler: its workers are used"),
 ]
 
 
@@ -57,7 +50,7 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure what is missing of the study in SPEC; failed cells do not stop others."""
-    check_least("--workers", workers, 1)
+    check_workers(workers, scheduler)
     from summiteer.report.study_text import failures_text
     from summiteer.store import Store
     from summiteer.studies.running import run_study
