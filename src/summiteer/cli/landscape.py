@@ -35,7 +35,7 @@ def landscape(
     mask: options.Mask = None,
     objective: options.Objective = None,
     restarts: Annotated[int, typer.Option(help="runs from uniform starts")] = 64,
-    steps: Annotated[int, typer.Option(help="of each run, at most")] = 1000,
+    steps: Annotated[int, typer.Option(help="of each run, at most")] = 500,
     adversary: options.Adversary = None,
     step_size: options.StepSize = None,
     slices: Annotated[
@@ -74,8 +74,9 @@ def landscape(
     if not example:
         raise typer.BadParameter("give --example ID.", param_hint="--example")
     own = {"DATA": data, "--radius": radius, "--norm": norm, "--box": box}
-    own |= {"--mask": mask, "--objective": objective, "--limit": None}
-    check_source(None, own | {"--tolerance": None})
+    own |= {"--mask": mask, "--objective": objective}
+    own |= {"--limit": None, "--tolerance": None}
+    check_source(None, own)
     from summiteer import exploring, runs
     from summiteer.cells import digest
     from summiteer.report.landscape_text import print_landscapes

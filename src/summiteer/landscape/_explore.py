@@ -40,7 +40,7 @@ def explore(
     restarts: int = 64,
     seed: int = 0,
     adversary: Adversary | None = None,
-    max_steps: int = 1000,
+    max_steps: int = 500,
     within: float = tolerances.WITHIN,
 ) -> Landscape:
     """Climb from many uniform starts and say which maxima there are.

@@ -52,7 +52,7 @@ def runs_to(
     example: int,
     adversary: Adversary | None = None,
     most: int = 8,
-    max_steps: int = 1000,
+    max_steps: int = 500,
 ) -> dict[str, Tensor]:
     """The points on the way of one run to each maximum, the highest first.
 

@@ -31,6 +31,7 @@ def print_landscapes(result: Mapping[str, Any], directory: str) -> None:
         console.print()
         _print_one(console, land)
     console.print()
+    _print_words(console, result["landscapes"])
     for text in result["messages"]:
         console.say(text, "yellow")
     console.say(f"{result['seconds']:.1f} s; maxima, runs and slices in")
@@ -55,14 +56,39 @@ def _print_one(console: Output, land: Mapping[str, Any]) -> None:
         )
     if land["a_priori"] is not None:
         console.say(
-            f"a-priori index q {land['a_priori']:.3g} (below 1: one maximum per sign "
-            "of u, known before any ascent)"
+            f"a-priori index q {land['a_priori']:.3g}, measured (below 1: one maximum "
+            "per sign of u)"
         )
     _print_ways(console, land["ways"])
     for kind, said in land["slices"].items():
         console.say(f"slice ({kind}): {'; '.join(said['axes'])}")
     for kind, why in land["no_slices"].items():
         console.say(f"no {kind}: {why}")
+
+
+def _print_words(console: Output, lands: list[Mapping[str, Any]]) -> None:
+    """What the words and letters of the tables mean."""
+    maxima = [peak for land in lands for peak in land["maxima"]]
+    if not maxima:
+        return
+    for verdict in Verdict:
+        if any(peak["verdict"] == verdict.name for peak in maxima):
+            console.say(f"{_words(verdict.name)}: {verdict.value}")
+    console.say("share: of uniform starts, 95 % interval of each for itself")
+    if any(peak["curvature_ratio"] is not None for peak in maxima):
+        console.say("κ: curvature ratio, below 1 at a strict maximum on the ball")
+    if any(peak["indices"]["global"] is not None for peak in maxima):
+        console.say("λ⁺/μ: measured; below 1 nothing is higher for this sign of u")
+    if any(len(land["maxima"]) > 1 for land in lands):
+        console.say(
+            "apart: proved to be another maximum than each of the others, or "
+            "(numerical) told apart by distance"
+        )
+
+
+def _words(verdict: str) -> str:
+    """A verdict's name in a table of maxima."""
+    return verdict.removesuffix("_MAXIMUM").replace("_", " ").lower()
 
 
 def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
@@ -112,14 +138,13 @@ def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for number, peak in enumerate(maxima[:_LISTED]):
         low, high = peak["share_interval"]
-        words = peak["verdict"].removesuffix("_MAXIMUM").replace("_", " ").lower()
         table.add_row(
             str(number),
             f"{peak['loss']:.5g}",
             {1: "+", -1: "-"}.get(peak["sign"], ""),
             str(peak["runs"]),
             f"{100 * low:.0f} … {100 * high:.0f} %",
-            f"{words}, {peak['evidence'].lower()}",
+            f"{_words(peak['verdict'])}, {peak['evidence'].lower()}",
             _short(peak["curvature_ratio"]),
             _short(peak["indices"]["global"]),
             peak["apart"].lower() if len(maxima) > 1 else "",
