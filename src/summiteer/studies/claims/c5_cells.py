@@ -104,14 +104,12 @@ class Protocol:
         words: for readers.
         parameters: of the experiment.
         settings: numbers of those it is measured with.
-        extent: the least extent that has it.
     """
 
     key: str
     words: str
     parameters: Mapping[str, Any]
     settings: tuple[int, ...]
-    extent: Extent = "full"
 
 
 def _one_rate(rate: float) -> Protocol:
@@ -163,7 +161,6 @@ QUICK = Protocol(
         "looked_into": 1,
     },
     (1, 4),
-    "quick",
 )
 
 
