@@ -157,11 +157,10 @@ class Monitor:
         budget: float = BUDGET,
         every: int | None = None,
     ) -> None:
-        for name, value, least in (
-            *(("probes", probes, 1), ("seed", seed, 0), ("max_steps", max_steps, 0)),
-            ("every", 1 if every is None else every, 1),
-        ):
-            check_integer(name, value, least)
+        check_integer("probes", probes, 1)
+        check_integer("seed", seed, 0)
+        check_integer("max_steps", max_steps, 0)
+        check_integer("every", 1 if every is None else every, 1)
         check_number("budget", budget, 0, strict=True)
         self._objective, self._every, self._budget = objective, every, budget
         self._problem = _probes(inputs, targets, region, objective, box, (probes, seed))

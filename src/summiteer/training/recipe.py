@@ -24,6 +24,7 @@ OptimizerFactory: TypeAlias = Callable[[list[nn.Parameter]], Any]
 ScheduleFactory: TypeAlias = Callable[[Any], Any]
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+_LEAST = {"max_steps": 0, "epochs": 1, "batch_size": 1, "held_out_every": 1, "seed": 0}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -83,10 +84,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            *(("max_steps", 0), ("epochs", 1), ("batch_size", 1)),
-            *(("held_out_every", 1), ("seed", 0)),
-        ):
+        for name, least in _LEAST.items():
             check_integer(name, getattr(self, name), least)
         for name, choices in (
             ("mode", ("eval", "train")),
