@@ -61,7 +61,7 @@ def test_the_bootstrap_is_near_students_for_normal_values():
 
 
 def test_the_bootstrap_covers_in_small_samples():
-    """Of 8 normal values; plain percentiles cover 0 in 88 % of such samples."""
+    """Of 8 normal values; plain percentiles cover 0 in 89 % of these samples."""
     generator = np.random.default_rng(1)
     samples = generator.normal(size=(300, 8))
     found = [bootstrap(sample, seed) for seed, sample in enumerate(samples)]

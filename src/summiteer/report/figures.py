@@ -29,8 +29,10 @@ def scale_curves(result: Mapping[str, Any]) -> Curves:
     for claim in result["claims"]:
         for judgement in claim["judgements"]:
             numbers = judgement["numbers"]
-            activation = judgement["regime"].split(",")[0].split(" ")[0]
-            if "digits" not in judgement["regime"] or "scales" not in numbers:
+            activation = judgement["regime"].replace(",", " ").split()[0]
+            regime = judgement["regime"]
+            beyond = "digits" not in regime or "beyond" in regime
+            if beyond or "scales" not in numbers:
                 continue
             usual = judgement["protocol"] == "backtracking" or claim["key"] == "C3"
             for name in _PANELS:

@@ -11,7 +11,13 @@ from summiteer.driver import Progress
 from summiteer.engine import Engine
 from summiteer.environment import environment
 from summiteer.store import Store
-from summiteer.studies.claims.claim import Claim, Extent, Judgement, Row
+from summiteer.studies.claims.claim import (
+    Claim,
+    Extent,
+    Judgement,
+    Row,
+    Standing,
+)
 from summiteer.studies.experiments import measured
 from summiteer.studies.running import measure_missing
 from summiteer.studies.study import Study
@@ -130,7 +136,7 @@ def reproduce(
     while plan.grow(known):
         measure_missing(plan.cells(), store, measured, engine, progress=progress)
         known = _rows(plan, store)
-    judgements = [claim.judge(known[claim.key], extent) for claim in claims]
+    judgements = [_judged(claim, plan, known[claim.key]) for claim in claims]
     failed = store.failed()
     errors = Counter(str(record.values["error"]) for record in failed.values())
     return Reproduction(
@@ -160,6 +166,18 @@ def _rows(plan: Plan, store: Store) -> dict[str, dict[str, list[Row]]]:
         }
         for key, mine in plan.studies.items()
     }
+
+
+def _judged(
+    claim: Claim, plan: Plan, known: dict[str, list[Row]]
+) -> Sequence[Judgement]:
+    """The verdicts; none where cells failed, for the rule speaks of all of them."""
+    planned = {name: len(s.cells()) for name, s in plan.studies[claim.key].items()}
+    missing = sum(planned.values()) - sum(len(rows) for rows in known.values())
+    if not missing:
+        return claim.judge(known, plan.extent)
+    sentence = f"{missing} of {sum(planned.values())} cells failed"
+    return [Judgement("all", "everywhere", Standing.NOT_JUDGED, sentence)]
 
 
 def _decided(known: dict[str, dict[str, list[Row]]]) -> float | None:

@@ -1,6 +1,13 @@
 """C4: a smaller input scale makes the inner maximisation faster."""
 
-from summiteer.studies.claims.claim import Claim, Extent, Judgement, Known, Row
+from summiteer.studies.claims.claim import (
+    Claim,
+    Extent,
+    Judgement,
+    Known,
+    Row,
+    Standing,
+)
 from summiteer.studies.claims.protocol import (
     FEW,
     LIMIT,
@@ -171,13 +178,13 @@ def edge(steps: Curves) -> str:
     Args:
         steps: against the scale.
     """
-    parts = []
+    words = {Standing.REVERSED: "they fall", Standing.NO_EFFECT: "no growth"}
     slopes = steps.local_growth()
-    for i, slope in enumerate(slopes):
-        if slope.known and slope.high < 0:
-            parts.append(f"they fall from c = {steps.x[i]:g} to {steps.x[i + 1]:g}")
-        elif slope.known and max(abs(slope.low), abs(slope.high)) <= NEGLIGIBLE:
-            parts.append(f"none from c = {steps.x[i]:g} to {steps.x[i + 1]:g}")
+    parts = [
+        f"{words[verdict]} from c = {steps.x[i]:g} to {steps.x[i + 1]:g}"
+        for i, slope in enumerate(slopes)
+        if (verdict := standing(slope, NEGLIGIBLE)) in words
+    ]
     return "; " + ", ".join(parts) if parts and len(slopes) > 1 else ""
 
 

@@ -38,7 +38,7 @@ def paper_studies(extent: Extent) -> tuple[Study, ...]:
         name="paper-step-rough",
         experiment="climb",
         fixed={**fixed, "examples": 2 if quick else 4, "scale": 10.0},
-        grid={"activation": SMOOTH},
+        grid={"activation": ["softplus"] if quick else SMOOTH},
         seeds=list(range(FEW if quick else NETWORKS)),
     )
     return regular, rough

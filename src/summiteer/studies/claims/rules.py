@@ -216,4 +216,4 @@ def percentages(share: Estimate) -> str:
     if not share.known:
         return "not known"
     value, low, high = (100 * each for each in (share.value, share.low, share.high))
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    return f"{value:.1f}\u00a0% [{low:.1f}, {high:.1f}]"
