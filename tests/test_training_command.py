@@ -1,13 +1,18 @@
 """`summiteer train` as its users meet it."""
 
 import json
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
-MODEL = Path(__file__).parents[1] / "examples" / "model.py"
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "examples" / "model.py"
 BUILD = f"{MODEL}:build_untrained"
 FEW = ("--limit", 200, "--attack-steps", 2, "--batch-size", 64)
 BALL = ("--norm", "linf", "--radius", 0.1)
@@ -147,3 +152,26 @@ def test_frozen_or_absent_parameters_are_refused(trained, model_file):
     code, _, errors = trained(model=f"{model_file}:function")
     assert code == 1
     assert "expected an nn.Module to train" in errors
+
+
+def test_the_example_runs(monkeypatch, tmp_path, capsys):
+    weights = tmp_path / "my_weights.safetensors"
+    monkeypatch.syspath_prepend(MODEL.parent)
+    monkeypatch.setattr(sys, "argv", ["train.py", "2", str(weights)])
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    with torch.random.fork_rng(devices=[]):
+        runpy.run_path(str(MODEL.parent / "train.py"), run_name="__main__")
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    assert capsys.readouterr().out.startswith("InnerProblem of epoch 1: learning rate")
+    assert "0.weight" in load_file(weights)
+
+
+def test_the_blocks_of_the_page_run(capsys):
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ours = [block for block in blocks if "lightning" not in block]
+    assert len(ours) == 2
+    with torch.random.fork_rng(devices=[]):
+        for block in ours:
+            exec(compile(block, "training.md", "exec"), {})
+    assert "TrainingResult of 4 epochs" in capsys.readouterr().out
