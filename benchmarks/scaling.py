@@ -2,8 +2,7 @@
 
 Two workers and two bare processes do the same study in turn, from the start of the
 first process to the end of the last. The bare ones each take every second cell, with no
-engine and no store. Then the overhead of a cell that does nothing, and what a step, a
-certificate and a record cost, on which the plans of docs/scaling.md rest.
+engine and no store. Then the overhead of a cell that does nothing.
 """
 
 import argparse
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ from summiteer.cells import Cell
 from summiteer.driver import work_through
 from summiteer.engine import Measurement, opened
 from summiteer.objectives import CrossEntropy
-from summiteer.optimality import local_optimality
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.store import Store
@@ -42,20 +39,6 @@ WORKERS = 2
 def mlp() -> nn.Module:
     """784-256-10, ReLU, seeded."""
     return _seeded(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-
-
-def conv() -> nn.Module:
-    """Two convolutions and two linear layers on 1×28×28, seeded."""
-    return _seeded(
-        nn.Conv2d(1, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * 49, 100),
-        nn.ReLU(),
-        nn.Linear(100, 10),
-    )
 
 
 def _seeded(*layers: nn.Module) -> nn.Module:
@@ -222,49 +205,13 @@ def overhead(cells: int) -> list[str]:
     return [*lines, "", aim]
 
 
-def _cpu(function: Callable[[], Any], repeats: int = 5) -> float:
-    """Least CPU seconds of a few calls."""
-    times = []
-    for _ in range(repeats):
-        began = time.process_time()
-        function()
-        times.append(time.process_time() - began)
-    return min(times)
-
-
-def figures() -> list[str]:
-    """What a step, a certificate and a record cost, one thread."""
-    lines = [
-        "| network | gradient step, µs per example | certificate, ms per example "
-        "| bytes per example in arrays |",
-        "|---|---|---|---|",
-    ]
-    steps, count, few = 20, 256, 8
-    for name, make in (("784-256-10 ReLU", mlp), ("conv 16-32, 100-10", conv)):
-        some = problem(make(), count, 0)
-        part = some.take(torch.arange(few))
-
-        def run(some: Problem = some) -> Any:
-            return ascend(some, AutoPGD(steps), max_steps=steps)
-
-        ascent = run()
-        points = ascent.best[:few]
-        step = _cpu(run) / int(ascent.gradient_evaluations)
-        proof = _cpu(lambda part=part, points=points: local_optimality(part, points), 2)
-        size = some.inputs[0].numel() * (4 + 8) + 60
-        lines.append(
-            f"| {name} | {1e6 * step:.0f} | {1e3 * proof / few:.0f} | {size} |"
-        )
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--only", choices=("throughput", "overhead", "figures"))
+    parser.add_argument("--only", choices=("throughput", "overhead"))
     parser.add_argument("--function", choices=list(FUNCTIONS), default="climb")
     parser.add_argument("--bare", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--driven", type=int, help=argparse.SUPPRESS)
@@ -283,7 +230,6 @@ def main() -> None:
     parts = {
         "throughput": lambda: throughput(job, options.rounds),
         "overhead": lambda: overhead(options.cells),
-        "figures": figures,
     }
     for name, part in parts.items():
         if options.only in {None, name}:

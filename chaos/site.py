@@ -17,7 +17,7 @@ from summiteer.errors import UserError
 from summiteer.store import Store
 
 #: Longer than anything here ever takes; nothing is measured by it.
-PATIENCE = 120.0
+PATIENCE = 900.0
 #: (records, files) that must not depend on what happened on the way.
 Content: TypeAlias = tuple[dict[str, tuple[object, ...]], dict[str, bytes]]
 
