@@ -18,7 +18,6 @@ from summiteer.studies.claims.rules import (
     together,
 )
 from summiteer.studies.experiments import EXPERIMENTS
-from summiteer.studies.experiments.climb import CLIMB
 from summiteer.studies.statistics import Estimate, unknown
 
 SCALES = (0.1, 1.0, 10.0)
@@ -393,9 +392,7 @@ def test_c4_takes_the_networks_that_were_climbed_at_every_scale():
 def test_c4_shows_where_the_effect_ends():
     rows = speeds(1.0)
     for each in rows:
-        if each.parameters["scale"] == 10.0:
-            each.arrays()["steps"] = torch.full((1, 8), 1000.0)
-        elif each.parameters["scale"] == 1.0:
+        if each.parameters["scale"] >= 1.0:
             each.arrays()["steps"] = torch.full((1, 8), 1000.0)
     (judgement,) = c4.judge({"c4-paper": rows}, "full")
     assert "no growth from c = 1 to 10" in judgement.sentence
@@ -412,12 +409,5 @@ def test_claims_plan_without_doubles_and_state_their_rule(claim, extent):
     assert claim.statement.endswith(".")
     assert claim.rule.endswith(".")
     # Asked again with everything known, it names nothing new.
-    assert {s.name for s in claim.studies(extent, dict.fromkeys(names, []))} == set(
-        names
-    )
-
-
-def test_quick_and_full_measure_networks_of_their_own_seeds():
-    cell = CLIMB.cell(seed=3)
-    assert cell.spec["seed"] == 3
-    assert cell.name != CLIMB.cell(seed=4).name
+    known = {name: [] for name in names}
+    assert [study.name for study in claim.studies(extent, known)] == names
