@@ -151,8 +151,12 @@ def slice_through(
     frame = _frame(problem, given, kind, example)
     shown = {**given, **{n: p.detach().double().cpu() for n, p in others.items()}}
     runs = {n: p.detach().double().cpu() for n, p in (paths or {}).items()}
-    for name, each in [*shown.items(), *runs.items()]:
-        _check_point(name, each[0] if name in runs else each, problem)
+    for name, point in shown.items():
+        _check_point(name, point, problem)
+    for name, run in runs.items():
+        _check_point(name, run[0] if run.ndim and len(run) else run, problem)
+        if not bool(run.isfinite().all()):
+            raise UserError(f"paths: {name!r} has NaN or infinite entries.")
     spots = [frame.project(torch.stack(list(shown.values())))[0]]
     spots += [frame.project(run)[0] for run in runs.values()]
     if whole and kind != "circle":
