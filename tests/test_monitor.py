@@ -11,7 +11,7 @@ from torch import nn
 import summiteer as sm
 from summiteer.adversaries import named_adversary
 from summiteer.networks.reference import digits_mlp
-from summiteer.training.alarm import catastrophic_overfitting
+from summiteer.training.alarm import alarm_of, catastrophic_overfitting
 from summiteer.training.evaluation import StrongAttack
 from summiteer.training.inner_problem import CERTIFICATES, Look
 from summiteer.training.monitor import Cadence
@@ -210,6 +210,13 @@ def test_the_alarm_is_the_rule(history, alarmed):
     said = [catastrophic_overfitting(looks[:i], now) for i, now in enumerate(looks)]
     assert said[:-1] == [""] * (len(said) - 1)
     assert bool(said[-1]) == alarmed
+
+
+def test_a_training_attack_that_overstates_is_told_without_a_collapse():
+    assert "overstated robustness in epoch 3" in alarm_of([], look(3, 0.5, 0.25))
+    assert alarm_of([], look(3, 0.5, 0.26)) == ""
+    before = [look(1, 0.5, 0.45)]
+    assert "catastrophic" in alarm_of(before, look(2, 0.98, 0.02))
 
 
 def test_the_alarm_tells_its_numbers():

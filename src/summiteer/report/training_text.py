@@ -3,6 +3,7 @@
 The lines are the same in a pipe: 80 columns of plain text.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
@@ -67,7 +68,7 @@ def closing_text(result: Mapping[str, Any], directory: str, source: str) -> str:
         "problem: where the training attack ends on the probes."
     ]
     lines += [_watching(result)]
-    lines += [f"ALARM: {alarm}" for alarm in result["alarms"]]
+    lines += _alarms(result["alarms"])
     lines += [f"! {message}" for message in result["messages"]]
     if result["stopped"]:
         lines.append(f"! stopped: {result['stopped']}")
@@ -83,6 +84,17 @@ def closing_text(result: Mapping[str, Any], directory: str, source: str) -> str:
     )
     parts = [fill(line, _WIDTH) for line in lines if line]
     return "\n".join([*parts, command])
+
+
+def _alarms(alarms: Sequence[str]) -> list[str]:
+    """The first alarm of each kind, and how often there were more."""
+    kinds = Counter(alarm.partition(" in epoch ")[0] for alarm in alarms)
+    lines = []
+    for kind, count in kinds.items():
+        first = next(alarm for alarm in alarms if alarm.startswith(kind))
+        again = f" (and so at {count - 1} later looks)" if count > 1 else ""
+        lines.append(f"ALARM: {first}{again}")
+    return lines
 
 
 def _watching(result: Mapping[str, Any]) -> str:

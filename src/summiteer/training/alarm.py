@@ -1,4 +1,4 @@
-"""The alarm for catastrophic overfitting (`wong2020fast`), a rule fixed beforehand.
+"""The alarms: catastrophic overfitting (`wong2020fast`), and an attack that overstates.
 
 A model trained on points of one step may learn to bend its loss so that this one step
 leads nowhere: its accuracy under the training attack rises while a stronger attack
@@ -14,6 +14,9 @@ A quarter of 64 probes are 16 examples. Both accuracies are of the same examples
 that no sampling error of examples lies between them. Frank-Wolfe distortion, which
 falls too (`tsiligkaridis2022understanding`), is told and decides nothing. Without
 labels there is no accuracy, and no alarm.
+
+A model may mislead its training attack from the first epoch on: then nothing collapses.
+The second condition alone is therefore told too, in words of its own.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,34 @@ COLLAPSE = 0.5
 DIFFERENCE = 0.25
 
 
-def catastrophic_overfitting(before: Sequence[InnerProblem], now: InnerProblem) -> str:
+def alarm_of(before: Sequence[InnerProblem], now: InnerProblem) -> str:
     """Return what there is to be alarmed about, or "".
+
+    Args:
+        before: earlier looks at the same probes, in order.
+        now: the latest.
+    """
+    return catastrophic_overfitting(before, now) or overstated(now)
+
+
+def overstated(now: InnerProblem) -> str:
+    """Return that the training attack overstates the robust accuracy, or "".
+
+    Args:
+        now: the latest look.
+    """
+    strong, attacked = now.strong_accuracy, now.attacked_accuracy
+    if strong is None or attacked is None or attacked - strong < DIFFERENCE:
+        return ""
+    return (
+        f"overstated robustness in epoch {now.epoch}: {attacked:.0%} are right under "
+        f"the training attack, {strong:.0%} under a stronger one. Train with more "
+        "steps."
+    )
+
+
+def catastrophic_overfitting(before: Sequence[InnerProblem], now: InnerProblem) -> str:
+    """Return what the rule for a collapse says, or "".
 
     Args:
         before: earlier looks at the same probes, in order.

@@ -17,7 +17,7 @@ from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import drawn
 from summiteer.starts import Start, UniformStart
-from summiteer.training.alarm import catastrophic_overfitting
+from summiteer.training.alarm import alarm_of
 from summiteer.training.evaluation import StrongAttack
 from summiteer.training.inner_problem import CERTIFICATES, Look
 from summiteer.training.recipe import (
@@ -286,7 +286,7 @@ class Monitor:
         record = replace(
             record,
             learning_rate=learning_rate_of(optimizer),
-            alarm=catastrophic_overfitting(self._records, record),
+            alarm=alarm_of(self._records, record),
             cost=self._spent / other if other > 0 else None,
         )
         self._records.append(record)

@@ -44,7 +44,7 @@ class InnerProblem:
         distinct_maxima: mean number of maxima that the runs of the stronger attack and
             eight more from random points end in; see `summiteer.distinct_maxima`.
         unseen: mean estimate of the chance that one more run ends in another.
-        alarm: what the rule of `summiteer.training.alarm` says, or "".
+        alarm: what the rules of `summiteer.training.alarm` say, or "".
         seconds: of this process, that all of this took.
         cost: all such seconds so far over the seconds of everything else.
     """
