@@ -259,3 +259,19 @@ def test_the_page_is_true(folder, capsys):
     assert len({record.values["value"] for record in result.records}) == 2
     listed = re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)
     assert {*listed} == {*EXPERIMENTS}
+
+
+def test_experiments_and_their_parameters_are_listed(folder, run_cli):
+    code, out, _ = run_cli("study", "experiments")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [*EXPERIMENTS]
+    out = run_cli("study", "experiments", "climb")[1]
+    assert re.search(r"^  scale +1.0 +number > 0$", out, re.MULTILINE)
+    assert re.search(r"^  method +\"paper\" +paper, normalised", out, re.MULTILINE)
+    out = run_cli("study", "experiments", "toy.py:TOY")[1]
+    assert "powers of a number" in out
+    for name in EXPERIMENTS:
+        assert run_cli("study", "experiments", name)[0] == 0
+    code, _, error = run_cli("study", "experiments", "clim")
+    assert code == 1
+    assert "did you mean 'climb'?" in error

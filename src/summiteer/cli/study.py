@@ -1,4 +1,4 @@
-"""`summiteer study run`, `status`, `export`."""
+"""`summiteer study run`, `status`, `export`, `experiments`."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 study = typer.Typer(
     name="study",
     help="Measure an experiment over grids of parameters and seeds: run, status, "
-    "export.",
+    "export, experiments.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
 )
@@ -60,6 +60,7 @@ def run(
     planned = Study.load(spec)
     directory = out or _usual(planned)
     target = fork or directory
+    begun = False
     with progress("measuring", as_json) as report:
 
         def told(done: int, total: int) -> None:
@@ -71,7 +72,6 @@ def run(
             if report:
                 report(done, total)
 
-        begun = False
         result = run_study(
             planned,
             directory,
@@ -152,6 +152,23 @@ def export(
             f"failed and {left - len(result.failures)} missing ones are left out.",
             file=sys.stderr,
         )
+
+
+@study.command(epilog=EXIT_CODES)
+def experiments(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="or file.py:NAME")
+    ] = None,
+) -> None:
+    """List the experiments, or the parameters of one, for study files."""
+    from summiteer.report.study_text import experiments_text, parameters_text
+    from summiteer.studies.experiments import EXPERIMENTS
+    from summiteer.studies.named import experiment_named
+
+    if name is None:
+        print(experiments_text(EXPERIMENTS.values()))
+    else:
+        print(parameters_text(experiment_named(name)))
 
 
 def _usual(planned: "Study") -> Path:

@@ -1,8 +1,11 @@
 """How far a study is and what failed, for a terminal."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from summiteer.studies.experiment import Experiment
 
 #: So many failures are shown after a run; `status` shows more.
 _AFTER_A_RUN, _IN_STATUS = 3, 20
@@ -50,6 +53,50 @@ def status_text(found: Mapping[str, Any]) -> str:
         lines += ["the file has changed since:"]
         lines += [f"  {change}" for change in found["changes"]]
     return "\n".join(lines)
+
+
+def experiments_text(experiments: Iterable[Experiment]) -> str:
+    """Names and what they measure.
+
+    Args:
+        experiments: all that there are.
+    """
+    return "\n".join(f"{each.name:16} {each.summary}" for each in experiments)
+
+
+def parameters_text(experiment: Experiment) -> str:
+    """The parameters of an experiment, with their defaults and limits.
+
+    Args:
+        experiment: any.
+    """
+    schema = experiment.parameters.model_json_schema()
+    lines = [f"{experiment.name}: {experiment.summary}"]
+    for name, about in schema["properties"].items():
+        default = (
+            json.dumps(about["default"]) if "default" in about else "(to be given)"
+        )
+        lines.append(f"  {name:14} {default:20} {_kind(about)}".rstrip())
+    return "\n".join(lines)
+
+
+def _kind(about: Mapping[str, Any]) -> str:
+    """What a parameter may be, in a few words."""
+    if "enum" in about or "const" in about:
+        return ", ".join(str(each) for each in about.get("enum", [about.get("const")]))
+    if about.get("type") == "array":
+        return f"list of: {_kind(about.get('items', {}))}"
+    limits = [
+        f"{sign} {about[key]}"
+        for key, sign in (
+            ("exclusiveMinimum", ">"),
+            ("minimum", "≥"),
+            ("exclusiveMaximum", "<"),
+            ("maximum", "≤"),
+        )
+        if key in about
+    ]
+    return " ".join([str(about.get("type", "")), *limits])
 
 
 def _lines(failures: Sequence[Mapping[str, Any]], most: int) -> list[str]:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ class StudyResult:
         return cls(
             str(store.spec["name"]),
             store.directory,
-            place.count,
+            study["cells"],
             sorted(done, key=place),
             sorted(failed, key=place),
             place.varied,
@@ -190,7 +189,6 @@ class _Places:
             )
             for axis in axes
         ]
-        self.count = math.prod(len(rows) for _, rows in self._axes)
         self.varied = [
             name for names, rows in self._axes if len(rows) > 1 for name in names
         ]

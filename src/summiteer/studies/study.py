@@ -28,8 +28,8 @@ def _counted(value: object) -> object:
     """`{first, count}` written out."""
     if not isinstance(value, Mapping):
         return value
-    first, count = value.get("first", 0), value.get("count")
-    whole = all(type(number) is int for number in (first, count))
+    first, count = value.get("first", 0), value.get("count", 0)
+    whole = type(first) is int and type(count) is int
     if not whole or set(value) - {"first", "count"} or count < 1:
         raise ValueError(
             "expected a list of seeds, or { first = 0, count = 5 } with count ≥ 1"
@@ -132,7 +132,8 @@ class Study(BaseModel):
             Name, experiment, versions, and every parameter with the values that it
             takes, defaults included and as the experiment reads them, so that studies
             that say the same in other words are the same. `axes` are what is combined:
-            tables of lists, a grid's parameter or a zip's group each, the seeds last.
+            tables of lists, a grid's parameter or a zip's group each, the seeds last;
+            `cells` is how many there are.
         """
         specs = [cell.spec for cell in self.cells()]
         axes = []
@@ -147,7 +148,11 @@ class Study(BaseModel):
             for name, value in specs[0].items()
             if name not in varied and all(spec[name] == value for spec in specs)
         }
-        study = {"experiment": self._experiment().name, "fixed": fixed, "axes": axes}
+        study: dict[str, Any] = {
+            "experiment": self._experiment().name,
+            "cells": len(specs),
+        }
+        study |= {"fixed": fixed, "axes": axes}
         versions = {"version": __version__, "torch": environment()["torch"]}
         plain = as_json(
             {"command": "study", "name": self.name, **versions, "study": study}

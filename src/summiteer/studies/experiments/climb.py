@@ -239,4 +239,9 @@ def _gain(certificate: Certificate) -> Tensor:
     return torch.where(proved.isnan(), seen, proved)
 
 
-CLIMB = Experiment("climb", ClimbParameters, measure, "ascent, judged at its end")
+CLIMB = Experiment(
+    "climb",
+    ClimbParameters,
+    measure,
+    "ascent on two-layer networks at the paper's initialisation, judged at its end",
+)
