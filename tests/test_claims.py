@@ -269,7 +269,7 @@ def judged(power=1.0, count=lambda c: 1, spread=0.0):
     rows = landscapes(power, count, spread=spread)
     rows += landscapes(power, count, "tanh", spread)
     known = {
-        "c3": rows,
+        "maxima": rows,
         "c3-control": landscapes(0.0, lambda c: 1, "quadratic"),
         "c3-relu": [moved([[0.0, 1e-9]], 0.0), moved([[0.5, 1e-9]], 1.0)],
     }
@@ -358,8 +358,8 @@ def speeds(power, activation="softplus", method="paper", wide=0.02):
     for seed in range(8):
         shift = wide * float(noise(seed, 1))
         for scale in SCALES:
-            steps = 1000 * scale ** (power + shift) * torch.exp(0.02 * noise(seed))
-            arrays = {"steps": steps.round()[None]}
+            steps = 50 * scale ** (power + shift) * torch.exp(0.02 * noise(seed))
+            arrays = {"steps": steps[None]}
             record = {"runs": 8, "limit": 0}
             values = {"activation": activation, "method": method}
             found.append(row("climb", arrays, record, scale=scale, seed=seed, **values))
@@ -376,7 +376,7 @@ def speeds(power, activation="softplus", method="paper", wide=0.02):
     ],
 )
 def test_c4_is_about_the_slope_over_the_scale(power, wide, verdict):
-    (judgement,) = c4.judge({"c4-paper": speeds(power, wide=wide)}, "full")
+    (judgement,) = c4.judge({"paper-step": speeds(power, wide=wide)}, "full")
     assert judgement.standing is verdict
     assert judgement.low <= judgement.effect <= judgement.high
 
@@ -393,8 +393,8 @@ def test_c4_shows_where_the_effect_ends():
     rows = speeds(1.0)
     for each in rows:
         if each.parameters["scale"] >= 1.0:
-            each.arrays()["steps"] = torch.full((1, 8), 1000.0)
-    (judgement,) = c4.judge({"c4-paper": rows}, "full")
+            each.arrays()["steps"] = torch.full((1, 8), 50.0)
+    (judgement,) = c4.judge({"paper-step": rows}, "full")
     assert "no growth from c = 1 to 10" in judgement.sentence
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from summiteer.studies.claims.claim import Claim, Extent, Judgement, Known, Row
 from summiteer.studies.claims.protocol import (
-    FEW,
     LIMIT,
     NETWORKS,
-    SMOOTH,
+    QUICK,
     mnist_studies,
     paper_studies,
 )
@@ -60,12 +59,12 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
     """
     quick = extent == "quick"
     few = {"examples": 2 if quick else 4, **LIMIT}
-    seeds = list(range(FEW if quick else NETWORKS))
+    seeds = list(range(QUICK if quick else NETWORKS))
     other = Study(
         name="backtracking-rough",
         experiment="climb",
-        fixed={**few, "scale": 10.0, "method": "backtracking"},
-        grid={"activation": SMOOTH},
+        # Where the paper's step does not arrive.
+        fixed={**few, "scale": 10.0, "activation": "tanh", "method": "backtracking"},
         seeds=seeds,
     )
     relu = Study(

@@ -14,7 +14,7 @@ from summiteer.studies.claims.claim import (
     Row,
     Standing,
 )
-from summiteer.studies.claims.protocol import SMOOTH
+from summiteer.studies.claims.protocol import QUICK, SMOOTH
 from summiteer.studies.claims.rules import (
     bound_standing,
     chosen,
@@ -73,7 +73,7 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
     found = []
     for axis, (values, _) in AXES.items():
         for method in WORDS:
-            if quick and method == "normalised":
+            if quick and method != "paper":
                 continue
             paper = method == "paper" and not quick
             found.append(
@@ -89,7 +89,7 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
                         axis: values[::2] if quick else values,
                         "activation": SMOOTH if paper else ["softplus"],
                     },
-                    seeds=list(range(5 if quick else 6)),
+                    seeds=list(range(QUICK if quick else 6)),
                 )
             )
     digest = None if quick else mnist_digest()

@@ -17,10 +17,14 @@ from summiteer.studies.claims.claim import (
 )
 from summiteer.studies.claims.protocol import (
     FEW,
+    LIMIT,
     MNIST_SCALES,
+    QUICK,
     SCALES,
     SMOOTH,
     mnist_studies,
+    regular_study,
+    several_starts,
 )
 from summiteer.studies.claims.rules import (
     Curves,
@@ -78,45 +82,36 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
         known: not used.
     """
     quick = extent == "quick"
-    seeds = list(range(5 if quick else FEW))
+    seeds = list(range(QUICK if quick else FEW))
     scales = MNIST_SCALES if quick else SCALES
     found = [
-        _study("c3", quick, SMOOTH, scales, seeds, 1e-6),
-        # To be compared at 1e-5.
-        _study("c3-control", quick, ["quadratic"], scales, seeds, 1e-8),
+        regular_study(extent),
+        Study(
+            name="c3-control",
+            experiment="climb",
+            # To be compared at 1e-5.
+            fixed={"activation": "quadratic", **several_starts(extent, 1e-8)},
+            grid={"scale": scales},
+            seeds=seeds,
+        ),
         Study(
             name="c3-relu",
             experiment="kinks",
-            fixed={"scales": SCALES, "examples": 4 if quick else 16},
+            fixed={"scales": SCALES, "examples": 2 if quick else 16},
             grid={"bias_std": list(BIASES)},
             seeds=[0, 1],
         ),
     ]
     if not quick:
-        found.append(_study("c3-edge", quick, ["softplus"], EDGE, seeds, 1e-6))
+        edge = Study(
+            name="c3-edge",
+            experiment="climb",
+            fixed=several_starts(extent, LIMIT["tolerance"]),
+            grid={"scale": EDGE},
+            seeds=seeds,
+        )
+        found.append(edge)
     return (*found, *mnist_studies(extent))
-
-
-def _study(
-    name: str,
-    quick: bool,
-    activations: list[str],
-    scales: list[float],
-    seeds: list[int],
-    tolerance: float,
-) -> Study:
-    return Study(
-        name=name,
-        experiment="climb",
-        fixed={
-            "method": "backtracking",
-            "restarts": 5 if quick else 10,
-            "examples": 3 if quick else 8,
-            "tolerance": tolerance,
-        },
-        grid={"activation": activations, "scale": scales},
-        seeds=seeds,
-    )
 
 
 def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
@@ -128,12 +123,12 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     """
     found = []
     for activation in SMOOTH:
-        rows = chosen(known["c3"], activation=activation)
+        rows = chosen(known["maxima"], activation=activation)
         found.append(_indices(rows, f"{activation}, digits"))
     if "mnist" in known:
         found.append(_indices(known["mnist"], "softplus, MNIST, two networks"))
     for activation in SMOOTH:
-        rows = chosen(known["c3"], activation=activation)
+        rows = chosen(known["maxima"], activation=activation)
         found += [
             _maxima(rows, f"{activation}, digits"),
             _spread(rows, f"{activation}, digits"),

@@ -1,5 +1,10 @@
 """C4: a smaller input scale makes the inner maximisation faster."""
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -12,10 +17,12 @@ from summiteer.studies.claims.protocol import (
     FEW,
     LIMIT,
     MNIST_SCALES,
+    QUICK,
     SCALES,
     SMOOTH,
     mnist_studies,
     paper_studies,
+    regular_study,
 )
 from summiteer.studies.claims.rules import (
     Curves,
@@ -53,55 +60,43 @@ STATEMENT = (
 
 
 def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
-    """What is to be measured; the paper's step shares cells with C1.
+    """What is to be measured; cells are shared with C1 and C3.
 
     Args:
         extent: how much.
         known: not used.
     """
     quick = extent == "quick"
-    seeds = list(range(5 if quick else FEW))
+    seeds = list(range(QUICK if quick else FEW))
     scales = MNIST_SCALES if quick else SCALES
-    found = [*paper_studies(extent)]
-    if not quick:
-        # Between the scales of C1.
-        found.append(
-            _study("paper-step-between", "paper", SMOOTH, [0.3, 3.0], seeds, 8)
-        )
-    examples = 4 if quick else 8
     control = ["quadratic"]
-    found.append(
-        _study("c4-control", "paper", control, scales, seeds, examples, judged=False)
-    )
-    for method in ("backtracking",) if quick else ("normalised", "backtracking"):
-        found.append(
-            _study(
-                f"c4-{method}",
-                method,
-                [*SMOOTH, *control],
-                scales,
-                seeds,
-                examples,
-                judged=False,
-            )
-        )
+    found = [
+        *paper_studies(extent),
+        regular_study(extent),
+        _study("c4-control", ["paper", "backtracking"], control, scales, seeds),
+    ]
+    if not quick:
+        activations, few = [*SMOOTH, *control], list(range(QUICK))
+        # Between the scales of C1.
+        found += [
+            _study("c4-between", ["paper"], SMOOTH, [0.3, 3.0], seeds),
+            _study("c4-normalised", ["normalised"], activations, MNIST_SCALES, few),
+        ]
     return (*found, *mnist_studies(extent))
 
 
 def _study(
     name: str,
-    method: str,
+    methods: list[str],
     activations: list[str],
     scales: list[float],
     seeds: list[int],
-    examples: int,
-    judged: bool = True,
 ) -> Study:
     return Study(
         name=name,
         experiment="climb",
-        fixed={"method": method, "judged": judged, "examples": examples, **LIMIT},
-        grid={"activation": activations, "scale": scales},
+        fixed={"judged": False, "examples": 8, **LIMIT},
+        grid={"method": methods, "activation": activations, "scale": scales},
         seeds=seeds,
     )
 
@@ -117,17 +112,10 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     found = []
     for activation in ACTIVATIONS:
         for method, words in METHODS.items():
-            rows = chosen(digits, activation=activation, method=method)
-            few = sorted({row.parameters["seed"] for row in rows})
-            # The networks that were climbed at every scale.
-            scales = values_of(rows, "scale")
-            whole = {
-                s
-                for s in few
-                if len(values_of(chosen(rows, seed=s), "scale")) == len(scales)
-            }
-            rows = [row for row in rows if row.parameters["seed"] in whole]
-            if len(scales) > 1 and rows:
+            rows = _climbed_everywhere(
+                chosen(digits, activation=activation, method=method)
+            )
+            if len(values_of(rows, "scale")) > 1:
                 found.append(_judged(rows, words, f"{activation}, digits"))
     if "mnist" in known:
         rows = list(known["mnist"])
@@ -135,12 +123,28 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     return tuple(found)
 
 
-def _judged(rows: list[Row], words: str, regime: str) -> Judgement:
-    steps = curves(rows, "scale", lambda row: row.arrays()["steps"].double()[0])
+def _climbed_everywhere(rows: Sequence[Row]) -> list[Row]:
+    """Those of networks that were climbed at every scale."""
+    scales = values_of(rows, "scale")
+    whole = {
+        seed
+        for seed in values_of(rows, "seed")
+        if values_of(chosen(rows, seed=seed), "scale") == scales
+    }
+    return [row for row in rows if row.parameters["seed"] in whole]
+
+
+def first_steps(row: Row) -> Tensor:
+    """Of the first run on each image, up to the limit `[examples]`."""
+    return row.arrays()["steps"][0].double().clamp(max=LIMIT["max_steps"])
+
+
+def _judged(rows: Sequence[Row], words: str, regime: str) -> Judgement:
+    steps = curves(rows, "scale", first_steps)
     growth = steps.growth()
     verdict = standing(growth, NEGLIGIBLE)
-    runs = sum(row.record["runs"] for row in rows)
-    limited = sum(row.record["limit"] for row in rows) / max(runs, 1)
+    runs = torch.cat([first_steps(row) for row in rows])
+    limited = float((runs >= LIMIT["max_steps"]).double().mean())
     sentence = (
         f"steps grow like c^{interval(growth)}: {_told(steps)}"
         + (f"; {100 * limited:.1f} % of the runs met the limit" if limited else "")
