@@ -267,6 +267,29 @@ def test_the_mode_of_the_maximisation_is_the_recipes():
     assert passes == {"eval": 3, "train": 3 * (1 + 4)}
 
 
+class Descent:
+    """No optimiser of torch's, and nothing that could be written down."""
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def zero_grad(self):
+        for weight in self.weights:
+            weight.grad = None
+
+    def step(self):
+        with torch.no_grad():
+            for weight in self.weights:
+                weight.sub_(0.1 * weight.grad)
+
+
+def test_an_optimiser_is_what_makes_steps():
+    plain = train(optimizer=lambda weights: torch.optim.SGD(weights, 0.1))
+    ours = train(optimizer=Descent)
+    # The same products and differences, rounded once or twice.
+    assert torch.allclose(weights_of(plain.model), weights_of(ours.model), atol=1e-6)
+
+
 def test_frozen_weights_stay():
     model = mlp()
     model[0].requires_grad_(False)
@@ -354,6 +377,7 @@ def test_watching_changes_nothing_else():
         ({"mode": "test"}, "mode: expected 'eval' or 'train'"),
         ({"train_on": "last"}, "train_on: expected"),
         ({"optimizer": "lbfgs"}, "optimizer: expected one of sgd, adam, adamw"),
+        ({"optimizer": list}, "optimizer: expected a function of the parameters"),
         ({"learning_rate": -1}, "learning_rate: expected a number > 0"),
         ({"start": sm.GivenStart(INPUTS)}, "start: GivenStart"),
         ({"start": "random"}, "start: expected a start"),

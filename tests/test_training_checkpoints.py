@@ -279,6 +279,15 @@ def test_what_needs_a_pickle_is_refused_before_the_start(tmp_path):
         train(tmp_path, optimizer=lambda weights: Odd(weights, 0.1))
 
 
+def test_what_has_no_state_is_refused(tmp_path):
+    class Bare:
+        def __init__(self, weights):
+            self.step = self.zero_grad = lambda: None
+
+    with pytest.raises(sm.UserError, match="Bare has no state_dict"):
+        train(tmp_path, optimizer=Bare, schedule=None)
+
+
 def test_values_come_back_as_they_were():
     value = {"a": (1, 2.5, None), 3: [True, "x", float("inf")], "t": torch.ones(2)}
     tensors = {}

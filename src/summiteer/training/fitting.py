@@ -74,7 +74,8 @@ class Training:
         Args:
             progress: told of each epoch.
         """
-        model, weights, spec = self.model, trained(self.model), self.spec()
+        model, weights = self.model, trained(self.model)
+        spec = None if self.directory is None else self.spec()
         self._examine()
         with own_world(model):
             optimizer, schedule = self._tools()
@@ -92,7 +93,7 @@ class Training:
             tuple(records),
             stopped,
             tuple(self.messages),
-            digest(spec),
+            "" if spec is None else digest(spec),
             self.directory,
         )
 
@@ -107,6 +108,11 @@ class Training:
     def _tools(self) -> tuple[Any, Any]:
         """Optimiser and schedule, neither of which has made a step."""
         optimizer = self.recipe.optimizer(trained(self.model))
+        if not all(hasattr(optimizer, name) for name in ("step", "zero_grad")):
+            raise UserError(
+                "optimizer: expected a function of the parameters that returns an "
+                f"optimiser, it returned {type(optimizer).__name__}."
+            )
         if self.recipe.schedule is None:
             return optimizer, None
         return optimizer, self.recipe.schedule(optimizer)
@@ -124,9 +130,9 @@ class Training:
             self.held_out.head.examine(warn=False)
 
     @contextmanager
-    def _opened(self, spec: dict[str, JSON]) -> Iterator[Store | None]:
+    def _opened(self, spec: dict[str, JSON] | None) -> Iterator[Store | None]:
         """The directory, for this process alone; None without one."""
-        if self.directory is None:
+        if self.directory is None or spec is None:
             yield None
             return
         refuse_other(self.directory, spec, self.resume)

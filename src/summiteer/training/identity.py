@@ -64,6 +64,11 @@ def spec_of(
 
 def _settings(part: Any) -> str:
     """Kind and numbers of an optimiser or schedule before its first step."""
+    if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+        raise UserError(
+            f"checkpoint: {type(part).__name__} has no state_dict and load_state_dict, "
+            "so it cannot be gone on with; train without checkpoint."
+        )
     tensors: dict[str, Tensor] = {}
     state = encoded(part.state_dict(), tensors, "state of the optimizer or schedule")
     held = {name: value.tolist() for name, value in tensors.items()}

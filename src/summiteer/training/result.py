@@ -22,7 +22,7 @@ class TrainingResult:
         records: one `Epoch` per epoch.
         stopped: why it ended before its time, or "".
         messages: what happened on the way that a reader should know.
-        run: id of the training: the digest of its settings.
+        run: id of the training, the digest of its settings; "" without a directory.
         directory: of the checkpoints, or None.
     """
 
