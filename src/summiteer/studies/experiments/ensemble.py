@@ -171,7 +171,8 @@ class Ensemble:
         if trained == "W+a":
             value = self.activation.value(before)
             kernel = kernel + value @ value.mT
-        return torch.linalg.eigvalsh(kernel.double())[:, -1] / len(inputs)
+        top: Tensor = torch.linalg.eigvalsh(kernel.double())[:, -1]
+        return top / len(inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,9 @@ class MemberLoss:
         """`[n, d]` points and `[n, 2]` (y, place in the batch) -> `[n]`."""
         members = len(self.ensemble)
         if len(outputs) == self.rows:
-            values = self.ensemble.outputs(outputs.unflatten(0, (members, -1)))
+            values = self.ensemble.outputs(
+                outputs.reshape(members, -1, outputs.shape[1])
+            )
             return 0.5 * (values.flatten() - targets[:, 0]).square()
         # The rows left, those of one member together, as many places for each member.
         member = targets[:, 1].long() // (self.rows // members)
@@ -205,7 +208,7 @@ class MemberLoss:
         place[order] = member[order] * size + torch.arange(len(order)) - first
         packed = outputs.new_zeros(members * size, outputs.shape[1])
         packed = packed.index_copy(0, place, outputs)
-        values = self.ensemble.outputs(packed.unflatten(0, (members, -1)))
+        values = self.ensemble.outputs(packed.reshape(members, size, -1))
         return 0.5 * (values.flatten()[place] - targets[:, 0]).square()
 
 

@@ -276,16 +276,16 @@ def _scores(
     def hopeless(step: int, curves: Tensor) -> Tensor:
         # What is above θ at a step crosses it for good after that step, or never.
         above = (curves >= threshold) & (at <= step)
-        least = (above * at).amax(1).unflatten(0, (len(rates), -1)).double()
-        worse = least.log1p().mean(1) > to_beat
+        least = (above * at).amax(1).reshape(len(rates), -1).double()
+        worse: Tensor = least.log1p().mean(1) > to_beat
         return worse.repeat_interleave(len(seeds))
 
     curve = train(
         inner, ensemble, descent, p.trained, lambda k: units[every, k], p.steps,
         p.inner_steps, hopeless=hopeless,
     )  # fmt: skip
-    steps = sustained_steps(curve, at, threshold).unflatten(0, (len(rates), -1))
-    means = mean_over_steps(curve, at).log().unflatten(0, (len(rates), -1)).mean(1)
+    steps = sustained_steps(curve, at, threshold).reshape(len(rates), -1)
+    means = mean_over_steps(curve, at).log().reshape(len(rates), -1).mean(1)
     return {rate: (mean_log(steps[n]), float(means[n])) for n, rate in enumerate(rates)}
 
 
@@ -377,6 +377,7 @@ class _Watch:
 def _main_directions(task: str, count: int, digest: str) -> Tensor:
     """Orthonormal directions that hold most of Σxxᵀ, the largest first, `[d, k]`."""
     inputs = examples(task, count, digest)[0]
+    directions: Tensor
     _, sizes, directions = torch.linalg.svd(inputs, full_matrices=False)
     share = sizes.square().cumsum(0) / sizes.square().sum()
     enough = int((share < _MAIN).sum()) + 1
