@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from summiteer.data import load_data
 from summiteer.draws import Draws
@@ -83,9 +82,9 @@ def _with_outputs(
     """The hidden layer with so many outputs, all weights ±1/√m."""
     rows = torch.arange(classes)
     draws = Draws(parameters.seed, rows, torch.zeros_like(rows), _STREAM)
-    fair: Tensor = draws.uniform(parameters.width) < 0.5
     size = parameters.width**-0.5
-    weights = torch.where(fair, -size, size).to(torch.float64)
+    high = draws.uniform(parameters.width) >= 0.5
+    weights = size * (2 * high.double() - 1)
     return TwoLayerNetwork(
         network.hidden_weights.detach(), weights, activation=parameters.activation
     )
