@@ -105,7 +105,7 @@ def explore(
 def _blocks(problem: Problem, restarts: int, max_steps: int) -> Iterator[Tensor]:
     """Indices of so many examples that the record of their steps fits."""
     each = every_step(max_steps, restarts).max_bytes
-    yield from torch.arange(len(problem)).split(max(1, _RECORD // each))
+    yield from torch.split(torch.arange(len(problem)), max(1, _RECORD // each))
 
 
 def _landscape(

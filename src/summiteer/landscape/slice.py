@@ -302,7 +302,7 @@ def _evaluated(problem: Problem, points: Tensor, example: int) -> tuple[Tensor, 
     """(objective, whether the point is allowed) `[n]`, some at a time."""
     values, inside = [], []
     size = max(1, _AT_ONCE // points[0].numel())
-    for part in points.split(size):
+    for part in torch.split(points, size):
         rows = problem.rows(torch.full((len(part),), example))
         some = part.to(problem.inputs)
         values.append(rows.value(some).loss.double().cpu())

@@ -139,7 +139,8 @@ def _chosen(kind: Kind, known: dict[str, Tensor]) -> tuple[str, ...]:
     """Names of points that span the slice, the first of them that do."""
     circle = kind == "circle"
     origin = torch.zeros_like(known["centre"]) if circle else known["centre"]
-    names, basis = [] if circle else ["centre"], []
+    names = [] if circle else ["centre"]
+    basis: list[Tensor] = []
     for name in (name for name in known if name != "centre"):
         unit = new_direction((known[name] - origin).flatten(), basis)
         if unit is not None and len(basis) < (1 if kind == "line" else 2):
