@@ -69,8 +69,6 @@ def work_through(
             done += 1
         elif error is not None:
             if not keep_failures:
-                if error.__traceback__ is None:  # it came from a worker
-                    error.add_note(completion.trace)
                 raise error
             text = f"{type(error).__name__}: {error}"
             store.fail(cell, text, completion.trace, where)

@@ -56,13 +56,16 @@ def worked(
 
 
 def _portable(completion: Completion) -> Completion:
-    """With an error that the driver can be sent: not every exception can be pickled."""
+    """With an error that can be sent, and says where it was raised.
+
+    Not every exception can be pickled, and hardly any traceback.
+    """
     error = completion.error
     if error is None:
         return completion
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        text = f"{type(error).__name__}: {error}"
-        return replace(completion, error=RuntimeError(text))
-    return completion
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(completion.trace)
+    return replace(completion, error=error)
