@@ -245,9 +245,10 @@ def test_a_planted_collapse_is_alarmed_about():
     second = watch.epoch(digits_mlp(), examine=False)
     assert first.strong_accuracy > 0.4
     assert second.strong_accuracy < 0.2
-    assert watch.alarms == (second.alarm,)
+    assert watch.alarms == (first.alarm, second.alarm)
     assert "catastrophic overfitting in epoch 2" in second.alarm
-    assert not first.alarm
+    # An attack that hardly moves overstates what robust weights are worth too.
+    assert "overstated robustness in epoch 1" in first.alarm
 
 
 def test_records_come_back_from_json():
