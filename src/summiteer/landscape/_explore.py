@@ -80,7 +80,8 @@ def explore(
         exact = problem.in_double()
         starts = UniformStart(restarts=restarts, seed=seed).points(exact)
         ascents, ways = [], []
-        for index in _blocks(exact, restarts, max_steps):
+        blocks = _blocks(exact, restarts, max_steps)
+        for index in blocks:
             some, from_ = exact.take(index), starts[:, index]
             recorder = every_step(max_steps, from_.shape[:2].numel())
             ascent = ascend(some, adversary, GivenStart(from_), max_steps, recorder)
