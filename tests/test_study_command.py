@@ -275,3 +275,36 @@ def test_experiments_and_their_parameters_are_listed(folder, run_cli):
     code, _, error = run_cli("study", "experiments", "clim")
     assert code == 1
     assert "did you mean 'climb'?" in error
+
+
+def test_two_commands_on_one_store(folder, run_cli):
+    study = sm.Study.load("study.toml")
+    with Store.open("o", study.specification()):
+        code, _, error = run_cli("study", "run", "study.toml", "--out", "o")
+    assert code == 1
+    assert f"process {os.getpid()} on {os.uname().nodename}" in error
+    assert run_cli("study", "run", "study.toml", "--out", "o")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["run", "status", "export"])
+def test_a_store_of_a_newer_version(folder, run_cli, command):
+    sm.run_study(sm.Study.load("study.toml"), "o")
+    header = json.loads(Path("o/run.json").read_text())
+    # Whatever else a newer version may write there.
+    header |= {"schema": 99, "version": "9.9"}
+    header["spec"]["study"] = {"other": "words"}
+    Path("o/run.json").write_text(json.dumps(header))
+    words = ["study.toml", "--out", "o"] if command == "run" else ["o"]
+    code, _, error = run_cli("study", command, *words)
+    assert code == 1
+    assert "was written in schema 99 by summiteer 9.9" in error
+    assert "upgrade" in error
+
+
+def test_a_head_that_cannot_be_read(folder, run_cli):
+    sm.run_study(sm.Study.load("study.toml"), "o")
+    Path("o/run.json").write_text("{")
+    for words in (("run", "study.toml", "--out", "o"), ("status", "o")):
+        code, _, error = run_cli("study", *words)
+        assert code == 1
+        assert "run.json is not readable as the head of a run" in error
