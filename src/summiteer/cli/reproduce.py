@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from summiteer.cli import options
 from summiteer.cli.options import check_seed
-from summiteer.cli.running import progress, resumption, say
+from summiteer.cli.running import BELOW, progress, resumption, say
 from summiteer.cli.workers import Scheduler, Workers, engine_for
 from summiteer.errors import UserError
 
@@ -32,6 +33,9 @@ def reproduce(
     ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="run cells again that failed")
+    ] = False,
     out: Annotated[Path, typer.Option(help="directory of the run")] = Path("out"),
     seed: Annotated[int, typer.Option(help="first of the seeds")] = 0,
     as_json: options.AsJson = False,
@@ -53,7 +57,9 @@ def reproduce(
         resumption(store, as_json),
         progress("measuring", as_json) as report,
     ):
-        found = reproduction.reproduce(store, claims, extent, seed, engine, report)
+        found = reproduction.reproduce(
+            store, claims, extent, seed, engine, report, retry_failed
+        )
         result = reproduction.result(found, store)
         command = _command(extent, [each.key for each in claims], bool(only), seed)
         store.write_json("result.json", result)
@@ -64,6 +70,8 @@ def reproduce(
     else:
         print_claims(result, str(out))
         print(f"{sum(found.seconds.values()):.0f} s of computing")
+    if result["cells"]["failed"]:
+        sys.exit(BELOW)
 
 
 def _extent(quick: bool, full_mnist: bool) -> "Extent":

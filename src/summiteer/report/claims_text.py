@@ -50,7 +50,8 @@ def print_claims(result: Mapping[str, Any], directory: str) -> None:
             f"{100 * decided:.2f} % of the end points of two-layer networks are decided"
         )
     if cells["failed"]:
-        console.say(f"{cells['failed']} cells failed:", style="red")
+        told = f"{cells['failed']} cells failed (--retry-failed runs them again):"
+        console.say(told, style="red")
         for text in result["errors"]:
             console.say(f"  {text}")
     console.say(f"rules, numbers and figure: {directory}/report.html, result.json")

@@ -45,18 +45,32 @@ class Plan:
     def grow(self, known: dict[str, dict[str, list[Row]]]) -> bool:
         """Ask every claim for its studies; whether one named a new one.
 
+        One with failed cells is not asked: it might name others once they are done.
+
         Args:
             known: key of a claim -> name of a study -> rows.
         """
         grown = False
         for claim in self.claims:
             mine = self.studies.setdefault(claim.key, {})
+            if self.missing(claim, known.get(claim.key, {})):
+                continue
             for study in claim.studies(self.extent, known.get(claim.key, {})):
                 if study.name not in mine:
                     seeds = [self.seed + seed for seed in study.seeds]
                     mine[study.name] = study.model_copy(update={"seeds": seeds})
                     grown = True
         return grown
+
+    def missing(self, claim: Claim, known: dict[str, list[Row]]) -> int:
+        """How many cells of the claim's studies have no row.
+
+        Args:
+            claim: one of the claims.
+            known: name of a study -> rows.
+        """
+        planned = sum(len(s.cells()) for s in self.studies[claim.key].values())
+        return planned - sum(len(rows) for rows in known.values())
 
     def cells(self) -> list[Cell]:
         """All cells, those that studies share once."""
@@ -120,6 +134,7 @@ def reproduce(
     seed: int,
     engine: Engine | None = None,
     progress: Progress | None = None,
+    retry_failed: bool = False,
 ) -> Reproduction:
     """Measure what the store lacks, and judge.
 
@@ -130,11 +145,12 @@ def reproduce(
         seed: added to the seeds of all studies.
         engine: runs the cells; this process if None.
         progress: told after each cell.
+        retry_failed: whether cells that failed in an earlier run are run again.
     """
     plan = Plan(claims, extent, seed)
     known: dict[str, dict[str, list[Row]]] = {}
     while plan.grow(known):
-        measure_missing(plan.cells(), store, measured, engine, progress=progress)
+        measure_missing(plan.cells(), store, measured, engine, retry_failed, progress)
         known = _rows(plan, store)
     judgements = [_judged(claim, plan, known[claim.key]) for claim in claims]
     failed = store.failed()
@@ -172,11 +188,10 @@ def _judged(
     claim: Claim, plan: Plan, known: dict[str, list[Row]]
 ) -> Sequence[Judgement]:
     """The verdicts; none where cells failed, for the rule speaks of all of them."""
-    planned = {name: len(s.cells()) for name, s in plan.studies[claim.key].items()}
-    missing = sum(planned.values()) - sum(len(rows) for rows in known.values())
-    if not missing:
+    failed = plan.missing(claim, known)
+    if not failed:
         return claim.judge(known, plan.extent)
-    sentence = f"{missing} of {sum(planned.values())} cells failed"
+    sentence = f"{failed} cells failed"
     return [Judgement("all", "everywhere", Standing.NOT_JUDGED, sentence)]
 
 
