@@ -59,10 +59,14 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
         name="losses-outputs",
         experiment="losses",
         fixed={**fixed, "method": "backtracking"},
-        grid={
-            "activation": ["softplus"] if quick else SMOOTH,
-            "loss": ["cross-entropy-2"] if quick else list(LOSSES)[1:],
-        },
+        zips=[
+            {
+                "activation": ["softplus", "tanh", "softplus"][: 1 if quick else 3],
+                "loss": ["cross-entropy-2", "cross-entropy-2", "cross-entropy-10"][
+                    : 1 if quick else 3
+                ],
+            }
+        ],
         seeds=seeds,
     )
     if quick:
