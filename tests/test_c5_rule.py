@@ -208,6 +208,16 @@ def test_the_claim_is_judged_from_its_rows(
     assert all(each.sentence and each.numbers is not None for each in judged)
 
 
+def test_a_lost_cell_decides_nothing():
+    plan = c5_cells.planned("full")[0]
+    rows = [row for row in _rows(plan, 0.6) if row.parameters["scale"] != 1.0]
+    judged = C5.judge({plan.study.name: rows}, "full")
+    by_range = {each.regime.split("; ")[1]: each for each in judged[2:]}
+    assert by_range["c 0.3 to 3"].standing is U
+    assert "c = 1" in by_range["c 0.3 to 3"].sentence
+    assert by_range["c 0.03 to 0.3"].standing is S
+
+
 def test_quick_is_not_judged():
     plans = c5_cells.planned("quick")
     assert [plan.setting.number for plan in plans] == [1, 4]

@@ -94,6 +94,13 @@ def runs_of(rows: Sequence[Row]) -> Runs:
 def _judged(plan: Planned, rows: Sequence[Row], region: str) -> Judgement:
     """One setting, protocol and range of scales."""
     low, high = REGIONS[region]
+    protocol = f"{plan.protocol.key}: {plan.protocol.words}"
+    regime = f"({plan.setting.number}) {plan.setting.words}; c {low:g} to {high:g}"
+    known = {row.parameters["scale"] for row in rows}
+    lost = [c for c in plan.setting.scales if low <= c <= high and c not in known]
+    if lost:
+        text = f"nothing was measured at c = {_listed(lost)}."
+        return Judgement(protocol, regime, Standing.INCONCLUSIVE, text)
     runs = runs_of(rows).within(low, high)
     growth = runs.growth()
     inside = [row for row in rows if row.parameters["scale"] in runs.scales]
@@ -131,8 +138,8 @@ def _judged(plan: Planned, rows: Sequence[Row], region: str) -> Judgement:
         "weakest": [row.record["weakest"] for row in inside],
     }
     return Judgement(
-        f"{plan.protocol.key}: {plan.protocol.words}",
-        f"({plan.setting.number}) {plan.setting.words}; c {low:g} to {high:g}",
+        protocol,
+        regime,
         standing(runs),
         text + ".",
         middle.value if middle.known else None,
