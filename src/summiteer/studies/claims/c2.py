@@ -1,6 +1,7 @@
 """C2: in polynomially many iterations."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ DEGREE = 2.0
 DECADES = 1.5
 #: Share of runs that may miss the last tolerance.
 MISSED = 0.05
-AXES = {
+AXES: dict[str, tuple[list[Any], str]] = {
     "dimension": ([16, 32, 64, 128, 256], "d"),
     "width": ([64, 128, 256, 512, 1024], "m"),
     "ratio": ([0.03, 0.1, 0.3, 0.6], "ε/‖x‖"),

@@ -162,11 +162,11 @@ def curves(
         images.setdefault(key, []).append(found)
     joined = {key: np.concatenate(parts) for key, parts in images.items()}
     if len(seeds) >= NETWORKS:
-        y = [
+        table = [
             [reduce(joined[s, x]) if (s, x) in joined else math.nan for x in xs]
             for s in seeds
         ]
-        return Curves(axis, np.array(xs, float), np.array(y, float), "network")
+        return Curves(axis, np.array(xs, float), np.array(table, float), "network")
     whole = [s for s in seeds if all((s, x) in joined for x in xs)]
     stacked = [np.stack([joined[s, x] for x in xs], axis=1) for s in whole]
     y = np.concatenate(stacked) if stacked else np.empty((0, len(xs)))

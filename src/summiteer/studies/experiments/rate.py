@@ -10,6 +10,7 @@ from summiteer._ascend import ascend
 from summiteer._constants import lipschitz_of_gradient
 from summiteer.engine import Measurement
 from summiteer.errors import UserError
+from summiteer.networks import TwoLayerNetwork
 from summiteer.optimality import Certificate, Evidence, local_optimality, polish
 from summiteer.problem import Problem
 from summiteer.starts import UniformStart
@@ -200,11 +201,13 @@ def local_rates(
         certificate: of the maximisers.
         way: there.
     """
+    network = problem.model
+    assert isinstance(network, TwoLayerNetwork)
     best, radius = certificate.certified_point, problem.size.double()
     with torch.no_grad():
-        sign = (problem.model(problem.inputs + best) - problem.targets).sign()
-        hessian = problem.model.hessian(problem.inputs + best) * sign[:, None, None]
-        gradient = problem.model.gradient(problem.inputs + best) * sign[:, None]
+        sign = (network(problem.inputs + best) - problem.targets).sign()
+        hessian = network.hessian(problem.inputs + best) * sign[:, None, None]
+        gradient = network.gradient(problem.inputs + best) * sign[:, None]
     multiplier = (gradient * best).sum(1) / radius.square()
     # The columns of Q but the first are a basis of the tangent space.
     basis = torch.linalg.qr(best[:, :, None], mode="complete").Q[:, :, 1:]
