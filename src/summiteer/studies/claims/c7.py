@@ -34,7 +34,8 @@ STATEMENT = (
 RULE = (
     "Networks of two and three hidden layers of 32, trained on the digits; PGA with "
     "backtracking from one random start per image, to a residual of 1e-6 or "
-    f"{_LIMIT['max_steps']} steps. ReLU: the share of runs whose own end point is proved (Props. 10, 11) to lie within 1e-3 ε of a local maximum; "
+    f"{_LIMIT['max_steps']} steps. ReLU: the share of runs whose own "
+    "end point is proved (Props. 10, 11) to lie within 1e-3 ε of a local maximum; "
     "smooth activations have no proofs, their share is of numerical verdicts "
     "(Lanczos). 95 % interval by a cluster bootstrap over networks. Supported if the "
     f"whole interval is at least {HIGH:.0%}, not supported if all of it is below. "
