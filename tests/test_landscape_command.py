@@ -103,9 +103,9 @@ def test_slices_asked_for(named, tmp_path, run_cli):
         assert set(said["slices"]) == expected
 
 
-def test_a_box_has_no_circle_and_says_so(tmp_path, model_file, run_cli):
-    base = ("landscape", f"{model_file}:classifier", "digits", "--example", 3)
-    ball = ("--norm", "linf", "--radius", "0.1", "--restarts", "2", "--steps", "60")
+def test_a_box_has_no_circle_and_says_so(named, tmp_path, run_cli):
+    base = ("landscape", *named, "--example", 3, "--resolution", "3", "--box", "none")
+    ball = ("--norm", "linf", "--radius", "0.2", "--restarts", "4")
     code, printed, errors = run_cli(*base, *ball, "--out", tmp_path / "a")
     assert code == 0, errors
     assert "(circle)" not in printed
