@@ -24,6 +24,8 @@ from summiteer.studies.study import Study
 
 #: Of result.json.
 SCHEMA = 1
+#: Experiments that judge end points of two-layer networks.
+_TWO_LAYER = ("climb", "losses")
 
 
 @dataclass
@@ -159,7 +161,7 @@ def reproduce(
         claims,
         judgements,
         (len(store.names()), len(failed)),
-        _decided(known),
+        _decided(plan, known),
         _seconds(plan, store),
         [f"{text} ({count} cells)" for text, count in sorted(errors.items())],
     )
@@ -195,13 +197,14 @@ def _judged(
     return [Judgement("all", "everywhere", Standing.NOT_JUDGED, sentence)]
 
 
-def _decided(known: dict[str, dict[str, list[Row]]]) -> float | None:
+def _decided(plan: Plan, known: dict[str, dict[str, list[Row]]]) -> float | None:
     """Of all end points that were judged; those of shared cells count once."""
     judged = {
         id(row): row.record
-        for studies in known.values()
-        for rows in studies.values()
-        for row in rows
+        for key, mine in plan.studies.items()
+        for name, study in mine.items()
+        if study.experiment in _TWO_LAYER
+        for row in known[key][name]
         if "decided" in row.record
     }
     runs = sum(record["runs"] for record in judged.values())
