@@ -57,8 +57,9 @@ def workers_killed(site: Site, rounds: int, rng: random.Random) -> str:
     require("lost while at work" in said, f"lost workers are told of: {said!r}")
     site.check()
     times = len(begun(site.log)) - site.count
-    # The cell at work, and at most the one that was waiting.
-    require(times <= 2 * kills, f"{kills} lost workers cost {times} cells")
+    # What was on its way: while the other worker starts anew, all may be with one.
+    most = 2 * site.workers * kills
+    require(times <= most, f"{kills} lost workers cost {times} cells, at most {most}")
     return f"{kills} workers killed, {times} cells begun again"
 
 
