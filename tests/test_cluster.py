@@ -116,7 +116,7 @@ def test_a_lost_worker_costs_its_cells_only(engine, tmp_path):
     assert sorted(by_number(found)) == list(range(40))
     assert len(found) == 40
     assert all(completion.error is None for completion in found)
-    assert len(begun(log)) <= 42
+    assert len(begun(log)) <= 44  # what was on its way, at most
     assert not alive(pid)
 
 
