@@ -253,7 +253,7 @@ def landscapes(power, count, activation="softplus", spread=0.0, seeds=8):
                 "loss": loss,
                 "unseen": torch.zeros(8).double(),
                 "proved_distinct": torch.full((8,), number),
-                **{name: index for name in c3.INDICES},
+                **{name: index for name in (*c3.INDICES, "kappa")},
             }
             values = {"activation": activation, "scale": scale, "seed": seed}
             found.append(row("climb", arrays, **values))
@@ -300,6 +300,25 @@ def test_c3_an_index_that_becomes_infinite_grows():
     assert judgement.standing is Standing.SUPPORTED
     assert "q from finite to ∞" in judgement.sentence
     json.dumps(judgement.numbers, allow_nan=False)
+
+
+def test_c3_kappa_may_be_negative_and_is_compared_at_the_ends():
+    rows = landscapes(1.0, lambda c: 1)
+    for each in rows:
+        scale = each.parameters["scale"]
+        shift = 0.3 if scale == 1.0 else -0.1 * scale
+        each.arrays()["kappa"] = 0.01 * noise(3).expand(4, 8) + shift
+    judgement = c3._kappa(rows, "softplus")
+    # Higher in between, lower at the end.
+    assert judgement.standing is Standing.REVERSED
+    assert judgement.effect == pytest.approx(-0.99, abs=0.01)
+    assert judgement.numbers["kappa"][1] > 0.2
+
+
+def test_a_slope_of_what_is_not_positive_everywhere_is_not_known():
+    rows = landscapes(1.0, lambda c: 1)
+    rows[2].arrays()["global"] = -torch.ones(4, 8).double()
+    assert not curves(rows, "scale", c3.at_maxima("global")).growth().known
 
 
 def test_c3_more_maxima_are_counted():

@@ -45,8 +45,8 @@ from summiteer.studies.study import Study
 CONTROL_TOLERANCE = 1e-5
 #: Growth of an index by less than 12 % over a decade; a twentieth of a maximum.
 NEGLIGIBLE = 0.05
-#: κ and the indices of mathematics.md §6.
-INDICES = {"global": "global", "unique": "unique", "a_priori": "q", "kappa": "κ"}
+#: Of mathematics.md §6.
+INDICES = {"global": "global", "unique": "unique", "a_priori": "q"}
 #: Where softplus networks are looked at further.
 EDGE = [10.0, 30.0, 100.0]
 #: Below what float64 runs to the residual can tell apart.
@@ -60,13 +60,14 @@ STATEMENT = (
 )
 RULE = (
     "At the maxima that ascent with backtracking ends in from random starts. Indices: "
-    "global λ⁺(M)/μ, unique 2λ⁺/(μ + g_min/ε), a priori q and κ, median over the "
-    "images of a network; supported if the 95 % intervals of all their log-log slopes "
-    "over c lie above 0 (networks resampled; each over the scales at which it is "
-    "finite; one that is finite at the smallest c alone counts as growing). Maxima: "
-    "the mean number of distinct ones per image and sign of u; loss spread: (max - "
-    "min)/max over the starts of an image; each at the largest c less the smallest, "
-    f"supported if the interval lies above 0. No effect: within ±{NEGLIGIBLE}, spread "
+    "global λ⁺(M)/μ, unique 2λ⁺/(μ + g_min/ε) and a priori q, median over the images "
+    "of a network; supported if the 95 % intervals of all their log-log slopes over c "
+    "lie above 0 (networks resampled; each over the scales at which it is finite; one "
+    "that is finite at the smallest c alone counts as growing). κ, which may be "
+    "negative: median; maxima: the mean number of distinct ones per image and sign of "
+    "u; loss spread: (max - min)/max over the starts of an image, mean. Each of these "
+    "at the largest c less the smallest: supported if the interval lies above 0; the "
+    f"scales between are shown. No effect: within ±{NEGLIGIBLE}, spread "
     f"±{NEGLIGIBLE / 100:g}. Control: of homogeneous networks without biases κ and the "
     f"indices must not move by more than {CONTROL_TOLERANCE:g} at the same image and "
     "sign of u, and no maximum of F of a ReLU network may; if they do, that is a bug "
@@ -130,6 +131,7 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     for activation in SMOOTH:
         rows = chosen(known["maxima"], activation=activation)
         found += [
+            _kappa(rows, f"{activation}, digits"),
             _maxima(rows, f"{activation}, digits"),
             _spread(rows, f"{activation}, digits"),
         ]
@@ -173,10 +175,9 @@ def spread(row: Row) -> Tensor:
     loss = arrays["loss"].masked_fill(~arrays["maximum"], torch.nan)
     most = loss.nan_to_num(-torch.inf).amax(0)
     least = loss.nan_to_num(torch.inf).amin(0)
-    apart: Tensor = ((most - least) / most).masked_fill(
-        ~arrays["maximum"].any(0), torch.nan
-    )
-    return apart
+    apart = ((most - least) / most).masked_fill(~arrays["maximum"].any(0), torch.nan)
+    # What rounding makes is no spread.
+    return torch.where(apart < ROUNDING, 0.0, apart)
 
 
 def _indices(rows: Sequence[Row], regime: str) -> Judgement:
@@ -227,6 +228,25 @@ def _below_one(index: Curves) -> str:
     return f"; the global one is below 1 up to c = {max(regular):g}" if regular else ""
 
 
+def _kappa(rows: Sequence[Row], regime: str) -> Judgement:
+    found = curves(rows, "scale", at_maxima("kappa"))
+    more = found.rise()
+    told = ", ".join(
+        "–" if y is None else f"{y:.2g} at {x:g}"
+        for x, y in zip(found.x, found.middle, strict=True)
+    )
+    return Judgement(
+        "curvature ratio κ",
+        regime,
+        standing(more, NEGLIGIBLE),
+        f"{told} (medians): {interval(more, 2)} more at the largest c",
+        finite(more.value),
+        finite(more.low),
+        finite(more.high),
+        {"scales": found.x.tolist(), "kappa": found.middle, "unit": found.unit},
+    )
+
+
 def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
     counts = curves(rows, "scale", distinct, mean)
     apart = curves(rows, "scale", lambda row: row.arrays()["proved_distinct"], mean)
@@ -266,8 +286,7 @@ def _spread(rows: Sequence[Row], regime: str) -> Judgement:
     wider = spreads.rise()
     means = [mean(column) for column in spreads.y.T]
     told = ", ".join(
-        f"{0 if y < ROUNDING else 100 * y:.2g}\u00a0% at {x:g}"
-        for x, y in zip(spreads.x, means, strict=True)
+        f"{100 * y:.2g}\u00a0% at {x:g}" for x, y in zip(spreads.x, means, strict=True)
     )
     return Judgement(
         "loss spread",

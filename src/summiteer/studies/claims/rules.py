@@ -122,8 +122,11 @@ class Curves:
         return [finite(median(column)) for column in self.y.T]
 
     def growth(self) -> Estimate:
-        """The log-log slope, over the x at which all units have a finite value."""
-        usable = np.isfinite(self.y).all(0) & (self.y > 0).all(0)
+        """The log-log slope, over the x at which all units have a finite value.
+
+        Not known where one of these values is not positive.
+        """
+        usable = np.isfinite(self.y).all(0)
         if usable.sum() < 2:
             return bootstrap([])
         return bootstrap(slopes(self.x[usable], self.y[:, usable]))
