@@ -18,12 +18,12 @@ from summiteer.studies.claims.rules import chosen, finite, interval
 from summiteer.studies.statistics import as_numbers, bootstrap
 from summiteer.studies.study import Study
 
-#: Of networks on which nothing was tried before the rule was fixed.
-_FIRST = 200
+#: Of networks on which nothing was tried before rule and sizes were fixed.
+_FIRST = 300
 #: Runs that zigzag across kinks never come to rest.
 _LIMIT = {**LIMIT, "max_steps": 300}
-#: A share near 80 % is known to 3 points after a thousand runs.
-TRAINED, IMAGES = 26, 48
+#: Of 26 networks a share near 80 % was known to 3.3 points: 34 make it 2.9.
+TRAINED, IMAGES = 34, 48
 RESTARTS = 12
 
 STATEMENT = (
