@@ -48,10 +48,15 @@ def scale_figures(curves: Curves) -> list[Figure]:
     Args:
         curves: of `scale_curves`.
     """
-    return [_panel(found, _PANELS[name]) for name, found in curves.items()]
+    return [
+        _panel(found, _PANELS[name], "linear" if name == "distinct" else "log")
+        for name, found in curves.items()
+    ]
 
 
-def _panel(found: dict[str, tuple[list[float], list[float | None]]], title: str) -> Any:
+def _panel(
+    found: dict[str, tuple[list[float], list[float | None]]], title: str, kind: str
+) -> Figure:
     figure = Figure()
     for activation, (scales, values) in sorted(found.items()):
         label = "quadratic (control)" if activation == "quadratic" else activation
@@ -68,9 +73,9 @@ def _panel(found: dict[str, tuple[list[float], list[float | None]]], title: str)
             )
         )
     ticks = sorted({x for scales, _ in found.values() for x in scales})
-    soft = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "type": "log"}
-    figure.update_xaxes(title_text="input scale c", tickvals=ticks, **soft)
-    figure.update_yaxes(exponentformat="power", dtick=1, **soft)
+    soft = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+    figure.update_xaxes(title_text="input scale c", tickvals=ticks, type="log", **soft)
+    figure.update_yaxes(exponentformat="power", dtick=1, type=kind, **soft)
     figure.update_layout(
         template="none",
         title={"text": title, "x": 0.5},
