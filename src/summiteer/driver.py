@@ -1,5 +1,6 @@
 """The driver: it alone writes the store, one record per finished cell."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,6 +25,29 @@ class Tally:
 
     done: int
     failed: int
+
+
+def counting(
+    progress: Progress | None, done: int, total: int
+) -> Callable[[Completion], None]:
+    """Tell how many cells are done: now, and after each one that is recorded.
+
+    Args:
+        progress: is told; nobody if None.
+        done: before the first.
+        total: of the run.
+
+    Returns:
+        To be called after each, `finished` of `work_through`.
+    """
+    numbers = itertools.count(done)
+
+    def told(_: Completion | None = None) -> None:
+        if progress:
+            progress(next(numbers), total)
+
+    told()
+    return told
 
 
 def work_through(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from summiteer._version import __version__
 from summiteer.cells import Cell
-from summiteer.driver import Progress, work_through
-from summiteer.engine import Completion, Engine, Measurement
+from summiteer.driver import Progress, counting, work_through
+from summiteer.engine import Engine, Measurement
 from summiteer.errors import UserError, collected_warnings
 from summiteer.landscape import Landscape, Peak, Slice
 from summiteer.landscape._explore import explore
@@ -85,14 +85,7 @@ def run_landscapes(
     cells = [view.cell(store, example) for example in view.examples]
     finished = store.names()
     todo = [(n, cell) for n, cell in enumerate(cells) if cell.name not in finished]
-    count = [len(cells) - len(todo)]
-
-    def report(_: Completion | None = None) -> None:
-        if progress:
-            progress(count[0], len(cells))
-        count[0] += 1
-
-    report()
+    report = counting(progress, len(cells) - len(todo), len(cells))
     function = partial(measured_landscape, population, settings, view)
     work_through(store, todo, function, engine, report, keep_failures=False)
     records: list[Any] = [store.record(cell.name) for cell in cells]

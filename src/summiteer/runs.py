@@ -21,8 +21,8 @@ from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.auditing.summary import audit_result
 from summiteer.cells import JSON, Cell, digest_arrays
 from summiteer.data import Property
-from summiteer.driver import Progress, work_through
-from summiteer.engine import Completion, Engine, Measurement
+from summiteer.driver import Progress, counting, work_through
+from summiteer.engine import Engine, Measurement
 from summiteer.errors import collected_warnings
 from summiteer.examination import (
     EVIDENCE_NAMES,
@@ -194,14 +194,7 @@ def run_command(
     blocks = Blocks.of(command.name, store, len(population))
     finished = store.names()
     todo = [n for n in range(len(blocks)) if blocks.cell(n).name not in finished]
-    count = [len(blocks) - len(todo)]
-
-    def report(_: Completion | None = None) -> None:
-        if progress:
-            progress(count[0], len(blocks))
-        count[0] += 1
-
-    report()
+    report = counting(progress, len(blocks) - len(todo), len(blocks))
     work_through(
         store,
         ((n, blocks.cell(n)) for n in todo),

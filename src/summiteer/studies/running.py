@@ -5,8 +5,8 @@ from pathlib import Path
 
 from summiteer import engine
 from summiteer.cells import Cell
-from summiteer.driver import Progress, Tally, work_through
-from summiteer.engine import Completion, Engine, Measurement
+from summiteer.driver import Progress, Tally, counting, work_through
+from summiteer.engine import Engine, Measurement
 from summiteer.errors import UserError
 from summiteer.store import Store
 from summiteer.studies.changes import refuse_changed, take_over
@@ -105,12 +105,5 @@ def measure_missing(
         progress: told before the first and after each cell.
     """
     todo = missing(cells, store, retry_failed)
-    count = [len(cells) - len(todo)]
-
-    def report(_: Completion | None = None) -> None:
-        if progress:
-            progress(count[0], len(cells))
-        count[0] += 1
-
-    report()
+    report = counting(progress, len(cells) - len(todo), len(cells))
     return work_through(store, todo, function, running, report)
