@@ -62,6 +62,15 @@ def as_json(value: object, path: str = "value") -> JSON:
     raise TypeError(f"{path} is a {type(value).__name__}, which JSON cannot hold")
 
 
+def finite(value: float | None) -> float | None:
+    """Say None for what JSON cannot hold: NaN and infinite numbers.
+
+    Args:
+        value: Any number, or None already.
+    """
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
 def canonical_json(value: object) -> str:
     """Write a value as the one JSON text that stands for it.
 

@@ -1,7 +1,6 @@
 """Landscapes as a run in a directory: one cell per example."""
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from summiteer._version import __version__
-from summiteer.cells import Cell
+from summiteer.cells import Cell, finite
 from summiteer.driver import Progress, counting, work_through
 from summiteer.engine import Engine, Measurement
 from summiteer.errors import UserError, collected_warnings
@@ -208,12 +207,12 @@ def landscape_record(land: Landscape, example: int) -> dict[str, Any]:
         if scalar
         else None,
         "at_least": int(land.at_least[example]),
-        "at_most": _finite(float(land.at_most[example])),
+        "at_most": finite(float(land.at_most[example])),
         "complete": bool(land.complete[example]),
-        "unseen": _finite(float(land.maxima.unseen[example])),
-        "unseen_bound": _finite(float(land.maxima.unseen_bound[example])),
-        "spread": _finite(float(land.spread[example])),
-        "a_priori": _finite(float(land.a_priori[example])),
+        "unseen": finite(float(land.maxima.unseen[example])),
+        "unseen_bound": finite(float(land.maxima.unseen_bound[example])),
+        "spread": finite(float(land.spread[example])),
+        "a_priori": finite(float(land.a_priori[example])),
         "maxima": [_peak(peak) for peak in land.peaks[example]],
         "ways": _ways(land.ways, land.steps, example),
         "gradient_evaluations": land.gradient_evaluations,
@@ -224,7 +223,7 @@ def _peak(peak: Peak) -> dict[str, Any]:
     low, high = peak.share_interval
     names = ("distance_bound", "uniqueness_radius", "curvature_ratio")
     return {
-        "loss": _finite(peak.loss),
+        "loss": finite(peak.loss),
         "norm": float(peak.point.norm()),
         "sign": peak.sign,
         "runs": peak.runs,
@@ -234,10 +233,10 @@ def _peak(peak: Peak) -> dict[str, Any]:
         "evidence": peak.evidence.name,
         "apart": peak.apart.name,
         "joined": peak.joined.name,
-        **{name: _finite(getattr(peak, name)) for name in names},
+        **{name: finite(getattr(peak, name)) for name in names},
         "indices": {
-            "global": _finite(peak.index_global),
-            "unique": _finite(peak.index_unique),
+            "global": finite(peak.index_global),
+            "unique": finite(peak.index_unique),
         },
     }
 
@@ -248,7 +247,7 @@ def _ways(ways: Ways, steps: Tensor, example: int) -> dict[str, Any]:
     numbers["steps"] = steps[:, example].cpu().double()
     quarters = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
     return {
-        name: [_finite(q) for q in values.nanquantile(quarters).tolist()]
+        name: [finite(q) for q in values.nanquantile(quarters).tolist()]
         for name, values in numbers.items()
     }
 
@@ -278,7 +277,3 @@ def _arrays(kind: str, each: Slice) -> dict[str, Tensor]:
             for name in ("coordinates", "away", "losses"):
                 arrays[f"{group}.{number}.{name}"] = getattr(shown, name)
     return {f"{kind}.{name}": values for name, values in arrays.items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

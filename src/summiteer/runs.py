@@ -19,7 +19,7 @@ from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.given import Given
 from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.auditing.summary import audit_result
-from summiteer.cells import JSON, Cell, digest_arrays
+from summiteer.cells import JSON, Cell, digest_arrays, finite
 from summiteer.data import Property
 from summiteer.driver import Progress, counting, work_through
 from summiteer.engine import Engine, Measurement
@@ -347,8 +347,8 @@ def judge_property(
             "violated": found.violated,
             "label": claim.label,
             "rival": found.rival,
-            "margin": _finite(found.margin),
-            "margin_in_model_dtype": _finite(found.own),
+            "margin": finite(found.margin),
+            "margin_in_model_dtype": finite(found.own),
             "source": SOURCE_NAMES[int(arrays["source"])]
             if "source" in arrays
             else None,
@@ -357,10 +357,6 @@ def judge_property(
     }
     store.write_json("result.json", judged)
     return judged
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _rivals_of(objective: object) -> dict[str, str]:

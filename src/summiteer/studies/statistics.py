@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from summiteer.cells import finite
+
 #: Of every interval.
 CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
@@ -163,9 +165,8 @@ def as_numbers(estimate: Estimate) -> dict[str, Any]:
         estimate: any.
     """
     names = ("value", "low", "high")
-    numbers = {name: getattr(estimate, name) for name in names}
-    known = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-    return {**known, "units": estimate.units}
+    numbers = {name: finite(getattr(estimate, name)) for name in names}
+    return {**numbers, "units": estimate.units}
 
 
 def median(values: Sequence[float] | Array) -> float:

@@ -13,6 +13,7 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import Adversary, FrankWolfe, OpenLoopStep
+from summiteer.cells import finite
 from summiteer.landscape import distinct_maxima
 from summiteer.loop.working import residual_reference
 from summiteer.optimality import local_optimality, shares
@@ -177,17 +178,13 @@ def distortion(problem: Problem) -> float | None:
 
 def _mean(values: Tensor) -> float | None:
     """None where nothing finite is there."""
-    return _finite(float(values.double().mean()))
+    return finite(float(values.double().mean()))
 
 
 def _median(values: Tensor) -> float | None:
     """Of those that are not NaN."""
-    return _finite(float(values.double().nanmedian()))
+    return finite(float(values.double().nanmedian()))
 
 
 def _right(wrong: Tensor | None) -> float | None:
     return None if wrong is None else 1 - float(wrong.double().mean())
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,7 +12,7 @@ from summiteer.studies.claims.protocol import (
 )
 from summiteer.studies.claims.rules import (
     chosen,
-    finite,
+    effect_of,
     percentages,
     share_standing,
     values_of,
@@ -104,15 +104,14 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     return tuple(found)
 
 
-def success(rows: Sequence[Row], name: str = "proved") -> Estimate:
-    """A share of runs, with its interval.
+def success(rows: Sequence[Row]) -> Estimate:
+    """The share of runs that end in a proved maximum, with its interval.
 
     Args:
         rows: cells of different networks, or of blocks of images of a few.
-        name: of the count in the record.
     """
     seeds = values_of(rows, "seed")
-    hits = [sum(r.record[name] for r in chosen(rows, seed=s)) for s in seeds]
+    hits = [sum(r.record["proved"] for r in chosen(rows, seed=s)) for s in seeds]
     runs = [sum(r.record["runs"] for r in chosen(rows, seed=s)) for s in seeds]
     if rows[0].parameters["data"] != "mnist":
         return clustered_share(hits, runs)
@@ -144,9 +143,7 @@ def _judged(rows: Sequence[Row], regime: str) -> Judgement:
         regime,
         share_standing(share, HIGH),
         sentence,
-        finite(share.value),
-        finite(share.low),
-        finite(share.high),
+        *effect_of(share),
         {"runs": runs, "half_width_points": 100 * share.half_width, **counts},
     )
 

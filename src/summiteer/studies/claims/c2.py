@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from summiteer.cells import finite
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -15,12 +16,12 @@ from summiteer.studies.claims.claim import (
     Row,
     Standing,
 )
-from summiteer.studies.claims.protocol import QUICK, SMOOTH
+from summiteer.studies.claims.protocol import QUICK, SMOOTH, STEP_RULES
 from summiteer.studies.claims.rules import (
     bound_standing,
     chosen,
     curves,
-    finite,
+    effect_of,
     interval,
     together,
     values_of,
@@ -41,11 +42,6 @@ AXES: dict[str, tuple[list[Any], str]] = {
     "width": ([64, 128, 256, 512, 1024], "m"),
     "ratio": ([0.03, 0.1, 0.3, 0.6], "ε/‖x‖"),
     "scale": ([0.1, 0.3, 1.0, 3.0], "c"),
-}
-WORDS = {
-    "paper": "the paper's constant step",
-    "normalised": "normalised steps of ε/10",
-    "backtracking": "backtracking",
 }
 
 STATEMENT = "It does so in polynomially many iterations."
@@ -73,7 +69,7 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
     quick = extent == "quick"
     found = []
     for axis, (values, _) in AXES.items():
-        for method in WORDS:
+        for method in STEP_RULES:
             if quick and method != "paper":
                 continue
             paper = method == "paper" and not quick
@@ -115,7 +111,7 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
         extent: that was measured.
     """
     found = []
-    for method, words in WORDS.items():
+    for method, words in STEP_RULES.items():
         parts = {axis: known.get(f"rate-{axis}-{method}", ()) for axis in AXES}
         for activation in values_of(parts["dimension"], "activation"):
             mine = {
@@ -197,9 +193,7 @@ def _growth(parts: dict[str, list[Row]], words: str, regime: str) -> Judgement:
         regime,
         Standing.NOT_REACHED if missed > MISSED else verdict,
         sentence,
-        finite(largest.value),
-        finite(largest.low),
-        finite(largest.high),
+        *effect_of(largest),
         numbers,
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from summiteer.cells import finite
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -30,7 +31,7 @@ from summiteer.studies.claims.rules import (
     Curves,
     chosen,
     curves,
-    finite,
+    effect_of,
     interval,
     mean,
     standing,
@@ -206,9 +207,7 @@ def _indices(rows: Sequence[Row], regime: str) -> Judgement:
         regime,
         verdict,
         f"slopes over c: {told}{_below_one(found['global'])}",
-        finite(first.value),
-        finite(first.low),
-        finite(first.high),
+        *effect_of(first),
         numbers,
     )
 
@@ -240,9 +239,7 @@ def _kappa(rows: Sequence[Row], regime: str) -> Judgement:
         regime,
         standing(more, NEGLIGIBLE),
         f"{told} (medians): {interval(more, 2)} more at the largest c",
-        finite(more.value),
-        finite(more.low),
-        finite(more.high),
+        *effect_of(more),
         {"scales": found.x.tolist(), "kappa": found.middle, "unit": found.unit},
     )
 
@@ -268,9 +265,7 @@ def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
         regime,
         standing(more, NEGLIGIBLE),
         sentence,
-        finite(more.value),
-        finite(more.low),
-        finite(more.high),
+        *effect_of(more),
         {
             "scales": counts.x.tolist(),
             "distinct": [finite(each) for each in means],
@@ -293,9 +288,7 @@ def _spread(rows: Sequence[Row], regime: str) -> Judgement:
         regime,
         standing(wider, NEGLIGIBLE / 100),
         f"{told} (means over images): {interval(wider, 2)} wider at the largest c",
-        finite(wider.value),
-        finite(wider.low),
-        finite(wider.high),
+        *effect_of(wider),
         {"scales": spreads.x.tolist(), "spread": [finite(each) for each in means]},
     )
 

@@ -20,6 +20,7 @@ from summiteer.studies.claims.protocol import (
     QUICK,
     SCALES,
     SMOOTH,
+    STEP_RULES,
     mnist_studies,
     paper_studies,
     regular_study,
@@ -28,7 +29,7 @@ from summiteer.studies.claims.rules import (
     Curves,
     chosen,
     curves,
-    finite,
+    effect_of,
     interval,
     standing,
     values_of,
@@ -37,11 +38,6 @@ from summiteer.studies.statistics import as_numbers
 from summiteer.studies.study import Study
 
 ACTIVATIONS = ("softplus", "tanh", "quadratic")
-METHODS = {
-    "paper": "the paper's constant step",
-    "normalised": "normalised steps of ε/10",
-    "backtracking": "backtracking",
-}
 #: Steps that grow by less than 12 % from one scale to one ten times as large.
 NEGLIGIBLE = 0.05
 RULE = (
@@ -111,7 +107,7 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     digits = [row for name, rows in known.items() if name != "mnist" for row in rows]
     found = []
     for activation in ACTIVATIONS:
-        for method, words in METHODS.items():
+        for method, words in STEP_RULES.items():
             rows = _climbed_everywhere(
                 chosen(digits, activation=activation, method=method)
             )
@@ -119,7 +115,9 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
                 found.append(_judged(rows, words, f"{activation}, digits"))
     if "mnist" in known:
         rows = list(known["mnist"])
-        found.append(_judged(rows, METHODS["paper"], "softplus, MNIST, two networks"))
+        found.append(
+            _judged(rows, STEP_RULES["paper"], "softplus, MNIST, two networks")
+        )
     return tuple(found)
 
 
@@ -163,9 +161,7 @@ def _judged(rows: Sequence[Row], words: str, regime: str) -> Judgement:
         regime,
         verdict,
         sentence,
-        finite(growth.value),
-        finite(growth.low),
-        finite(growth.high),
+        *effect_of(growth),
         numbers,
     )
 

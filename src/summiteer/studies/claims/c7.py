@@ -14,7 +14,7 @@ from summiteer.studies.claims.claim import (
 )
 from summiteer.studies.claims.ends import ends_judgement
 from summiteer.studies.claims.protocol import LIMIT, NETWORKS
-from summiteer.studies.claims.rules import chosen, finite, interval
+from summiteer.studies.claims.rules import chosen, effect_of, interval
 from summiteer.studies.statistics import as_numbers, bootstrap
 from summiteer.studies.study import Study
 
@@ -131,9 +131,7 @@ def _maxima(rows: Sequence[Row], activation: str) -> Judgement:
         f"{interval(number)} distinct maxima per image, by distance; "
         f"{fmean(apart):.2f} are proved apart; the chance that another "
         f"start ends in a new one is about {100 * fmean(unseen or [1.0]):.0f} %",
-        finite(number.value),
-        finite(number.low),
-        finite(number.high),
+        *effect_of(number),
         {
             "distinct": as_numbers(number),
             "proved_distinct": fmean(apart),

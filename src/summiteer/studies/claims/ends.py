@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from summiteer.cells import finite
 from summiteer.studies.claims.claim import Judgement, Row
 from summiteer.studies.claims.rules import (
-    finite,
+    effect_of,
     percentages,
     share_standing,
     values_of,
@@ -57,9 +58,7 @@ def ends_judgement(
         regime,
         share_standing(share, wanted),
         "; ".join(parts),
-        finite(share.value),
-        finite(share.low),
-        finite(share.high),
+        *effect_of(share),
         {
             "runs": runs,
             "networks": len(by_seed),

@@ -13,6 +13,12 @@ FEW, QUICK = 8, 5
 SCALES = [0.1, 0.3, 1.0, 3.0, 10.0]
 MNIST_SCALES = [0.1, 1.0, 10.0]
 SMOOTH = ["softplus", "tanh"]
+#: Methods of `climb`, as the verdicts call them.
+STEP_RULES = {
+    "paper": "the paper's constant step",
+    "normalised": "normalised steps of ε/10",
+    "backtracking": "backtracking",
+}
 BLOCK = 250
 
 

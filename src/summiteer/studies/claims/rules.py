@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from summiteer.cells import finite
 from summiteer.studies.claims.claim import Row, Standing
 from summiteer.studies.statistics import Array, Estimate, bootstrap, median, slopes
 
 #: Fewer networks than this are no sample of networks: then images are.
-NETWORKS = 5
+SAMPLE = 5
 
 
 def standing(effect: Estimate, negligible: float) -> Standing:
@@ -164,7 +165,7 @@ def curves(
         found = quantity(row).double().numpy()
         images.setdefault(key, []).append(found)
     joined = {key: np.concatenate(parts) for key, parts in images.items()}
-    if len(seeds) >= NETWORKS:
+    if len(seeds) >= SAMPLE:
         table = [
             [reduce(joined[s, x]) if (s, x) in joined else math.nan for x in xs]
             for s in seeds
@@ -176,13 +177,13 @@ def curves(
     return Curves(axis, np.array(xs, float), y, "image")
 
 
-def finite(value: float) -> float | None:
-    """For result.json: None for what is not finite.
+def effect_of(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
+    """(effect, low, high) of a `Judgement`.
 
     Args:
-        value: any.
+        estimate: that is judged.
     """
-    return float(value) if math.isfinite(value) else None
+    return finite(estimate.value), finite(estimate.low), finite(estimate.high)
 
 
 def mean(values: Array) -> float:
