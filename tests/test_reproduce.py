@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,10 @@ def second_studies(extent, known):
         return (first,)
     slowest = max(known["shared"], key=lambda row: int(row.arrays()["steps"].sum()))
     return (first, study("finer", [2 * slowest.parameters["scale"]]))
+
+
+def other_studies(extent, known):
+    return (study("shared", [0.1, 3.0]),)
 
 
 def judge(known, extent):
@@ -96,6 +101,19 @@ def test_all_is_measured_judged_and_kept(tmp_path, planted, run_cli):
     }
     seconds = json.loads((out / "seconds.json").read_text())
     assert seconds.keys() == {"C8", "C9"}
+
+
+def test_cells_of_a_second_stage_come_after_those_of_later_claims(tmp_path):
+    # Their numbers name the files of arrays: nobody's may be taken again.
+    result, _ = finished(tmp_path, (TWO, replace(ONE, studies=other_studies)))
+    assert result["cells"] == {"done": 8, "failed": 0}
+    with Store.read(tmp_path) as store:
+        files = {
+            record.spec["scale"]: record.arrays for record in store.finished().values()
+        }
+    assert files[3.0] < min(
+        files[scale] for scale in files if scale not in {0.1, 1.0, 3.0}
+    )
 
 
 def test_a_finished_run_does_no_work_and_says_the_same(

@@ -9,3 +9,4 @@ from summiteer.engine.completion import completed as completed
 from summiteer.engine.opening import opened as opened
 from summiteer.engine.serial import Engine as Engine
 from summiteer.engine.serial import Serial as Serial
+from summiteer.engine.threads import one_thread as one_thread

@@ -36,13 +36,16 @@ class Plan:
         claims: in order.
         extent: how much of each.
         seed: added to the seeds of all studies.
-        studies: name -> study, of each claim, in the order in which they were named.
+        studies: name -> study, of each claim.
+        named: all of them, in the order in which they were named: the cells of later
+            ones come after those that are numbered already.
     """
 
     claims: Sequence[Claim]
     extent: Extent
     seed: int
     studies: dict[str, dict[str, Study]] = field(default_factory=dict)
+    named: list[Study] = field(default_factory=list)
 
     def grow(self, known: dict[str, dict[str, list[Row]]]) -> bool:
         """Ask every claim for its studies; whether one named a new one.
@@ -61,6 +64,7 @@ class Plan:
                 if study.name not in mine:
                     seeds = [self.seed + seed for seed in study.seeds]
                     mine[study.name] = study.model_copy(update={"seeds": seeds})
+                    self.named.append(mine[study.name])
                     grown = True
         return grown
 
@@ -76,10 +80,7 @@ class Plan:
 
     def cells(self) -> list[Cell]:
         """All cells, those that studies share once."""
-        return [*dict.fromkeys(c for s in self._all() for c in s.cells())]
-
-    def _all(self) -> list[Study]:
-        return [study for mine in self.studies.values() for study in mine.values()]
+        return [*dict.fromkeys(c for s in self.named for c in s.cells())]
 
 
 @dataclass(frozen=True)

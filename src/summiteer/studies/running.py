@@ -6,7 +6,7 @@ from pathlib import Path
 from summiteer import engine
 from summiteer.cells import Cell
 from summiteer.driver import Progress, Tally, counting, work_through
-from summiteer.engine import Engine, Measurement
+from summiteer.engine import Engine, Measurement, one_thread
 from summiteer.errors import UserError
 from summiteer.store import Store
 from summiteer.studies.changes import refuse_changed, take_over
@@ -93,7 +93,7 @@ def measure_missing(
     retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> Tally:
-    """Run the cells that have no record, in their order.
+    """Run the cells that have no record, in their order, each on one thread.
 
     Args:
         cells: all cells of the store, always in the same order: their positions number
@@ -106,4 +106,5 @@ def measure_missing(
     """
     todo = missing(cells, store, retry_failed)
     report = counting(progress, len(cells) - len(todo), len(cells))
-    return work_through(store, todo, function, running, report)
+    with one_thread():
+        return work_through(store, todo, function, running, report)
