@@ -22,7 +22,7 @@ from summiteer.landscape.ways import Ways
 from summiteer.population import Population
 from summiteer.settings import Settings
 from summiteer.store import Store
-from summiteer.summary import objective_name
+from summiteer.summary import objective_name, region_record
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,6 @@ def run_landscapes(
     work_through(store, todo, function, engine, report, keep_failures=False)
     records: list[Any] = [store.record(cell.name) for cell in cells]
     said = [text for record in records for text in record.values["messages"]]
-    head, radius = population.head, torch.as_tensor(settings.region.size)
     result = {
         "schema": 1,
         "command": "landscape",
@@ -97,12 +96,8 @@ def run_landscapes(
         "run": store.run,
         "seed": settings.seed,
         "examples": list(view.examples),
-        "region": {
-            "norm": settings.region.norm,
-            "radius": radius.double().tolist(),
-            "box": list(settings.box) if settings.box else None,
-        },
-        "objective": objective_name(head.objective),
+        "region": region_record(settings),
+        "objective": objective_name(population.head.objective),
         "restarts": view.restarts,
         "max_steps": view.max_steps,
         "within": settings.within,

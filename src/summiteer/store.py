@@ -370,6 +370,20 @@ class Store:
             path.unlink()
 
 
+def begun_spec(directory: Path) -> dict[str, Any]:
+    """The specification of the run in a directory; empty where none can be read.
+
+    Whoever opens the store then says what is the matter with it.
+
+    Args:
+        directory: Of a run, perhaps.
+    """
+    try:
+        return dict(json.loads((directory / "run.json").read_bytes())["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _header(directory: Path, run: str | None) -> dict[str, Any] | None:
     """Read run.json, None if there is none; refuse what run `run` may not write to."""
     path = directory / "run.json"

@@ -65,7 +65,6 @@ def summary(
     for (verdict, evidence), count in _verdicts(arrays, everyone).items():
         table.setdefault(verdict.name, {})[evidence.name] = count
     survivors = int(survived.sum()) if labelled else None
-    radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
     seen, checks = signs(arrays)
     warned = [Finding("WARNING", text.rstrip(".")) for text in work.messages]
     result: dict[str, Any] = {
@@ -75,11 +74,7 @@ def summary(
         "run": work.run,
         "seed": settings.seed,
         "examples": len(survived),
-        "region": {
-            "norm": settings.region.norm,
-            "radius": float(radius) if radius.ndim == 0 else radius.tolist(),
-            "box": list(settings.box) if settings.box else None,
-        },
+        "region": region_record(settings),
         "objective": objective_name(problem.objective),
         "clean_accuracy": share_of(arrays["correct"]) if labelled else None,
         **accuracies,
@@ -164,6 +159,17 @@ def counts_of(names: tuple[str, ...], codes: Tensor) -> dict[str, int]:
     """How many examples have each code, by name; those that none has are left out."""
     counts = torch.bincount(codes.long(), minlength=len(names)).tolist()
     return {name: n for name, n in zip(names, counts, strict=True) if n}
+
+
+def region_record(settings: Settings) -> dict[str, Any]:
+    """The region as result.json has it: norm, radius (a list of several) and box."""
+    radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
+    box = settings.box
+    return {
+        "norm": settings.region.norm,
+        "radius": radius.tolist(),
+        "box": list(box) if box else None,
+    }
 
 
 def share_of(mask: Tensor) -> float:

@@ -117,7 +117,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
     from summiteer.planning import plan
     from summiteer.report.plan_text import plan_document, print_plan
     from summiteer.screen import drawn
-    from summiteer.summary import objective_name
+    from summiteer.summary import objective_name, region_record
 
     population, settings = source.population, source.settings
     few = drawn(population.ids, settings.seed, _LOOKED_AT * pilot.examples)
@@ -139,11 +139,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
     command_line = pilot.command_line(made.choice)
     about = {
         **source.names,
-        "region": {
-            "norm": settings.region.norm,
-            "radius": float(settings.region.size),
-            "box": list(settings.box) if settings.box else None,
-        },
+        "region": region_record(settings),
         "objective": objective_name(problem.objective),
     }
     document = plan_document(made, about, command_line)

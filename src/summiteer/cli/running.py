@@ -1,6 +1,5 @@
 """What every command does while it runs: notes, progress, interruption, exit codes."""
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -83,22 +82,15 @@ def placed(
         fitted: chooses a size where there is none.
     """
     from summiteer.cells import as_json, digest
+    from summiteer.store import begun_spec
 
     named = dict(spec) if block_size is None else {**spec, "block_size": block_size}
     directory = out or Path("runs") / f"{spec['command']}-{digest(named)}"
     if block_size is None:
-        begun = _begun(directory)
-        size = begun.pop("block_size", None)
-        named["block_size"] = fitted() if begun != as_json(spec) else size
+        there = begun_spec(directory)
+        size = there.pop("block_size", None)
+        named["block_size"] = fitted() if there != as_json(spec) else size
     return directory, named
-
-
-def _begun(directory: Path) -> dict[str, Any]:
-    """The specification of the run in a directory; empty where none can be read."""
-    try:
-        return dict(json.loads((directory / "run.json").read_bytes())["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # the store says what is the matter with it
 
 
 @contextmanager

@@ -270,10 +270,9 @@ def _written(
     from summiteer._version import __version__
     from summiteer.cells import as_tensor
     from summiteer.disk import explained, replaced
-    from summiteer.summary import objective_name
+    from summiteer.summary import objective_name, region_record
 
-    region, recipe = source.settings.region, training.recipe
-    named, share = aside
+    recipe, (named, share) = training.recipe, aside
     told: dict[str, Any] = {
         "schema": 1,
         "command": "train",
@@ -282,11 +281,7 @@ def _written(
         "seed": recipe.seed,
         "examples": len(training.examples),
         "held_out_examples": len(training.held_out or ()),
-        "region": {
-            "norm": region.norm,
-            "radius": float(region.size),
-            "box": list(source.settings.box) if source.settings.box else None,
-        },
+        "region": region_record(source.settings),
         "objective": objective_name(training.examples.head.objective),
         "watch": watch,
         "epochs": [record.as_json() for record in result.records],

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from summiteer.cells import Cell, canonical_json
 from summiteer.errors import UserError
-from summiteer.store import Record, Store
+from summiteer.store import Record, Store, begun_spec
 
 #: Up to so many values of one parameter are listed.
 _LISTED = 6
@@ -121,14 +122,12 @@ def take_over(source: Path, store: Store, cells: Sequence[Cell]) -> tuple[int, i
 
 def _specification(directory: Path) -> Mapping[str, Any] | None:
     """That of a study in a directory; None where the store says what is there."""
-    try:
-        spec = json.loads((directory / "run.json").read_bytes())["spec"]
-        if spec["command"] != "study":
-            return None
-        with Store.read(directory):
-            return dict(spec)
-    except (OSError, ValueError, KeyError, TypeError):
+    spec = begun_spec(directory)
+    if spec.get("command") != "study":
         return None
+    with suppress(UserError), Store.read(directory):
+        return spec
+    return None
 
 
 def _values(study: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from summiteer._version import __version__
 from summiteer.cells import JSON, as_json, digest_arrays
 from summiteer.errors import UserError
 from summiteer.population import Population
+from summiteer.store import begun_spec
 from summiteer.training.checkpoint import has_checkpoint
 from summiteer.training.recipe import Recipe, named
 from summiteer.training.state import encoded
@@ -86,10 +87,8 @@ def refuse_other(directory: Path, spec: dict[str, JSON], resume: bool) -> None:
     Raises:
         UserError: the settings differ, or there is something and `resume` is False.
     """
-    path = directory / "run.json"
-    try:
-        there = dict(json.loads(path.read_bytes())["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
+    there = begun_spec(directory)
+    if not there:
         return  # the store says what is the matter with it
     if there.get("command") == "train":
         differ = [
