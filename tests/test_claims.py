@@ -10,6 +10,7 @@ import torch
 from summiteer.studies.claims import c1, c2, c3, c4
 from summiteer.studies.claims.claim import Row, Standing
 from summiteer.studies.claims.rules import (
+    Curves,
     bound_standing,
     chosen,
     curves,
@@ -369,7 +370,38 @@ def test_c3_relu_maxima_stay_without_biases_only():
     assert "NOT SO" in bug.sentence
 
 
+def test_the_contrast_of_c3_needs_a_maximum_that_was_left():
+    stays = c3._carried([moved([[0.0, 1e-9]], 1.0)])
+    assert stays.standing is Standing.NO_EFFECT
+    assert "the scale matters" not in stays.sentence
+    nothing = c3._carried([moved([[0.0, math.nan]], 1.0)])
+    assert nothing.standing is Standing.INCONCLUSIVE
+    assert nothing.numbers["moved"] is None
+
+
+def levels(table):
+    """An index per network (rows) and scale (columns), the same at all images."""
+    x = np.array([0.1, 1.0, 10.0, 100.0])
+    return Curves("scale", x, np.array(table, float), "network")
+
+
+def test_an_index_that_becomes_infinite_grows_in_every_network_or_is_not_judged():
+    rises = [[0.1, math.inf, math.inf, math.inf], [0.1, 5.0, 7.0, 9.0]]
+    assert c3._finite_at_first_alone(levels(rises))
+    falls = [[0.1, math.inf, math.inf, math.inf], [0.1, 0.05, 0.04, 0.03]]
+    assert not c3._finite_at_first_alone(levels(falls))
+
+
+def test_up_to_means_from_the_first_on_without_a_gap():
+    assert "up to c = 1" in c3._below_one(levels([[0.1, 0.5, 3.0, 0.9]]))
+    assert c3._below_one(levels([[2.0, 0.5, 3.0, 0.9]])) == ""
+
+
 # C4
+
+
+def climbed(steps):
+    return {"steps": steps[None], "stationary": torch.ones(1, 8, dtype=torch.bool)}
 
 
 def speeds(power, activation="softplus", method="paper", wide=0.02):
@@ -378,7 +410,7 @@ def speeds(power, activation="softplus", method="paper", wide=0.02):
         shift = wide * float(noise(seed, 1))
         for scale in SCALES:
             steps = 50 * scale ** (power + shift) * torch.exp(0.02 * noise(seed))
-            arrays = {"steps": steps[None]}
+            arrays = climbed(steps)
             record = {"runs": 8, "limit": 0}
             values = {"activation": activation, "method": method}
             found.append(row("climb", arrays, record, scale=scale, seed=seed, **values))
@@ -402,7 +434,7 @@ def test_c4_is_about_the_slope_over_the_scale(power, wide, verdict):
 
 def test_c4_takes_the_networks_that_were_climbed_at_every_scale():
     rows = speeds(1.0)
-    lone = row("climb", {"steps": torch.ones(1, 8)}, {"runs": 8, "limit": 0}, seed=99)
+    lone = row("climb", climbed(torch.ones(8)), {"runs": 8, "limit": 0}, seed=99)
     (judgement,) = c4.judge({"a": rows[:12], "b": [*rows[12:], lone]}, "full")
     assert judgement.numbers["units"] == 8
     assert judgement.effect == pytest.approx(1.0, abs=0.05)
@@ -415,6 +447,31 @@ def test_c4_shows_where_the_effect_ends():
             each.arrays()["steps"] = torch.full((1, 8), 50.0)
     (judgement,) = c4.judge({"paper-step": rows}, "full")
     assert "no growth from c = 1 to 10" in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("power", "scales", "verdict"),
+    [
+        (0.8, [10.0], Standing.SUPPORTED),
+        (0.8, [0.1], Standing.REVERSED),
+        (0.8, [0.1, 10.0], Standing.INCONCLUSIVE),
+        (0.0, [1.0], Standing.INCONCLUSIVE),
+        (0.0, SCALES, Standing.INCONCLUSIVE),
+        (-0.5, [0.1], Standing.REVERSED),
+        (-0.5, [10.0], Standing.SUPPORTED),
+    ],
+)
+def test_c4_gives_no_verdict_that_longer_runs_could_overturn(power, scales, verdict):
+    rows = speeds(power)
+    for each in rows:
+        if each.parameters["scale"] in scales:
+            # As stalled runs end: after few steps, and not where they were to arrive.
+            arrays = each.arrays()
+            arrays["stationary"] = torch.zeros(1, 8, dtype=torch.bool)
+    (judgement,) = c4.judge({"paper-step": rows}, "full")
+    assert judgement.standing is verdict
+    if len(scales) == 3:
+        assert "no growth" not in judgement.sentence
 
 
 @pytest.mark.parametrize("claim", [c1.C1, c2.C2, c3.C3, c4.C4], ids=lambda c: c.key)

@@ -1,5 +1,6 @@
 """C3: a smaller input scale makes the landscape more regular."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ from summiteer.studies.claims.rules import (
     values_of,
 )
 from summiteer.studies.experiments.kinks import STAYS
-from summiteer.studies.statistics import as_numbers, median
+from summiteer.studies.statistics import Array, as_numbers, median
 from summiteer.studies.study import Study
 
 #: The control may move by rounding amplified by the end points' own residual.
@@ -64,8 +65,9 @@ RULE = (
     "global λ⁺(M)/μ, unique 2λ⁺/(μ + g_min/ε) and a priori q, median over the images "
     "of a network; supported if the 95 % intervals of all their log-log slopes over c "
     "lie above 0 (networks resampled; each over the scales at which it is finite; one "
-    "that is finite at the smallest c alone counts as growing). κ, which may be "
-    "negative: median; maxima: the mean number of distinct ones per image and sign of "
+    "that is finite at the smallest c alone, and larger at all others in every "
+    "network, counts as growing). κ, which may be negative: median; maxima: the mean "
+    "number of distinct ones per image and sign of "
     "u; loss spread: (max - min)/max over the starts of an image, mean. Each of these "
     "at the largest c less the smallest: supported if the interval lies above 0; the "
     f"scales between are shown. No effect: within ±{NEGLIGIBLE}, spread "
@@ -213,18 +215,23 @@ def _indices(rows: Sequence[Row], regime: str) -> Judgement:
 
 
 def _finite_at_first_alone(index: Curves) -> bool:
+    """No slope: ∞ of some unit at every larger c, and larger there of all units."""
     first, *rest = index.y.T
     return bool(np.isfinite(first).all() and len(rest)) and all(
-        bool(np.isposinf(each).any()) for each in rest
+        bool(np.isposinf(each).any() and (each > first).all()) for each in rest
     )
+
+
+def _up_to(x: Array, holds: Sequence[bool]) -> float | None:
+    """The last x of those from the first on at which something holds without a gap."""
+    stretch = [*itertools.takewhile(lambda pair: pair[1], zip(x, holds, strict=True))]
+    return float(stretch[-1][0]) if stretch else None
 
 
 def _below_one(index: Curves) -> str:
     """Up to which c the end points are global maxima by the median global index."""
-    regular = [
-        x for x, y in zip(index.x, index.middle, strict=True) if y is not None and y < 1
-    ]
-    return f"; the global one is below 1 up to c = {max(regular):g}" if regular else ""
+    last = _up_to(index.x, [y is not None and y < 1 for y in index.middle])
+    return "" if last is None else f"; the global one is below 1 up to c = {last:g}"
 
 
 def _kappa(rows: Sequence[Row], regime: str) -> Judgement:
@@ -251,15 +258,15 @@ def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
     more = counts.rise()
     means = [mean(column) for column in counts.y.T]
     told = ", ".join(f"{y:.2f} at {x:g}" for x, y in zip(counts.x, means, strict=True))
-    single = [x for x, y in zip(counts.x, means, strict=True) if y == 1.0]
+    single = _up_to(counts.x, [y == 1.0 for y in means])
     proved, chance = mean(apart.y[:, -1]), mean(unseen.y[:, -1])
     sentence = (
         f"maxima per image and sign of u: {told}; {interval(more, 2)} more at the "
         f"largest c, where {proved:.1f} per image are proved apart and the next start "
         f"finds another with chance {chance:.2f}"
     )
-    if single:
-        sentence += f"; never more than one up to c = {max(single):g}"
+    if single is not None:
+        sentence += f"; never more than one up to c = {single:g}"
     return Judgement(
         "distinct maxima",
         regime,
@@ -362,7 +369,11 @@ def _carried(rows: Sequence[Row]) -> Judgement:
     farthest = torch.cat([m.amax(0) for m in moved]).nan_to_num(torch.inf)
     stay = float((farthest <= STAYS).double().mean())
     told = f"{100 * stay:.3g} % of {len(farthest)} maxima of F at c = 1 are at every c"
-    numbers = {"maxima": len(farthest), "stay": stay, "moved": float(farthest.max())}
+    numbers = {
+        "maxima": len(farthest),
+        "stay": stay,
+        "moved": finite(float(farthest.max())),
+    }
     if bias == [0.0]:
         flat = len(farthest) > 0 and stay == 1.0
         words = "as it must be" if flat else "NOT SO: a bug of ours"
@@ -374,12 +385,19 @@ def _carried(rows: Sequence[Row]) -> Judgement:
             finite(float(farthest.max())),
             numbers=numbers,
         )
+    known = farthest[farthest.isfinite()]
+    if bool((known > STAYS).any()):
+        verdict = Standing.SUPPORTED
+        told += f"; DC ascent leaves the others by up to {float(known.max()):.2g} ε: "
+        told += "with biases the scale matters"
+    else:
+        # What is not a number is no evidence of leaving either.
+        verdict = Standing.NO_EFFECT if stay == 1.0 else Standing.INCONCLUSIVE
     return Judgement(
         "contrast: maxima by DC ascent",
         "relu with biases, digits",
-        Standing.SUPPORTED if stay < 1 else Standing.NO_EFFECT,
-        f"{told}; DC ascent leaves the others by up to {float(farthest.max()):.2g} ε: "
-        "with biases the scale matters",
+        verdict,
+        told,
         1 - stay,
         numbers=numbers,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ from summiteer.studies.claims.rules import (
     standing,
     values_of,
 )
-from summiteer.studies.statistics import as_numbers
+from summiteer.studies.statistics import Estimate, as_numbers
 from summiteer.studies.study import Study
 
 ACTIVATIONS = ("softplus", "tanh", "quadratic")
@@ -46,8 +47,9 @@ RULE = (
     "is taken per network; its mean and 95 % interval come from resampling the "
     "networks (on MNIST, where there are two, the images). Supported if the interval "
     f"lies above 0, reversed if below, no effect if within ±{NEGLIGIBLE}. Runs that "
-    "meet the limit of 1000 steps count as 1000: that can hide growth, not feign it, "
-    "where they are those of large c; their share is stated."
+    "end otherwise, most of them at the limit of 1000 steps, count as 1000, and their "
+    "share is stated. A median of 1000 is a lower bound: a verdict that longer runs "
+    "could overturn is not given, but inconclusive."
 )
 STATEMENT = (
     "With the ratio of perturbation to input fixed, a smaller input scale makes the "
@@ -133,14 +135,40 @@ def _climbed_everywhere(rows: Sequence[Row]) -> list[Row]:
 
 
 def first_steps(row: Row) -> Tensor:
-    """Of the first run on each image, up to the limit `[examples]`."""
-    return row.arrays()["steps"][0].double().clamp(max=LIMIT["max_steps"])
+    """Of the first run on each image; the limit if it did not arrive `[examples]`."""
+    arrays = row.arrays()
+    steps = arrays["steps"][0].double().clamp(max=LIMIT["max_steps"])
+    return steps.masked_fill(~arrays["stationary"][0], LIMIT["max_steps"])
+
+
+def verdict_on(steps: Curves, growth: Estimate) -> Standing:
+    """What the growth says whatever the steps beyond the limit are.
+
+    More steps at scales above the (geometric) mean make the slope larger, at scales
+    below it smaller: SUPPORTED holds with medians at the limit only above, REVERSED
+    only below, NO_EFFECT with none.
+
+    Args:
+        steps: against the scale.
+        growth: their log-log slope.
+    """
+    verdict = standing(growth, NEGLIGIBLE)
+    # In decades, to 1e-9: the middle one counts for nothing.
+    away = np.log10(steps.x).round(9) - np.log10(steps.x).mean().round(9)
+    limited = np.asarray(steps.y >= LIMIT["max_steps"]).any(axis=0)
+    more, less = bool((limited & (away > 0)).any()), bool((limited & (away < 0)).any())
+    overturned = {
+        Standing.SUPPORTED: less,
+        Standing.REVERSED: more,
+        Standing.NO_EFFECT: bool(limited.any()),
+    }
+    return Standing.INCONCLUSIVE if overturned.get(verdict) else verdict
 
 
 def _judged(rows: Sequence[Row], words: str, regime: str) -> Judgement:
     steps = curves(rows, "scale", first_steps)
     growth = steps.growth()
-    verdict = standing(growth, NEGLIGIBLE)
+    verdict = verdict_on(steps, growth)
     runs = torch.cat([first_steps(row) for row in rows])
     limited = float((runs >= LIMIT["max_steps"]).double().mean())
     sentence = (
@@ -183,7 +211,7 @@ def edge(steps: Curves) -> str:
     parts = [
         f"{words[verdict]} from c = {steps.x[i]:g} to {steps.x[i + 1]:g}"
         for i, slope in enumerate(slopes)
-        if (verdict := standing(slope, NEGLIGIBLE)) in words
+        if (verdict := verdict_on(steps.between(i, i + 1), slope)) in words
     ]
     return "; " + ", ".join(parts) if parts and len(slopes) > 1 else ""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,12 +136,20 @@ class Curves:
         """The difference between the last x and the first."""
         return bootstrap(self.y[:, -1] - self.y[:, 0])
 
+    def between(self, first: int, last: int) -> "Curves":
+        """The part from one x to another.
+
+        Args:
+            first: its number.
+            last: likewise.
+        """
+        part = slice(first, last + 1)
+        return replace(self, x=self.x[part], y=self.y[:, part])
+
     def local_growth(self) -> list[Estimate]:
         """The log-log slope between neighbouring x."""
-        pairs = range(len(self.x) - 1)
-        return [
-            bootstrap(slopes(self.x[i : i + 2], self.y[:, i : i + 2])) for i in pairs
-        ]
+        pairs = (self.between(i, i + 1) for i in range(len(self.x) - 1))
+        return [bootstrap(slopes(each.x, each.y)) for each in pairs]
 
 
 def curves(
