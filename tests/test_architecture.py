@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "summiteer"
 LAYERS = (
     "errors interruption _typing _version",
     "adapters",
-    "tolerances",
+    "tolerances confidence",
     "cells environment engine disk store driver",
     "_rows draws data bibliography",
     "regions",

@@ -8,7 +8,6 @@ import torch
 import summiteer as sm
 from summiteer.analytic import PROBLEMS
 from summiteer.errors import UserError
-from summiteer.landscape.peak import proportion_interval
 from summiteer.landscape.separation import Separation
 
 KNOWN = {known.name: known for known in PROBLEMS}
@@ -216,15 +215,6 @@ def test_deep_models_are_explored_without_proofs():
     assert land.at_least.tolist() == [0, 0]
     assert bool(land.at_most.isinf().all())
     assert bool(land.a_priori.isnan().all())
-
-
-def test_intervals_are_clopper_and_pearsons():
-    from scipy.stats import binomtest
-
-    for hits, draws in [(0, 5), (1, 7), (3, 64), (64, 64)]:
-        exact = binomtest(hits, draws).proportion_ci(0.95, "exact")
-        found = proportion_interval(hits, draws)
-        assert found == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
 def rules(places, bound, unique, isolated=None, best=None):

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import beta
 from torch import Tensor
 
 from summiteer import tolerances
 from summiteer._caller import undisturbed
+from summiteer.confidence import share_limit
 from summiteer.errors import UserError
 from summiteer.problem import Problem
 
@@ -18,8 +18,6 @@ from summiteer.problem import Problem
 _ON_THE_WAY = 7
 #: Higher end points that each is compared with, the nearest first.
 _TRIES = 3
-#: Confidence of the upper bound of what is unseen.
-CONFIDENCE = 0.95
 #: Numbers whose distances are computed at once, in float64.
 _AT_ONCE = 2**24
 
@@ -162,17 +160,10 @@ def unseen_mass(label: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     same = (label[:, None] == label) & drawn[:, None] & drawn
     once = (drawn & (same.sum(1) == 1)).sum(0)
     missed = (late & ~(same & ~late).any(1)).sum(0)
-    bound = _upper_limit(missed, late.sum(0))
+    bound = share_limit(missed, late.sum(0))
     none = number == 0
     estimate = once.double() / number.clamp(min=1)
     return estimate.masked_fill(none, torch.nan), bound.masked_fill(none, torch.nan)
-
-
-def _upper_limit(hits: Tensor, draws: Tensor) -> Tensor:
-    """Clopper and Pearson's: at a higher probability so few hits are too rare."""
-    others = draws - hits
-    limit = torch.from_numpy(beta.ppf(CONFIDENCE, hits + 1, others.clamp(min=1)))
-    return torch.where(others == 0, 1.0, limit)
 
 
 def distances(points: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from scipy.stats import beta
 from torch import Tensor
 
-from summiteer.landscape.maxima import CONFIDENCE
+from summiteer.confidence import share_interval
 from summiteer.optimality.verdict import Evidence, Verdict
 
 
@@ -62,17 +61,4 @@ class Peak:
     @property
     def share_interval(self) -> tuple[float, float]:
         """See `Peak`."""
-        return proportion_interval(self.runs, self.restarts)
-
-
-def proportion_interval(hits: int, draws: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a probability (`clopper1934use`).
-
-    Args:
-        hits: of the draws.
-        draws: independent, at least one.
-    """
-    tail = (1 - CONFIDENCE) / 2
-    low = beta.ppf(tail, hits, draws - hits + 1) if hits else 0.0
-    high = beta.ppf(1 - tail, hits + 1, draws - hits) if hits < draws else 1.0
-    return float(low), float(high)
+        return share_interval(self.runs, self.restarts)

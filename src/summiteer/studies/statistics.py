@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from summiteer.cells import finite
+from summiteer.confidence import CONFIDENCE, share_interval
 
-#: Of every interval.
-CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
 #: Resamples of a bootstrap: their own noise is 1 % of an interval's width.
 RESAMPLES = 10_000
@@ -57,16 +56,13 @@ def unknown(units: int = 0) -> Estimate:
 
 
 def clopper_pearson(hits: int, trials: int) -> Estimate:
-    """The exact interval of a share (`clopper1934use`).
-
-    low = B⁻¹(0.025; k, n-k+1), high = B⁻¹(0.975; k+1, n-k), B of the beta law.
+    """A share with its exact interval, see `share_interval`.
 
     Args:
         hits: k.
         trials: n ≥ 1 independent ones.
     """
-    interval = stats.binomtest(hits, trials).proportion_ci(CONFIDENCE, method="exact")
-    return Estimate(hits / trials, float(interval.low), float(interval.high), trials)
+    return Estimate(hits / trials, *share_interval(hits, trials), trials)
 
 
 def clustered_share(hits: ArrayLike, runs: ArrayLike, seed: int = 0) -> Estimate:
