@@ -32,21 +32,21 @@ def curve(log_steps, noise=0.05, networks=10, start=1.0, seed=0):
     return torch.from_numpy(FLOOR + (start - FLOOR) * np.exp(-rate[:, None] * at))
 
 
-def planted(slope, region="mid", middle=1.5, edge=False, **options):
+def planted(slope, name="mid", middle=1.5, edge=False, **options):
     """Runs whose log steps grow by `slope` per unit of log c."""
     curves = [
         curve(middle + slope * math.log(c), seed=n, **options)
         for n, c in enumerate(SCALES)
     ]
     runs = Runs.of(SCALES, curves, AT, LEVELS, [edge] * len(SCALES))
-    return runs.within(*c5_cells.REGIONS[region])
+    return runs.within(*c5_cells.RANGES[name])
 
 
 @pytest.mark.parametrize(
-    ("region", "middle"), [("low", 3.0), ("mid", 1.5), ("high", 1.0)]
+    ("name", "middle"), [("low", 3.0), ("mid", 1.5), ("high", 1.0)]
 )
-def test_a_planted_effect_is_supported(region, middle):
-    runs = planted(0.6, region, middle)
+def test_a_planted_effect_is_supported(name, middle):
+    runs = planted(0.6, name, middle)
     assert standing(runs) is Standing.SUPPORTED
     # 1 + steps grows a little less than steps; small counts most.
     assert 0.3 < runs.growth()[1].value < 0.62

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from summiteer.studies.claims.c5_cells import REGIONS, Planned, planned
+from summiteer.studies.claims.c5_cells import RANGES, Planned, planned
 from summiteer.studies.claims.c5_rule import Runs, cause, majority, standing
 from summiteer.studies.claims.claim import (
     Claim,
@@ -62,11 +62,11 @@ def judge(known: Known, extent: Extent) -> tuple[Judgement, ...]:
     if extent == "quick":
         return tuple(_shown(plan, rows[plan.study.name]) for plan in plans)
     single = {
-        (plan.setting.number, plan.protocol.key, region): _judged(
-            plan, rows[plan.study.name], region
+        (plan.setting.number, plan.protocol.key, name): _judged(
+            plan, rows[plan.study.name], name
         )
         for plan in plans
-        for region in REGIONS
+        for name in RANGES
     }
     return (_primary(plans, single), _cause(single), *single.values())
 
@@ -91,9 +91,9 @@ def runs_of(rows: Sequence[Row]) -> Runs:
     )
 
 
-def _judged(plan: Planned, rows: Sequence[Row], region: str) -> Judgement:
+def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
     """One setting, protocol and range of scales."""
-    low, high = REGIONS[region]
+    low, high = RANGES[name]
     protocol = f"{plan.protocol.key}: {plan.protocol.words}"
     regime = f"({plan.setting.number}) {plan.setting.words}; c {low:g} to {high:g}"
     known = {row.parameters["scale"] for row in rows}
@@ -122,7 +122,7 @@ def _judged(plan: Planned, rows: Sequence[Row], region: str) -> Judgement:
     numbers = {
         "setting": plan.setting.number,
         "protocol": plan.protocol.key,
-        "region": region,
+        "range": name,
         "scales": runs.scales.tolist(),
         "weight_std": [row.parameters["weight_std"] for row in inside],
         "rates": [row.record["rate"] for row in inside],

@@ -13,7 +13,7 @@ SCALES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 MULTIPLES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0)
 ADAM_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 #: Ranges of the scale in which a slope is taken.
-REGIONS: Mapping[str, tuple[float, float]] = {
+RANGES: Mapping[str, tuple[float, float]] = {
     "mid": (0.3, 3.0),
     "low": (0.03, 0.3),
     "high": (1.0, 10.0),
