@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from scipy.stats import binom
 
+from summiteer.studies import statistics
 from summiteer.studies.statistics import (
     Estimate,
     as_numbers,
@@ -112,7 +113,40 @@ def test_clusters_may_differ_in_size():
 def test_shares_stay_between_none_and_all():
     found = clustered_share([4] * 30 + [3], [4] * 31)
     assert found.high == 1.0
-    assert 0.9 < found.low < found.value < 1
+    assert 0.85 < found.low < clustered_share([4] * 31, [4] * 31).low
+    assert found.low < found.value < 1
+
+
+def test_a_miss_never_makes_a_share_surer():
+    none = clustered_share([8] * 34, [8] * 34)
+    one = clustered_share([8] * 33 + [7], [8] * 34)
+    whole = clustered_share([8] * 33 + [0], [8] * 34)
+    assert whole.low < one.low < none.low
+    assert clustered_share([0] * 33 + [1], [8] * 34).high > 0.1
+
+
+@pytest.mark.parametrize(
+    ("networks", "failing", "else_"), [(72, 0.055, 0.995), (34, 0.04, 0.98)]
+)
+def test_rare_networks_that_fail_altogether_are_reckoned_with(
+    networks, failing, else_, monkeypatch
+):
+    """The truth is below 95 %: it is called at least that in 2.5 % of samples at most.
+
+    300 samples: 14 at 2.5 % have probability 0.01.
+    """
+    monkeypatch.setattr(statistics, "RESAMPLES", 500)
+    generator = np.random.default_rng(0)
+    truth, claimed, covered = (1 - failing) * else_, 0, 0
+    for _ in range(300):
+        fails = generator.random(networks) < failing
+        hits = np.where(fails, 0, generator.binomial(8, else_, networks))
+        found = clustered_share(hits, [8] * networks)
+        claimed += found.low >= 0.95
+        covered += found.low <= truth <= found.high
+    assert truth < 0.95
+    assert claimed <= 14
+    assert covered >= 300 * 0.93
 
 
 def test_slopes_of_powers_are_their_exponents():

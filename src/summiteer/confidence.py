@@ -8,13 +8,13 @@ from torch import Tensor
 CONFIDENCE = 0.95
 
 
-def share_interval(hits: int, draws: int) -> tuple[float, float]:
+def share_interval(hits: float, draws: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a probability.
 
     low = B⁻¹(0.025; k, n-k+1), high = B⁻¹(0.975; k+1, n-k), B of the beta law.
 
     Args:
-        hits: k of the draws.
+        hits: k of the draws; between integers the limits are interpolated.
         draws: n ≥ 1 independent ones.
     """
     tail = (1 - CONFIDENCE) / 2

@@ -13,6 +13,8 @@ from summiteer.cells import finite
 from summiteer.confidence import CONFIDENCE, share_interval
 
 _TAIL = (1 - CONFIDENCE) / 2
+#: Clusters with a miss (a hit) from which on their resampling speaks of misses (hits).
+RARE = 10
 #: Resamples of a bootstrap: their own noise is 1 % of an interval's width.
 RESAMPLES = 10_000
 
@@ -68,9 +70,11 @@ def clopper_pearson(hits: int, trials: int) -> Estimate:
 def clustered_share(hits: ArrayLike, runs: ArrayLike, seed: int = 0) -> Estimate:
     """A share over runs that are independent only across clusters (networks).
 
-    The clusters are resampled (`bootstrap`). Where every run of every cluster is a hit,
-    or none is, that interval has no width; then it is that of Clopper and Pearson for
-    one run per cluster.
+    The clusters are resampled (`bootstrap`). Where fewer than `RARE` clusters have a
+    miss, resampling cannot tell how rare clusters that miss altogether are: then the
+    lower end is at most Clopper and Pearson's for one run per cluster, share·clusters
+    of which are hits (no spread of clusters with this share is wider). Likewise the
+    upper end where fewer than `RARE` clusters have a hit.
 
     Args:
         hits: of each cluster `[clusters]`.
@@ -78,13 +82,16 @@ def clustered_share(hits: ArrayLike, runs: ArrayLike, seed: int = 0) -> Estimate
         seed: of the resampling.
     """
     hits, runs = np.asarray(hits, float), np.asarray(runs, float)
-    total, clusters = float(hits.sum()), len(hits)
-    if total in (0.0, float(runs.sum())):
-        return clopper_pearson(clusters if total else 0, clusters)
-    share = total / float(runs.sum())
+    clusters = len(hits)
+    share = float(hits.sum()) / float(runs.sum())
     # The mean of these is the derivative of the ratio: what is resampled is linear.
     found = bootstrap(share + (hits - share * runs) / runs.mean(), seed)
     low, high = max(0.0, found.low), min(1.0, found.high)
+    least, most = share_interval(share * clusters, clusters)
+    if not (hits < runs).sum() >= RARE:
+        low = min(low, least)
+    if not (hits > 0).sum() >= RARE:
+        high = max(high, most)
     return Estimate(share, low, high, clusters)
 
 
