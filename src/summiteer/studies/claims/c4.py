@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from summiteer.studies.claims.rules import (
     curves,
     effect_of,
     interval,
+    overturned,
     standing,
     values_of,
 )
@@ -144,25 +144,15 @@ def first_steps(row: Row) -> Tensor:
 def verdict_on(steps: Curves, growth: Estimate) -> Standing:
     """What the growth says whatever the steps beyond the limit are.
 
-    More steps at scales above the (geometric) mean make the slope larger, at scales
-    below it smaller: SUPPORTED holds with medians at the limit only above, REVERSED
-    only below, NO_EFFECT with none.
+    INCONCLUSIVE in place of a verdict that longer runs could overturn.
 
     Args:
         steps: against the scale.
         growth: their log-log slope.
     """
     verdict = standing(growth, NEGLIGIBLE)
-    # In decades, to 1e-9: the middle one counts for nothing.
-    away = np.log10(steps.x).round(9) - np.log10(steps.x).mean().round(9)
-    limited = np.asarray(steps.y >= LIMIT["max_steps"]).any(axis=0)
-    more, less = bool((limited & (away > 0)).any()), bool((limited & (away < 0)).any())
-    overturned = {
-        Standing.SUPPORTED: less,
-        Standing.REVERSED: more,
-        Standing.NO_EFFECT: bool(limited.any()),
-    }
-    return Standing.INCONCLUSIVE if overturned.get(verdict) else verdict
+    limited = [bool((each >= LIMIT["max_steps"]).any()) for each in steps.y.T]
+    return Standing.INCONCLUSIVE if verdict in overturned(steps.x, limited) else verdict
 
 
 def _judged(rows: Sequence[Row], words: str, regime: str) -> Judgement:

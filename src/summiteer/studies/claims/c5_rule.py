@@ -1,6 +1,6 @@
 """C5's rule: how steps to a threshold grow with the input scale, per network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from summiteer.studies.claims.claim import Standing
+from summiteer.studies.claims.rules import overturned
 from summiteer.studies.experiments.crossing import mean_over_steps, sustained_steps
 from summiteer.studies.statistics import Array, Estimate, slopes, student
 
@@ -102,6 +103,13 @@ class Runs:
         missed = (self.steps >= self.never).mean(1) > 0.5
         return [not (ends[0] and ends[-1]) for ends in missed]
 
+    def overturned(self) -> list[frozenset[Standing]]:
+        """Verdicts by each threshold that longer training could overturn."""
+        return [
+            overturned(self.scales, [bool((s >= self.never).any()) for s in each.T])
+            for each in self.steps
+        ]
+
 
 def standing(runs: Runs) -> Standing:
     """The verdict on one setting and protocol in one range of scales.
@@ -110,20 +118,27 @@ def standing(runs: Runs) -> Standing:
     thresholds were reached; SUPPORTED where the intervals of at least two lie above
     +0.1 and the mean loss grows with c; REVERSED where two lie below -0.1; NO_EFFECT
     where two lie within ±0.1; else INCONCLUSIVE. A threshold that was not reached
-    counts for nothing.
+    counts for nothing, and one that some network missed for no verdict that longer
+    training could overturn (see `overturned`).
 
     Args:
         runs: in that range.
     """
     if any(runs.edge):
         return Standing.INCONCLUSIVE
-    pairs = zip(runs.growth(), runs.reached(), strict=True)
-    growth = [estimate for estimate, reached in pairs if reached]
+    found = zip(runs.growth(), runs.overturned(), runs.reached(), strict=True)
+    growth = [(estimate, open_) for estimate, open_, reached in found if reached]
     if len(growth) < AGREEING:
         return Standing.NOT_REACHED
-    above = sum(each.low > NEGLIGIBLE for each in growth)
-    below = sum(each.high < -NEGLIGIBLE for each in growth)
-    none = sum(max(-each.low, each.high) <= NEGLIGIBLE for each in growth)
+
+    def agreeing(verdict: Standing, holds: Callable[[Estimate], bool]) -> int:
+        return sum(holds(each) and verdict not in open_ for each, open_ in growth)
+
+    above = agreeing(Standing.SUPPORTED, lambda each: each.low > NEGLIGIBLE)
+    below = agreeing(Standing.REVERSED, lambda each: each.high < -NEGLIGIBLE)
+    none = agreeing(
+        Standing.NO_EFFECT, lambda each: max(-each.low, each.high) <= NEGLIGIBLE
+    )
     if above >= AGREEING and runs.loss_growth().value > 0:
         return Standing.SUPPORTED
     if below >= AGREEING:

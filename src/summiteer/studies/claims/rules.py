@@ -80,6 +80,29 @@ def together(standings: Iterable[Standing]) -> Standing:
     return Standing.NOT_SUPPORTED
 
 
+def overturned(x: Array, limited: Sequence[bool]) -> frozenset[Standing]:
+    """Verdicts on a log-log slope that larger values at some x could overturn.
+
+    Larger values above the (geometric) mean of x make the slope larger, below it
+    smaller: SUPPORTED holds with lower bounds only above it, REVERSED only below,
+    NO_EFFECT with none.
+
+    Args:
+        x: `[k]` positive.
+        limited: `[k]`, where a value is a lower bound.
+    """
+    # In decades, to 1e-9: the middle one is neither above nor below.
+    decades = np.log10(x).round(9)
+    away = decades - decades.mean().round(9)
+    bounds = np.asarray(limited)
+    found = {
+        Standing.SUPPORTED: bounds & (away < 0),
+        Standing.REVERSED: bounds & (away > 0),
+        Standing.NO_EFFECT: bounds,
+    }
+    return frozenset(verdict for verdict, where in found.items() if where.any())
+
+
 def chosen(rows: Iterable[Row], **parameters: Any) -> list[Row]:
     """Rows whose parameters have these values.
 
