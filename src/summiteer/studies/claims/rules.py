@@ -21,7 +21,9 @@ def standing(effect: Estimate, negligible: float) -> Standing:
 
     NO_EFFECT where the interval lies within ±negligible, else SUPPORTED where it lies
     above 0, REVERSED below 0; INCONCLUSIVE where it holds 0 and more than negligible
-    effects, or is not known.
+    effects, or is not known. Units in none of which there was an effect give an
+    interval without width; it says nothing of those that were not met, among which
+    there may be one: INCONCLUSIVE too.
 
     Args:
         effect: with its interval.
@@ -30,7 +32,7 @@ def standing(effect: Estimate, negligible: float) -> Standing:
     if not effect.known:
         return Standing.INCONCLUSIVE
     if max(abs(effect.low), abs(effect.high)) <= negligible:
-        return Standing.NO_EFFECT
+        return Standing.NO_EFFECT if effect.half_width else Standing.INCONCLUSIVE
     if effect.low > 0:
         return Standing.SUPPORTED
     return Standing.REVERSED if effect.high < 0 else Standing.INCONCLUSIVE
@@ -239,6 +241,8 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     value, low, high = (
         f"{each:.{digits}g}" for each in (estimate.value, estimate.low, estimate.high)
     )
+    if estimate.half_width == 0:
+        return f"{value} (alike in all {estimate.units})"
     return f"{value} [{low}, {high}]"
 
 
