@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import summiteer as sm
+from summiteer.environment import environment
 from summiteer.store import Store
 from summiteer.studies.experiments import EXPERIMENTS
 
@@ -171,11 +172,30 @@ def test_a_fork_measures_anew_what_is_damaged_or_of_other_versions(
     _, out, _ = run_cli("study", "run", "study.toml", "--out", "o", "--fork", "f")
     assert "9 cells, 5 of them already; f" in out
     assert len(records("f")) == 9
+    changed = dict(environment()) | {"code": "changed"}
+    with monkeypatch.context() as patch:
+        patch.setattr("summiteer.studies.changes.environment", lambda: changed)
+        _, out, _ = run_cli("study", "run", "study.toml", "--out", "o", "--fork", "g")
+    assert "9 cells, 5 of them" not in out
+    assert len(records("g")) == 9
     monkeypatch.setattr("summiteer.studies.study.__version__", "99.0")
     code, _, error = run_cli("study", "run", "study.toml", "--out", "f")
     assert code == 1
     assert f"version: {sm.__version__} → 99.0" in error
     assert "with 0 of its 9 cells" in error
+
+
+def test_going_on_with_other_code_is_told(folder, run_cli, monkeypatch):
+    run_cli("study", "run", "study.toml", "--out", "o")
+    with Store.open("o", json.loads(Path("o/run.json").read_text())["spec"]) as store:
+        name = min(store.names())
+        store._connection.execute("DELETE FROM cells WHERE name = ?", (name,))
+        store._connection.commit()
+    changed = dict(environment()) | {"code": "changed"}
+    monkeypatch.setattr("summiteer.studies.changes.environment", lambda: changed)
+    with pytest.warns(sm.SummiteerWarning, match="5 cells in o were measured by other"):
+        code, _, _ = run_cli("study", "run", "study.toml", "--out", "o")
+    assert code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Where something was computed: versions and machine, beside every record."""
 
+import hashlib
 import os
 import platform
 import re
@@ -21,9 +22,10 @@ _PACKAGE = Path(__file__).parent
 def environment() -> MappingProxyType[str, str | int | bool | None]:
     """Versions of this package and of what it computes with; machine and threads.
 
-    "commit" and "dirty" (whether the package differs from it) are None where the
-    package does not lie in its own git checkout. The first call of a process asks git:
-    to be made before a lock is taken, which that child could outlive us with.
+    "code" is a digest of the package's own source. "commit" and "dirty" (whether the
+    package differs from it) are None where it does not lie in its own git checkout.
+    The first call of a process asks git: to be made before a lock is taken, which that
+    child could outlive us with.
     """
     return MappingProxyType({**_fixed(), "threads": torch.get_num_threads()})
 
@@ -37,6 +39,7 @@ def _fixed() -> MappingProxyType[str, str | bool | None]:
     return MappingProxyType(
         {
             "version": __version__,
+            "code": _code(_PACKAGE),
             "commit": commit,
             "dirty": dirty,
             "python": platform.python_version(),
@@ -49,6 +52,16 @@ def _fixed() -> MappingProxyType[str, str | bool | None]:
             "platform": f"{system}-{release}-{kind}",
         }
     )
+
+
+def _code(package: Path) -> str:
+    """Digest of all Python files of the package, by their names and contents."""
+    state = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        name = path.relative_to(package).as_posix()
+        state.update(f"{name} {len(content)}\n".encode() + content)
+    return state.hexdigest()[:16]
 
 
 def _checkout(package: Path) -> tuple[str | None, bool | None]:

@@ -16,12 +16,15 @@ GLOSSES = {
     "not supported": "the whole interval lies where the claim does not",
     "inconclusive": "the interval holds what the claim says and what it does not",
     "not reached": "what was to be measured did not happen within the limit",
+    "as it must be": "a control, in which theory forbids any change: there is none",
+    "a bug of ours": "a control moved that must not: do not trust this run, report it",
     "not judged": "shown, but too little was measured for the rule",
 }
 _STYLES = {
     "supported": "green",
     "reversed": "red",
     "not supported": "red",
+    "a bug of ours": "bold red",
     "inconclusive": "yellow",
 }
 _WIDTH = 78

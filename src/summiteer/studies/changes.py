@@ -1,13 +1,15 @@
 """A study that was changed after it was begun: what changed, and what can be kept."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from summiteer.cells import Cell, canonical_json
-from summiteer.errors import UserError
+from summiteer.environment import environment
+from summiteer.errors import SummiteerWarning, UserError
 from summiteer.store import Record, Store, begun_spec
 
 #: Up to so many values of one parameter are listed.
@@ -76,7 +78,8 @@ def reusable(
 
     Args:
         store: of another study.
-        spec: of the study; cells measured by other versions are left out.
+        spec: of the study; cells measured by other versions, or other code, are left
+            out.
         cells: of the study.
     """
     finished = store.finished()
@@ -86,7 +89,34 @@ def reusable(
         for cell in cells
         if cell.name in finished
         and versions.items() <= finished[cell.name].environment.items()
+        and same_code(finished[cell.name])
     }
+
+
+def same_code(record: Record) -> bool:
+    """Whether this process has the code that measured a cell, as far as is known.
+
+    Args:
+        record: of the cell.
+    """
+    return record.environment.get("code") == environment()["code"]
+
+
+def warn_of_other_code(store: Store) -> None:
+    """Say where a store has cells that were not measured by the code that is here.
+
+    Args:
+        store: open.
+    """
+    others = [each for each in store.finished().values() if not same_code(each)]
+    if others:
+        warnings.warn(
+            f"{len(others)} cells in {store.directory} were measured by other code of "
+            "summiteer than this; they are kept. To measure all by one, choose another "
+            "directory.",
+            SummiteerWarning,
+            stacklevel=2,
+        )
 
 
 def take_over(source: Path, store: Store, cells: Sequence[Cell]) -> tuple[int, int]:

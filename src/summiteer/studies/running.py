@@ -9,7 +9,11 @@ from summiteer.driver import Progress, Tally, counting, work_through
 from summiteer.engine import Engine, Measurement, one_thread
 from summiteer.errors import UserError
 from summiteer.store import Store
-from summiteer.studies.changes import refuse_changed, take_over
+from summiteer.studies.changes import (
+    refuse_changed,
+    take_over,
+    warn_of_other_code,
+)
 from summiteer.studies.named import Measuring
 from summiteer.studies.result import StudyResult
 from summiteer.studies.study import Study
@@ -105,6 +109,8 @@ def measure_missing(
         progress: told before the first and after each cell.
     """
     todo = missing(cells, store, retry_failed)
+    if todo:
+        warn_of_other_code(store)
     report = counting(progress, len(cells) - len(todo), len(cells))
     with one_thread():
         return work_through(store, todo, function, running, report)

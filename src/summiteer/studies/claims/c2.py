@@ -169,7 +169,10 @@ def _growth(parts: dict[str, list[Row]], words: str, regime: str) -> Judgement:
     told = ", ".join(
         f"{AXES[axis][1]} {interval(each, 2)}" for axis, each in growths.items()
     )
-    sentence = f"slopes of steps in {told}; last decades {interval(tail, 2)} as many"
+    sentence = (
+        f"slopes of steps in {told}; from 1e-6 to 1e-8 it takes {interval(tail, 2)} "
+        "times the steps from 1e-4 to 1e-6"
+    )
     if missed:
         sentence += f"; {100 * missed:.1f} % of the runs miss 1e-8"
     numbers = {
@@ -222,8 +225,8 @@ def _proved(rows: Sequence[Row]) -> Judgement:
         sentence = (
             f"Prop. 2 applies to {count} of {len(applies)} runs, {bad}: the slowest "
             f"step of a run has the factor {medians['ratio']:.3g} where ρ is "
-            f"{medians['rate']:.3g} (medians); at most {float(worst.max()):.4f} ρ. "
-            f"Last steps are as §4 says: {float(nearness):.3f} times that rate"
+            f"{medians['rate']:.3g} (medians); at most {float(worst.max()):.4f} ρ; the "
+            f"last steps shrink by {float(nearness):.3f} times the local rate there"
         )
     return Judgement(
         "proved rate ρ, the paper's constant step",

@@ -38,12 +38,14 @@ RULE = (
     "+0.1 and the mean loss grows with c; reversed: two lie below -0.1; no effect: two "
     "lie within ±0.1; a threshold that some network missed counts for no verdict that "
     "longer training could overturn; not reached: fewer than two thresholds are met "
-    "by half of the networks at either end; else, or where the best rate is on the edge of those "
-    "tried, inconclusive. Primary: the best rate at each scale (chosen on five other "
-    "networks), c from 0.3 to 3, the paper's architecture (settings 1-3 and 8-10): "
-    "what more than half of them say, none saying the opposite. Cause: the landscape "
-    "is one only if the effect remains where f = 0 at step 0 and is absent for ReLU."
+    "by half of the networks at either end; else, or where the best rate is on the "
+    "edge of those tried, inconclusive. Primary: the best rate at each scale (chosen "
+    "on five other networks), c from 0.3 to 3, the paper's architecture (settings 1-3 "
+    "and 8-10): what more than half of them say, none saying the opposite. Cause: the "
+    "landscape is one only if the effect remains where f = 0 at step 0 and is absent "
+    "for ReLU."
 )
+_TOLD = "mean steps until the robust loss is half-way to the floor (θ50), at c ="
 
 
 def _studies(extent: Extent, known: Known) -> tuple[Study, ...]:
@@ -108,7 +110,7 @@ def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
     weak = [row for row in inside if (row.record["weakest"] or 0.0) < WEAK]
     middle = growth[1]
     text = (
-        f"steps to θ50 at c = {_listed(runs.scales)}: {_steps(runs, 1)}; slope "
+        f"{_TOLD} {_listed(runs.scales)}: {_steps(runs, 1)}; slope "
         f"{middle.value:+.2f} [{middle.low:+.2f}, {middle.high:+.2f}]"
     )
     if any(runs.edge):
@@ -142,7 +144,7 @@ def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
         protocol,
         regime,
         standing(runs),
-        text + ".",
+        text,
         middle.value if middle.known else None,
         middle.low if middle.known else None,
         middle.high if middle.known else None,
@@ -179,7 +181,7 @@ def _primary(
         "P2: the best rate at each scale",
         "the paper's architecture, c 0.3 to 3",
         majority([each.standing for each in found.values()]),
-        f"{listed}.",
+        listed,
         numbers={
             "settings": {str(n): each.standing.value for n, each in found.items()}
         },
@@ -198,7 +200,7 @@ def _cause(single: dict[tuple[int, str, str], Judgement]) -> Judgement:
         "P2: the regular landscape as the cause",
         "controls, c 0.3 to 3",
         found,
-        f"{listed}.",
+        listed,
         numbers={"settings": {str(n): each.value for n, each in known.items()}},
     )
 
@@ -210,8 +212,8 @@ def _shown(plan: Planned, rows: Sequence[Row]) -> Judgement:
         plan.protocol.words,
         f"({plan.setting.number}) {plan.setting.words}",
         Standing.NOT_JUDGED,
-        f"steps to θ50 at c = {_listed(runs.scales)}: {_steps(runs, 1)}; mean loss "
-        f"{_listed(np.exp(np.log(runs.mean_loss).mean(0)))}.",
+        f"{_TOLD} {_listed(runs.scales)}: {_steps(runs, 1)}; mean robust loss "
+        f"{_listed(np.exp(np.log(runs.mean_loss).mean(0)))}",
         numbers={"steps": [_middles(runs, n) for n in range(3)]},
     )
 

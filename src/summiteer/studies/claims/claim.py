@@ -23,6 +23,8 @@ class Standing(Enum):
     INCONCLUSIVE = "inconclusive"
     NOT_REACHED = "not reached"
     NOT_JUDGED = "not judged"
+    AS_IT_MUST = "as it must be"
+    BUG = "a bug of ours"
 
 
 @dataclass(frozen=True, eq=False)
