@@ -72,7 +72,7 @@ def test_other_images_than_the_cell_is_about_are_refused(tmp_path, monkeypatch):
     found, targets = inputs.signed_examples("mnist", torch.arange(3), digest=digest)
     assert targets.tolist() == [-1.0, 1.0, -1.0]
     assert torch.equal(found[0], found[2])
-    with pytest.raises(sm.UserError, match="holds other images"):
+    with pytest.raises(sm.UserError, match="digest: expected"):
         inputs.signed_examples("mnist", torch.arange(1), digest="0" * 16)
     monkeypatch.setenv(inputs.VARIABLE, str(tmp_path / "nowhere"))
     assert inputs.mnist_digest() is None

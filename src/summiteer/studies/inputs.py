@@ -29,6 +29,27 @@ def mnist_digest() -> str | None:
     return _loaded(str(folder))[2] if folder.is_dir() else None
 
 
+def images(source: str, digest: str = "") -> tuple[Tensor, Tensor]:
+    """Images and their labels, as `load_data` gives them.
+
+    Args:
+        source: "digits", or "mnist" for MNIST's test images.
+        digest: that MNIST's must have.
+
+    Raises:
+        UserError: the images are not there, or are others.
+    """
+    if source != "mnist":
+        return _loaded(source)[:2]
+    folder, found = mnist_folder(), mnist_digest()
+    if found != digest:
+        raise UserError(
+            f"digest: expected MNIST's test images to be {digest!r}, got {found!r} in "
+            f"{folder}; set {VARIABLE} to the folder that holds the right ones."
+        )
+    return _loaded(str(folder))[:2]
+
+
 def signed_examples(
     data: str, index: Tensor, dimension: int = 64, digest: str = ""
 ) -> tuple[Tensor, Tensor]:
@@ -52,16 +73,9 @@ def signed_examples(
         inputs = draws.normal(dimension)
         high = draws.on(1).uniform(1)[:, 0] < 0.5
     else:
-        images, labels, found = _loaded(
-            str(mnist_folder()) if data == "mnist" else data
-        )
-        if data == "mnist" and found != digest:
-            raise UserError(
-                f"data: {mnist_folder()} holds other images ({found}) than this cell "
-                f"is about ({digest}); set {VARIABLE} to the folder that holds them."
-            )
-        index = index % len(images)
-        inputs, high = images[index].flatten(1).double(), labels[index] >= _HALF
+        found, labels = images(data, digest)
+        index = index % len(found)
+        inputs, high = found[index].flatten(1).double(), labels[index] >= _HALF
     norm = inputs.norm(dim=1, keepdim=True)
     return inputs / norm, torch.where(high, 1.0, -1.0).double()
 
