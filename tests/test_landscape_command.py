@@ -43,7 +43,8 @@ def test_a_run_says_what_explore_says(named, tmp_path, run_cli):
     assert "example 3, target" in printed
     result = json.loads((out / "result.json").read_text())
     assert result["examples"] == [3, 1]
-    data = np.load(named[1])
+    with np.load(named[1]) as file:
+        data = dict(file)
     net = sm.TwoLayerNetwork.random(input_dim=4, width=12, activation="tanh", seed=1)
     inputs = torch.from_numpy(data["inputs"])
     problem = sm.Problem(
