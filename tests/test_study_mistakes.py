@@ -27,12 +27,12 @@ MISTAKES = {
     "[[zips]]\nnumber = []": ["zips, group 1, number: expected at least one value"],
     "seeds = []": ["seeds: expected at least one value, got an empty list"],
     "[grid]\nnumber = 1.0": [
-        "grid, number: expected a list of values, got 1.0; write [1.0], or give one "
+        "grid.number: expected a list of values, got 1.0; write [1.0], or give one "
         "value under [fixed]."
     ],
     "fixed = 3": ["fixed: expected a table, got 3."],
     "seeds = 3": ["seeds: expected a list of values, got 3."],
-    "seeds = [true]": ["seeds, entry 1: ", "got True."],
+    "seeds = [true]": ["seeds, entry 1: ", "got true."],
     "seeds = [0, -1]": ["seeds, entry 2: expected a number greater", "got -1."],
     "seeds = [4294967296]": ["seeds, entry 1: expected a number less than 4294967296"],
     "seeds = [1, 2, 1]": ["seeds, entry 1 and seeds, entry 3: stand for the same"],
@@ -56,9 +56,25 @@ MISTAKES = {
         "count: is given in two places, zips, group 1 and zips, group 2"
     ],
     "[grid]\nseed = [1]": [
-        "seed: is given in two places, seeds and grid; keep it in seeds alone."
+        "seed: is given under grid; seeds are a key of their own, seeds = [0, 1], "
+        "above all tables."
     ],
-    "[fixed]\nseed = 1": ["seed: is given in two places, seeds and fixed"],
+    "seeds = [1]\n[fixed]\nseed = 1": [
+        "seed: is given under fixed; ",
+        ", and are given there already.",
+    ],
+    "[zips]\nnumber = [1, 2]\ncount = [1, 2]": [
+        "zips: expected groups, got one table; write [[zips]], with two brackets"
+    ],
+    "[[zips]]\nnumber = 1.0": ["zips, group 1, number: expected a list of values"],
+    "seeds = { first = 0, count = 0 }": ["got { first = 0, count = 0 }."],
+    "colour = 1": ["colour: is no key of a study", "go under [fixed], [grid] or"],
+    # All that can be known at once.
+    'seeds = [0, -1]\n[fixed]\ncount = "two"\nnumbr = 1': [
+        "seeds, entry 2: expected a number greater",
+        "fixed.count: expected a whole number, got 'two'.",
+        "fixed.numbr: the experiment toy@",
+    ],
     "[[zips]]\nnumber = [1, 2]\ncount = [1]": [
         "zips, group 1: expected as many values of each parameter",
         "number has 2, count has 1",
@@ -68,15 +84,17 @@ MISTAKES = {
         "grid.number, entry 3: expected a number greater than 0, got -2.",
     ],
     "[fixed]\nnumber = nan": ["fixed.number: expected a finite number, got nan."],
-    '[fixed]\ncount = "two"': ["fixed.count: expected a valid integer", "got 'two'."],
-    "[fixed]\nnumber = [1.0]": ["fixed.number: expected a valid number, got [1.0]."],
+    '[fixed]\ncount = "two"': ["fixed.count: expected a whole number, got 'two'."],
+    "[fixed]\nnumber = [1.0]": ["fixed.number: expected a number, got [1.0]."],
     "[fixed]\nnumber = 1\ncount = 11": [
-        "{'number': 1, 'count': 11, 'seed': 0} do not go together: count must be at "
+        "{ number = 1, count = 11, seed = 0 } do not go together: count must be at "
         "most ten times number"
     ],
     "seeds = [1,\n": ["is not TOML: ", "at end of document"],
     "seeds = 1x\n": ["is not TOML: ", "at line 3, column 10"],
-    'name = "again"\n': ["is not TOML: Cannot overwrite a value (at line 3"],
+    'name = "again"\n': ["is not TOML: line 3: name is given twice; "],
+    "[fixed]\ncount = 1\ncount = 2": ["line 5: count is given twice"],
+    "[fixed]\ncount = 1\n[fixed]\nnumber = 1": ["line 5: [fixed] is given twice"],
 }
 
 
@@ -115,10 +133,18 @@ def test_a_mistake_is_a_sentence(text, written):
         ("", ["name: is missing", "experiment: is missing"]),
         ('experiment = "climb"', ["name: is missing"]),
         ('name = "a/b"\nexperiment = "climb"', ["name: expected letters, digits"]),
+        (
+            'name = "a/b"\nexperiment = "climb"\n[fixed]\nwidht = 3',
+            ["name: expected letters, digits", "fixed.widht: the experiment climb"],
+        ),
         ('name = "s"\nexperiment = "clim"', ["got 'clim'; did you mean 'climb'?"]),
-        ('name = "s"\nexperiment = 3', ["experiment: expected a valid string, got 3"]),
+        ('name = "s"\nexperiment = 3', ["experiment: expected a text, got 3"]),
         ('name = "s"\nexperiment = "nix.py:A"', ["nix.py: No such file", "beside the"]),
-        ('name = "s"\nexperiment = "toy.py:NIX"', ["toy.py has no 'NIX'"]),
+        (
+            'name = "s"\nexperiment = "toy.py:NIX"',
+            ["toy.py has no 'NIX'", "known: TOY."],
+        ),
+        ('name = "s"\nexperiment = "toy.py:TOYS"', ["did you mean 'TOY'?"]),
         ('name = "s"\nexperiment = "toy.py:measure"', ["of the type function"]),
         ('name = "s"\nexperiment = "toy.txt:TOY"', ["expected file.py:name, got"]),
     ],

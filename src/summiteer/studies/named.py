@@ -1,5 +1,6 @@
 """Experiments by their names: those of this package, and those of users' files."""
 
+import ast
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -48,7 +49,10 @@ def experiment_named(name: str) -> Experiment:
 
 @cache
 def _from_file(name: str, digest: str) -> Experiment:
-    found = named_object("experiment", name)
+    try:
+        found = named_object("experiment", name)
+    except UserError as error:
+        raise UserError(f"{error}{_hint(name)}") from None
     if not isinstance(found, Experiment):
         raise UserError(
             f"experiment: {name} is of the type {type(found).__name__}; expected a "
@@ -62,6 +66,28 @@ def _from_file(name: str, digest: str) -> Experiment:
             "subclass of summiteer.Parameters."
         )
     return replace(found, name=f"{found.name}@{digest}")
+
+
+def _hint(name: str) -> str:
+    """Which experiments a file makes, where it makes none of this name."""
+    place, _, wanted = name.rpartition(":")
+    try:
+        body = ast.parse(Path(place).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    made = [
+        target.id
+        for each in body
+        if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+        and ast.unparse(each.value.func).rpartition(".")[2] == "Experiment"
+    ]
+    return (
+        f" Among its experiments: {nearest(wanted, made)}."
+        if made and wanted not in made
+        else ""
+    )
 
 
 @dataclass(frozen=True)

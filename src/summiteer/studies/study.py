@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from summiteer.studies.named import experiment_named
 
 #: More cells than this are a mistake in the grid rather than a wish.
 MOST_CELLS = 10**6
+
+#: What tomllib says of a key, or a table, that is there already.
+_TWICE = re.compile(r"Cannot (?:overwrite|declare) .*\(at (?:line (\d+)|end)")
 
 #: Values of some parameters together, and where the study says so.
 _Part: TypeAlias = Mapping[str, tuple[Any, str]]
@@ -80,7 +84,9 @@ class Study(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UserError(mistakes.of_the_study(error, Study.model_fields)) from None
+            told = mistakes.of_the_study(error, Study.model_fields)
+            wrong = {str(each["loc"][0]) for each in error.errors()}
+            raise UserError("\n".join([told, *_further(values, wrong)])) from None
         self._check()
         self.cells()
 
@@ -165,7 +171,11 @@ class Study(BaseModel):
 
     def _check(self) -> None:
         """Refuse what no experiment could take."""
-        wrong = [*mistakes.in_two_places(self.fixed, self.grid, self.zips)]
+        wrong = [
+            *mistakes.in_two_places(
+                self.fixed, self.grid, self.zips, "seeds" in self.model_fields_set
+            )
+        ]
         lists = [(f"grid.{name}", values) for name, values in self.grid.items()]
         for number, group in enumerate(self.zips, 1):
             if not group:
@@ -244,6 +254,20 @@ class Study(BaseModel):
         yield from met.items()
 
 
+def _further(values: Mapping[str, Any], wrong: set[str]) -> list[str]:
+    """What else is wrong, where that can be known: with the wrong keys left out."""
+    extras = wrong - {*Study.model_fields}
+    tables = any(isinstance(values[key], Mapping | list) for key in extras)
+    if tables or wrong & {"experiment", "fixed", "grid", "zips"}:
+        return []
+    rest = {key: value for key, value in values.items() if key not in wrong}
+    try:
+        Study(**{"name": "name", **rest})
+    except UserError as error:
+        return str(error).splitlines()
+    return []
+
+
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, in their order; lists and tables among them have no hash."""
     return [*{canonical_json(value): value for value in values}.values()]
@@ -251,10 +275,12 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The content of a TOML file."""
+    text = ""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        text = f"{error}".rstrip(".")
+        text = _in_words(f"{error}".rstrip("."), text.splitlines())
         raise UserError(
             f"{path}: is not TOML: {text}; the keys of a study file are "
             f"{', '.join(Study.model_fields)}."
@@ -265,3 +291,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: {error.strerror or error}; name a study file (TOML)."
         ) from None
+
+
+def _in_words(told: str, lines: Sequence[str]) -> str:
+    """What tomllib says; where a key is given twice, which."""
+    twice = _TWICE.match(told)
+    if twice is None:
+        return told
+    number = int(twice[1] or len(lines))
+    key = lines[number - 1].partition("=")[0].strip()
+    return f"line {number}: {key} is given twice" if key else told
