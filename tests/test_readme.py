@@ -53,6 +53,12 @@ def test_commands_run_in_the_order_of_the_readme(tmp_path, monkeypatch, run_cli)
             assert code == 0, error
             assert "12 of 12 cells done" in out or words[2] != "status"
             continue
+        if words[1] == "landscape":
+            small = ["--restarts", "3", "--resolution", "5"]
+            code, out, error = run_cli(*words[1:], *small)
+            assert code == 0, error
+            assert "maxim" in out
+            continue
         small = ["--limit", FEW]
         if words[1] == "attack":
             # The usual screen is in the first one, a finding in the one of radius 8.
