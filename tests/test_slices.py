@@ -169,6 +169,9 @@ def test_chosen_points(landscape):
     assert made.axes[0] == "from 'centre' to 'gradient'"
     with pytest.raises(UserError, match=r"through: expected names out of centre, .*"):
         sm.landscape_slice(landscape, through=("centre", "summit", "random"))
+    for example in (2, "0", True):
+        with pytest.raises(UserError, match="example: expected an index below 2"):
+            sm.landscape_slice(landscape, "plane", example)
 
 
 def test_nothing_of_the_callers_changes(landscape):

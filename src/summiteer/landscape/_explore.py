@@ -205,7 +205,6 @@ def _peaks(
     for row, (example, run) in enumerate(place):
         own, flat = label[:, example], run * batch + example
         members = own == own[run]
-        others = (own >= 0) & ~members
         peaks[example].append(
             Peak(
                 point=ends[run, example].cpu(),
@@ -215,7 +214,7 @@ def _peaks(
                 restarts=len(label),
                 verdict=certificate.verdict[flat],
                 evidence=certificate.evidence[flat],
-                apart=_apart(separation.different[example], members, others, own),
+                apart=_apart(separation, example, members, own),
                 joined=_known(separation.same[example][run, members].all()),
                 distance_bound=float(certificate.distance_bound[flat]),
                 uniqueness_radius=float(certificate.uniqueness_radius[flat]),
@@ -237,10 +236,15 @@ def _standing(
     return int(losses.masked_fill(~among, -torch.inf).argmax())
 
 
-def _apart(different: Tensor, members: Tensor, others: Tensor, own: Tensor) -> Evidence:
-    """PROVED if some member is different from some point of each other maximum."""
-    apart = (different & members[:, None]).any(0) & others
-    return _known(set(own[apart].tolist()) == set(own[others].tolist()))
+def _apart(
+    separation: Separation, example: int, members: Tensor, own: Tensor
+) -> Evidence:
+    """PROVED if it is a maximum, and different from some point of each other one."""
+    others = (own >= 0) & ~members
+    different = separation.different[example] & members[:, None]
+    apart = different.any(0) & others
+    proved = bool(separation.proved[members, example].any())
+    return _known(proved and set(own[apart].tolist()) == set(own[others].tolist()))
 
 
 def _known(holds: bool | Tensor) -> Evidence:

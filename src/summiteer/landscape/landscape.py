@@ -96,7 +96,7 @@ class Landscape:
         Args:
             example: its index.
         """
-        return dict(Counter(peak.sign for peak in self.peaks[self._index(example)]))
+        return dict(Counter(peak.sign for peak in self.peaks[self.index_of(example)]))
 
     def verdicts(self, example: int) -> dict[tuple[Verdict, Evidence], int]:
         """Count what the points are where the adversary's runs of an example ended.
@@ -104,7 +104,7 @@ class Landscape:
         Args:
             example: its index.
         """
-        rows = range(self._index(example), self.restarts * len(self), len(self))
+        rows = range(self.index_of(example), self.restarts * len(self), len(self))
         arrived = self.arrived
         pairs = ((arrived.verdict[r], arrived.evidence[r]) for r in rows)
         return dict(Counter(pairs))
@@ -118,10 +118,20 @@ class Landscape:
         found = self.verdicts(example).items()
         return sum(n for (verdict, _), n in found if verdict is Verdict.SADDLE)
 
-    def _index(self, example: int) -> int:
-        if not -len(self) <= example < len(self):
+    def index_of(self, example: int) -> int:
+        """Return the index from 0; negative ones count from the end.
+
+        Args:
+            example: its index.
+
+        Raises:
+            UserError: there is no such example.
+        """
+        whole = isinstance(example, int) and not isinstance(example, bool)
+        if not (whole and -len(self) <= example < len(self)):
             raise UserError(
-                f"example: expected an index below {len(self)}, got {example}."
+                f"example: expected an index below {len(self)}, got {example!r}; it is "
+                "the place among the examples explored, not the row of the data."
             )
         return example % len(self)
 
@@ -132,6 +142,6 @@ class Landscape:
         return (
             f"Landscape of {batch} examples × {self.restarts} runs: "
             f"{100 * met:.3g} % ended at a maximum; distinct maxima "
-            f"{float(self.count.double().mean()):.3g} on average, at most "
-            f"{int(self.count.max())}; completely known (proved) {known}"
+            f"{float(self.count.double().mean()):.3g} seen on average, "
+            f"{int(self.count.max())} where most; completely known (proved) {known}"
         )

@@ -35,6 +35,7 @@ def named_points(landscape: Landscape, example: int) -> dict[str, Tensor]:
         "gradient": the support point of the region in the gradient's direction at the
         centre, "random": the support point in a random direction. `[*input]` float64.
     """
+    example = landscape.index_of(example)
     problem = landscape.problem.take(torch.tensor([example]))
     with undisturbed(problem.model):
         centre = CentreStart().points(problem)[0]
@@ -68,6 +69,7 @@ def runs_to(
     Returns:
         name -> `[steps + 1, *input]`, float32.
     """
+    example = landscape.index_of(example)
     label = landscape.maxima.label[:, example]
     numbers = range(min(most, len(landscape.peaks[example])))
     chosen = [int((label == number).nonzero()[0]) for number in numbers]
@@ -110,6 +112,7 @@ def landscape_slice(
     Raises:
         UserError: an unknown name; the points span no such slice.
     """
+    example = landscape.index_of(example)
     known = named_points(landscape, example)
     names = _chosen(kind, known) if through is None else through
     unknown = [name for name in names if name not in known]
