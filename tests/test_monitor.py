@@ -13,7 +13,7 @@ from summiteer.adversaries import named_adversary
 from summiteer.networks.reference import digits_mlp
 from summiteer.training.alarm import alarm_of, catastrophic_overfitting
 from summiteer.training.evaluation import StrongAttack
-from summiteer.training.inner_problem import CERTIFICATES, Look
+from summiteer.training.inner_problem import CERTIFICATES, Look, distortion
 from summiteer.training.monitor import Cadence
 from summiteer.training.record import Epoch, InnerProblem
 
@@ -132,7 +132,7 @@ def test_it_looks_as_often_as_it_is_told():
     probes = [watch.epoch(model).probes for _ in range(4)]
     assert probes == [0, 16, 0, 16]
     assert [look.examined for look in watch.records] == probes
-    assert "not looked at" in repr(watch.records[0])
+    assert "not looked at (one epoch in 2 is)" in repr(watch.records[0])
     assert np.isnan(watch.curves["gap"]).tolist() == [True, False, True, False]
 
 
@@ -141,6 +141,7 @@ def test_without_credit_it_does_not_look():
     watch, model = monitor(budget=1e-9), mlp()
     probes = [watch.epoch(model).probes for _ in range(3)]
     assert probes == [64, 0, 0]
+    assert "of which the budget is 1e-09" in repr(watch.records[1])
     assert watch.epoch(model, examine=True).examined == 64
 
 
@@ -251,6 +252,24 @@ def test_a_planted_collapse_is_alarmed_about():
     assert "overstated robustness in epoch 1" in first.alarm
 
 
+def test_distortion_is_of_the_coordinates_that_may_move():
+    """A gradient that turns in one coordinate: below 1, unless that one is masked."""
+    inputs = torch.zeros(2, 3, dtype=torch.float64)
+    given = {"targets": torch.ones(2), "objective": sm.Logistic()}
+    problem = sm.Problem(
+        lambda x: x[:, 0] - x[:, 1] + 5 * (x[:, 2] - 0.01) ** 2,
+        inputs,
+        **given,
+        region=sm.LinfBall(torch.tensor([0.1, 0.2])),
+        box=(-0.01, 0.01),
+    )
+    assert distortion(problem) < 0.99
+    held = torch.tensor([True, True, False])
+    assert distortion(replace(problem, mask=held)) == pytest.approx(1, abs=1e-12)
+    none = replace(problem, mask=torch.stack([held, ~held & held]))
+    assert distortion(none) == pytest.approx(0.5, abs=1e-12)
+
+
 def test_records_come_back_from_json():
     record = Epoch(
         epoch=1,
@@ -270,6 +289,9 @@ def test_records_come_back_from_json():
         ({"probes": 0}, "probes: expected an integer ≥ 1"),
         ({"every": 0}, "every: expected an integer ≥ 1"),
         ({"budget": 0}, "budget: expected a number > 0"),
+        ({"adversary": "pgd"}, "adversary: expected an adversary such as"),
+        ({"start": "random"}, "start: expected a start such as"),
+        ({"objective": "ce"}, "objective: expected a function of outputs"),
         ({"region": None}, "expected a Problem, or inputs and targets"),
         ({"targets": None}, "expected a Problem, or inputs and targets"),
         ({"inputs": INPUTS + 2}, "inputs: "),
@@ -284,3 +306,6 @@ def test_mistakes_are_said_in_a_sentence(changes, said):
 def test_a_model_that_does_not_fit_is_refused():
     with pytest.raises(sm.UserError, match="model: a forward pass"):
         monitor().epoch(nn.Linear(3, 10))
+    watch = monitor(every=2)
+    with pytest.raises(sm.UserError, match=r"model: expected the nn\.Module"):
+        watch.epoch("model")  # told though this epoch is not looked at

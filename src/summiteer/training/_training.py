@@ -1,6 +1,7 @@
 """Adversarial training: maximise over perturbations, minimise over weights."""
 
 import copy
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -24,8 +25,10 @@ from summiteer.training.recipe import (
     Recipe,
     ScheduleFactory,
     TrainOn,
+    check_function,
     check_number,
     default_training_attack,
+    shown,
     trained,
 )
 from summiteer.training.result import TrainingResult
@@ -130,6 +133,8 @@ def adversarial_training(
     """
     trained(model)
     check_number("watch", watch, 0)
+    check_function("objective", objective)
+    check_function("loss", loss)
     if isinstance(start, GivenStart):
         raise UserError(
             "start: GivenStart has points for given examples, batches change; use "
@@ -163,12 +168,29 @@ def adversarial_training(
         examples=examples,
         held_out=others,
         recipe=recipe,
-        directory=None if checkpoint is None else Path(checkpoint),
+        directory=_directory(checkpoint),
         resume=resume,
         monitor=monitor or watcher(examples, recipe, watch),
         share=None if monitor else watch,
     )
     return training.run(progress)
+
+
+def _directory(checkpoint: str | Path | None) -> Path | None:
+    """Where checkpoints are kept; None for nowhere."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | PathLike):
+        raise UserError(
+            "checkpoint: expected the path of a directory, got "
+            f"{shown(checkpoint)}; leave it out to keep none."
+        )
+    directory = Path(checkpoint)
+    if directory.is_file():
+        raise UserError(
+            f"checkpoint: expected a directory, {directory} is a file; name another."
+        )
+    return directory
 
 
 def copied_model(model: nn.Module) -> nn.Module:

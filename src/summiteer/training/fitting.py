@@ -115,7 +115,14 @@ class Training:
             )
         if self.recipe.schedule is None:
             return optimizer, None
-        return optimizer, self.recipe.schedule(optimizer)
+        schedule = self.recipe.schedule(optimizer)
+        if not hasattr(schedule, "step"):
+            raise UserError(
+                "schedule: expected a function of the optimiser that returns a "
+                f"schedule, it returned {type(schedule).__name__}; leave it out for a "
+                "constant learning rate."
+            )
+        return optimizer, schedule
 
     def _examine(self) -> None:
         """Say before the start what does not fit."""
@@ -125,7 +132,12 @@ class Training:
             outputs = head.probe()
         few = torch.arange(len(outputs))
         targets = head.targets[: len(outputs)]
-        check_objective(taken(self.recipe.loss, few), outputs, targets)
+        try:
+            check_objective(taken(self.recipe.loss, few), outputs, targets)
+        except UserError as error:
+            # The objective was looked at by `examine`: this is the other one.
+            said = str(error).replace("objective: ", "loss: ", 1)
+            raise UserError(said) from error
         if self.held_out is not None:
             self.held_out.head.examine(warn=False)
 

@@ -1,8 +1,7 @@
 """One look at the inner maximisation: the probes attacked, examined, counted."""
 
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -158,8 +157,9 @@ def distortion(problem: Problem) -> float | None:
     """Mean ‖δ_K‖₂ / max{‖v‖₂ : v in the ball} of Frank-Wolfe from the centre.
 
     On an L∞ ball the denominator is √d·ε (`tsiligkaridis2022understanding`): it is 1
-    where the signs of the gradient are the same at all iterates. The box does not
-    count, so that the ratio speaks of the model alone. K = 5, γ_t = 2/(t + 2).
+    where the signs of the gradient are the same at all iterates; d are the coordinates
+    that the mask lets move. The box does not count, so that the ratio speaks of the
+    model alone. K = 5, γ_t = 2/(t + 2).
 
     Args:
         problem: of the probes.
@@ -167,12 +167,17 @@ def distortion(problem: Problem) -> float | None:
     ball = problem.with_region(problem.region)
     if ball.region.norm not in ("linf", "l2", "l1"):
         return None
+    moves = torch.ones_like(problem.inputs, dtype=torch.bool)
+    if problem.mask is not None:
+        ball = replace(ball, mask=problem.mask)
+        moves = moves & problem.mask.to(moves.device)
     method = FrankWolfe(OpenLoopStep())
     steps = _FRANK_WOLFE_STEPS
     run = ascend(ball, method, CentreStart(), steps, tolerance=None, rescue=False)
     longest = ball.size.double()
     if ball.region.norm == "linf":
-        longest = longest * math.sqrt(ball.inputs[0].numel())
+        # Where nothing may move the numerator is 0.
+        longest = longest * moves.flatten(1).sum(1).clamp(min=1).double().sqrt()
     return _mean(run.final[0].double().flatten(1).norm(dim=1) / longest)
 
 

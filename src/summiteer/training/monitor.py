@@ -21,9 +21,12 @@ from summiteer.training.alarm import alarm_of
 from summiteer.training.evaluation import StrongAttack
 from summiteer.training.inner_problem import CERTIFICATES, Look
 from summiteer.training.recipe import (
+    check_attack,
+    check_function,
     check_integer,
     check_number,
     default_training_attack,
+    shown,
 )
 from summiteer.training.record import INNER, InnerProblem
 
@@ -162,17 +165,17 @@ class Monitor:
         check_integer("max_steps", max_steps, 0)
         check_integer("every", 1 if every is None else every, 1)
         check_number("budget", budget, 0, strict=True)
+        check_function("objective", objective)
         self._objective, self._every, self._budget = objective, every, budget
         self._problem = _probes(inputs, targets, region, objective, box, (probes, seed))
         if isinstance(inputs, Problem):
             self._objective = inputs.objective
         ball = self._problem.region
-        self.look = Look(
-            adversary or default_training_attack(ball, max_steps),
-            start or UniformStart(seed=seed),
-            max_steps,
-            StrongAttack.beyond(max_steps, seed),
-        )
+        adversary = adversary or default_training_attack(ball, max_steps)
+        start = start or UniformStart(seed=seed)
+        check_attack(adversary, start)
+        strong = StrongAttack.beyond(max_steps, seed)
+        self.look = Look(adversary, start, max_steps, strong)
         self._records: list[InnerProblem] = []
         self._credit, self._spent, self._elsewhere = 0.0, 0.0, 0.0
         self._price = 0.0
@@ -222,6 +225,10 @@ class Monitor:
         Raises:
             UserError: the model does not fit the probes.
         """
+        if not callable(model):
+            raise UserError(
+                f"model: expected the nn.Module that is trained, got {shown(model)}."
+            )
         elapsed = time.process_time() - self._left
         self._elsewhere += elapsed
         self._credit += self._budget * elapsed
@@ -234,7 +241,8 @@ class Monitor:
             probes, examined = self._affordable(number, examine)
         if examine:
             probes = examined = size
-        record = self.at(model, optimizer, probes, examined)
+        reason = "" if probes else self._why_not()
+        record = self.at(model, optimizer, probes, examined, left_out=reason)
         self._credit -= record.seconds
         if record.probes:
             parts = record.probes * self.look.evaluations
@@ -257,6 +265,16 @@ class Monitor:
         whole = self._price * (1 + more / self.look.evaluations)
         return size, size * (examine is not False and self._credit >= whole)
 
+    def _why_not(self) -> str:
+        """Why an epoch is not looked at."""
+        if self._every is not None:
+            return f"one epoch in {self._every} is"
+        share = self._spent / self._elsewhere if self._elsewhere > 0 else math.inf
+        return (
+            f"watching so far took {share:.3g} times everything else, of which the "
+            f"budget is {self._budget:g}; the next look comes when it can be paid"
+        )
+
     def at(
         self,
         model: nn.Module,
@@ -264,6 +282,7 @@ class Monitor:
         probes: int,
         examined: int,
         elsewhere: float | None = None,
+        left_out: str = "",
     ) -> InnerProblem:
         """Look now, and keep the record.
 
@@ -273,9 +292,10 @@ class Monitor:
             probes: how many to look at, 0 for none.
             examined: of how many of them to make certificates.
             elsewhere: seconds spent on everything else so far; measured if None.
+            left_out: why not, if it does not look.
         """
         number = len(self._records) + 1
-        record = InnerProblem(epoch=number)
+        record = InnerProblem(epoch=number, left_out=left_out)
         if probes:
             problem = self._fitted(model)
             if probes < len(problem):

@@ -48,7 +48,9 @@ class NamedOptimizer:
         if self.name not in OPTIMIZERS:
             raise UserError(
                 f"optimizer: expected one of {', '.join(OPTIMIZERS)}, or a function of "
-                f"the parameters that returns an optimiser, got {self.name!r}."
+                f"the parameters that returns an optimiser, got {shown(self.name)}; "
+                "the weights trained are a copy's, so write lambda weights: "
+                "torch.optim.SGD(weights, 0.1)."
             )
         check_number("learning_rate", self.learning_rate, 0, strict=True)
         check_number("momentum", self.momentum, 0)
@@ -96,10 +98,12 @@ class Recipe:
                     f"{name}: expected {' or '.join(map(repr, choices))}, got "
                     f"{getattr(self, name)!r}."
                 )
-        if not isinstance(self.start, Start):
+        check_attack(self.adversary, self.start)
+        if self.schedule is not None and not callable(self.schedule):
             raise UserError(
-                "start: expected a start such as UniformStart(), got "
-                f"{type(self.start).__name__}."
+                "schedule: expected a function of the optimiser that returns a "
+                f"schedule of torch, got {shown(self.schedule)}; write lambda made: "
+                "CosineAnnealingLR(made, epochs)."
             )
 
     def as_json(self) -> dict[str, JSON]:
@@ -149,6 +153,37 @@ def named(value: object) -> str:
     if name is not None and not isinstance(value, type):
         return f"{getattr(value, '__module__', '')}.{name}"
     return _ADDRESS.sub("", repr(value))
+
+
+def shown(value: object) -> str:
+    """A value in a message: short ones as they are, of others the kind."""
+    if isinstance(value, str | int | float):
+        return repr(value)
+    kind = value if isinstance(value, type) else type(value)
+    return f"the class {kind.__name__}" if kind is value else kind.__name__
+
+
+def check_attack(adversary: object, start: object) -> None:
+    """Refuse what is no adversary, or no start."""
+    made = not isinstance(adversary, type)
+    if not (made and all(hasattr(adversary, name) for name in ("init", "step"))):
+        raise UserError(
+            "adversary: expected an adversary such as ProjectedAscent(Sign()), got "
+            f"{shown(adversary)}; leave it out for PGD."
+        )
+    if not isinstance(start, Start):
+        raise UserError(
+            f"start: expected a start such as UniformStart(), got {shown(start)}."
+        )
+
+
+def check_function(name: str, value: object) -> None:
+    """Refuse an objective that cannot be called; None is the default one."""
+    if value is not None and not callable(value):
+        raise UserError(
+            f"{name}: expected a function of outputs and targets such as "
+            f"CrossEntropy(), got {shown(value)}."
+        )
 
 
 def check_integer(name: str, value: object, least: int) -> None:

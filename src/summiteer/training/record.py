@@ -30,7 +30,7 @@ class InnerProblem:
             about the clean input and with the box.
         distortion: mean ‖δ‖₂ over its largest value on the ball, after a few steps of
             Frank-Wolfe from the centre (`tsiligkaridis2022understanding`): 1 where the
-            gradient keeps its signs on the way. The box does not count.
+            gradient keeps its signs on the way. The mask counts, the box does not.
         examined: of how many of the training attack's end points certificates were
             made; the entries below are over these.
         maximum: share within reach of a local maximum.
@@ -41,9 +41,12 @@ class InnerProblem:
         index_global: median index (mathematics.md §6); so the two below.
         index_unique: see there.
         index_a_priori: see there.
-        distinct_maxima: mean number of maxima that the runs of the stronger attack and
-            eight more from random points end in; see `summiteer.distinct_maxima`.
-        unseen: mean estimate of the chance that one more run ends in another.
+        distinct_maxima: mean number of places that the runs of the stronger attack and
+            eight more from random points end in, told apart as maxima are (see
+            `summiteer.distinct_maxima`). Whether they are maxima is not asked: where
+            few runs arrive (`stationary`) it is no count of maxima.
+        unseen: mean estimate of the chance that one more run ends in another place.
+        left_out: why nothing was looked at in this epoch, where a `Monitor` knows.
         alarm: what the rules of `summiteer.training.alarm` say, or "".
         seconds: of this process, that all of this took.
         cost: all such seconds so far over the seconds of everything else.
@@ -73,6 +76,7 @@ class InnerProblem:
     index_a_priori: float | None = None
     distinct_maxima: float | None = None
     unseen: float | None = None
+    left_out: str = ""
     alarm: str = ""
     seconds: float = 0.0
     cost: float | None = None
@@ -80,12 +84,15 @@ class InnerProblem:
     def __repr__(self) -> str:
         """In words; what was not measured is left out."""
         if not self.probes:
-            return f"InnerProblem of epoch {self.epoch}: not looked at"
+            why = f" ({self.left_out})" if self.left_out else ""
+            return f"InnerProblem of epoch {self.epoch}: not looked at{why}"
         told = [
-            f"{name.replace('_', ' ')} {value:.4g}"
-            for name, value in asdict(self).items()
-            if name not in ("epoch", "alarm") and value is not None
+            f"{name.replace('_', ' ')} {getattr(self, name):.4g}"
+            for name in ("learning_rate", *INNER)
+            if name != "cost" and getattr(self, name) is not None
         ]
+        if self.cost is not None:
+            told.append(f"watching so far took {self.cost:.3g} times everything else")
         alarm = f"; ALARM: {self.alarm}" if self.alarm else ""
         return f"InnerProblem of epoch {self.epoch}: {', '.join(told)}{alarm}"
 
@@ -153,7 +160,7 @@ class Epoch:
 INNER = tuple(
     field.name
     for field in fields(InnerProblem)
-    if field.name not in ("epoch", "learning_rate", "alarm")
+    if field.name not in ("epoch", "learning_rate", "left_out", "alarm")
 )
 #: Names of the numbers of an epoch.
 OUTER = tuple(
