@@ -65,7 +65,7 @@ def experiments_text(experiments: Iterable[Experiment]) -> str:
 
 
 def parameters_text(experiment: Experiment) -> str:
-    """The parameters of an experiment, with their defaults and limits.
+    """The parameters of an experiment, with defaults and limits, and its columns.
 
     Args:
         experiment: any.
@@ -77,6 +77,9 @@ def parameters_text(experiment: Experiment) -> str:
             json.dumps(about["default"]) if "default" in about else "(to be given)"
         )
         lines.append(f"  {name:14} {default:20} {_kind(about)}".rstrip())
+    if experiment.columns:
+        lines += ["measured, the columns of a table beside the parameters:"]
+        lines += [f"  {name:18} {about}" for name, about in experiment.columns.items()]
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """An experiment: named parameters in, a measurement out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -30,12 +30,14 @@ class Experiment:
         parameters: their names, types, defaults and limits.
         measure: parameters -> what was measured; it is determined by them.
         summary: what it measures, in a line.
+        columns: what the values of its records mean, in a line each.
     """
 
     name: str
     parameters: type[Parameters]
     measure: Callable[[Any], Measurement]
     summary: str
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def cell(self, **values: object) -> Cell:
         """One piece of work, named by its full specification, defaults included.

@@ -239,9 +239,22 @@ def _gain(certificate: Certificate) -> Tensor:
     return torch.where(proved.isnan(), seen, proved)
 
 
+#: Counts of runs, by the end points that they reached themselves; from `maximum` on
+#: only where they are judged.
+CLIMBED = {
+    "runs": "how many there were: examples × restarts",
+    "stationary": "of them, those that ended at a residual below the tolerance",
+    "limit": "those that met max_steps before",
+    "maximum": "those that ended within 1e-3 ε of a local maximum (judged = true)",
+    "proved": "those of `maximum` for which that is proved, not only numerical",
+    "best": "those for which a global maximum is proved to be so near",
+    "decided": "those about whose end point a verdict is known: maximum or none",
+    "decided_by_proof": "those of `decided` for which that is proved",
+}
 CLIMB = Experiment(
     "climb",
     ClimbParameters,
     measure,
     "ascent on two-layer networks at the paper's initialisation, judged at its end",
+    CLIMBED,
 )

@@ -12,7 +12,7 @@ from summiteer.objectives import CrossEntropy, Logistic, Objective
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.studies.experiment import Experiment
-from summiteer.studies.experiments.climb import ClimbParameters, climbed
+from summiteer.studies.experiments.climb import CLIMBED, ClimbParameters, climbed
 from summiteer.studies.inputs import signed_examples
 
 #: Of the random signs of output weights.
@@ -91,5 +91,9 @@ def _with_outputs(
 
 
 LOSSES = Experiment(
-    "losses", LossParameters, measure, "ascent of other losses, judged at its end"
+    "losses",
+    LossParameters,
+    measure,
+    "ascent of other losses, judged at its end",
+    CLIMBED,
 )

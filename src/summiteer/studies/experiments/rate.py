@@ -218,4 +218,15 @@ def local_rates(
     return {"local": climbed, "local_map": values.abs().amax(1) / multiplier}
 
 
-RATE = Experiment("rate", RateParameters, measure, "steps to tolerances, and rates")
+RATE = Experiment(
+    "rate",
+    RateParameters,
+    measure,
+    "steps to tolerances, and rates",
+    {
+        "runs": "how many there were: one per example",
+        "unreached": "of them, those that did not reach the smallest tolerance",
+        "applies": "those of whose every resolved step Prop. 2 speaks (method paper)",
+        "violations": "of these, those with a step slower than the rate ρ proved there",
+    },
+)

@@ -389,4 +389,18 @@ SCALED_TRAINING = Experiment(
     ScaledTrainingParameters,
     measure,
     "adversarial training of two-layer networks at an input scale",
+    {
+        "rate": "learning rate that was chosen, in its unit",
+        "edge": "whether it is on the edge of the rates that were tried",
+        "tuning": "each rate tried, and its score, mean log(1 + steps to θ50)",
+        "floor": "robust loss of the best linear predictor",
+        "thresholds": "θ20, θ50, θ80: 20, 50, 80 % of the way from ½ to the floor",
+        "checkpoints": "steps after which the strong adversary measures the loss",
+        "steps": "until it stays below θ20, θ50, θ80: exp(mean log(1 + steps)) - 1",
+        "never": "shares of networks where it never does (counted as steps + 1)",
+        "mean_loss": "that loss, mean over steps, geometric mean over networks",
+        "last_loss": "that loss after the last step, median over networks",
+        "weakest": "smallest ratio of the training loss to the strong adversary's",
+        "diverged": "networks whose loss was no finite number in the end",
+    },
 )
