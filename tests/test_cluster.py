@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -311,3 +312,20 @@ def test_the_command_line_tells_of_lost_workers_in_words(capsys):
         warnings.simplefilter("always")
         warnings.warn("workers: 1 was lost.", SummiteerWarning, stacklevel=1)
     assert capsys.readouterr().err == "! workers: 1 was lost.\n"
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    """Its workers read it again, and find the store in use by the script itself."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import summiteer as sm\n"
+        "study = sm.Study(name='s', experiment='climb', fixed={'width': 8})\n"
+        f"sm.run_study(study, store={str(tmp_path / 'out')!r}, workers=2)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 1
+    assert "each of them runs your script once more" in ended.stderr
+    assert 'under `if __name__ == "__main__":`' in ended.stderr.splitlines()[-1]
+    assert "is in use" not in ended.stderr

@@ -7,6 +7,7 @@ from summiteer.engine.completion import Completion as Completion
 from summiteer.engine.completion import Measurement as Measurement
 from summiteer.engine.completion import completed as completed
 from summiteer.engine.opening import opened as opened
+from summiteer.engine.opening import refuse_unguarded as refuse_unguarded
 from summiteer.engine.serial import Engine as Engine
 from summiteer.engine.serial import Serial as Serial
 from summiteer.engine.threads import one_thread as one_thread

@@ -30,6 +30,16 @@ _MAIN = (
 )
 
 
+def refuse_unguarded() -> None:
+    """Say what to do in a script that starts workers outside its main guard.
+
+    Raises:
+        UserError: this process is a worker that reads the script once more.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(_MAIN)
+
+
 @contextmanager
 def opened(
     workers: int = 1,
@@ -60,8 +70,7 @@ def opened(
         raise UserError(
             "workers, scheduler: a scheduler has its own workers; give one of the two."
         )
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UserError(_MAIN)
+    refuse_unguarded()
     try:
         import distributed
     except ImportError as error:
@@ -112,8 +121,10 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
                 env=_ONE_THREAD,
             )
         except Exception as error:
+            why = str(error).rstrip(".")
             raise UserError(
-                f"workers: {workers} could not be started: {error}."
+                f"workers: {workers} could not be started: {why}; in a script of your "
+                'own, start them under `if __name__ == "__main__":`.'
             ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -53,6 +53,7 @@ def run_study(
         UserError: the directory holds something else, such as the study before it was
             changed, or is in use; or workers or scheduler cannot be used.
     """
+    engine.refuse_unguarded()  # before the store is found to be in use by the driver
     spec, cells = study.specification(), study.cells()
     source, directory = Path(store), Path(store if fork is None else fork)
     if fork is not None and source.resolve() == directory.resolve():
