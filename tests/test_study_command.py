@@ -163,6 +163,41 @@ def test_a_changed_study_is_refused_explained_and_forked(folder, run_cli):
     assert run_cli("study", "run", "study.toml", "--out", "f")[0] == 0
 
 
+def test_quite_another_study_is_told_in_a_few_words(folder, run_cli):
+    run_cli("study", "run", "study.toml", "--out", "o")
+    Path("climb.toml").write_text('name = "other"\nexperiment = "climb"')
+    code, _, error = run_cli("study", "run", "climb.toml", "--out", "o")
+    assert code == 1
+    assert "--out o holds another study (toy, of the experiment toy@" in error
+    assert "; this is other, of climb), and what is in it stays as it is; none" in error
+    assert "--fork" not in error
+    assert "given" not in error
+    # Of the same name: parameters that only one experiment has are no changes.
+    Path("climb.toml").write_text('name = "toy"\nexperiment = "climb"')
+    code, _, error = run_cli("study", "run", "climb.toml", "--out", "o")
+    assert code == 1
+    assert "before it was changed (experiment: toy@" in error
+    assert "→ climb; seeds: 1 removed)" in error
+
+
+def test_tracebacks_of_failed_cells(folder, run_cli, monkeypatch):
+    monkeypatch.setenv("TOY_BROKEN", "yes")
+    _, _, error = run_cli("study", "run", "broken.toml", "--out", "o")
+    assert "tracebacks: summiteer study status o --tracebacks" in error
+    assert "Traceback" not in run_cli("study", "status", "o")[1]
+    code, out, _ = run_cli("study", "status", "o", "--tracebacks")
+    assert code == 0
+    # One cell a seed; the error, and so the traceback, names the number.
+    assert out.count("traceback of 2 cells:\nTraceback (most recent call last)") == 3
+    assert out.count('raise RuntimeError(f"broken at {parameters.number}")') == 3
+    status = json.loads(run_cli("study", "status", "o", "--json")[1])
+    assert "in measure" in status["failures"][0]["traceback"]
+    _, out, _ = run_cli("study", "run", "broken.toml", "--out", "o")
+    assert "12 cells, 12 of them already (6 failed); o" in out
+    _, out, _ = run_cli("study", "run", "broken.toml", "--out", "o", "--retry-failed")
+    assert "12 cells, 6 of them already, 6 failed ones again; o" in out
+
+
 def test_a_fork_measures_anew_what_is_damaged_or_of_other_versions(
     folder, run_cli, monkeypatch
 ):
@@ -183,7 +218,8 @@ def test_a_fork_measures_anew_what_is_damaged_or_of_other_versions(
     code, _, error = run_cli("study", "run", "study.toml", "--out", "f")
     assert code == 1
     assert f"version: {sm.__version__} → 99.0" in error
-    assert "with 0 of its 9 cells" in error
+    assert "none of the 9 cells can be taken over from it; another --out" in error
+    assert "--fork" not in error
 
 
 def test_going_on_with_other_code_is_told(folder, run_cli, monkeypatch):

@@ -51,7 +51,7 @@ def run(
 ) -> None:
     """Measure what is missing of the study in SPEC; failed cells do not stop others."""
     check_workers(workers, scheduler)
-    from summiteer.report.study_text import failures_text
+    from summiteer.report.study_text import begun_text, failures_text
     from summiteer.store import Store
     from summiteer.studies.running import run_study
     from summiteer.studies.status import study_status
@@ -67,8 +67,10 @@ def run(
             nonlocal begun
             if not begun:
                 begun = True
-                already = f", {done} of them already" if done else ""
-                say(f"study {planned.name}: {total} cells{already}; {target}", as_json)
+                with Store.read(target) as store:
+                    failed = len(store.failed())
+                state = begun_text(total, done, failed, retry_failed)
+                say(f"study {planned.name}: {state}; {target}", as_json)
             if report:
                 report(done, total)
 
@@ -103,6 +105,9 @@ def status(
         Path | None,
         typer.Option(help="directory of the run of SPEC; runs/study-NAME"),
     ] = None,
+    tracebacks: Annotated[
+        bool, typer.Option("--tracebacks", help="show those of failed cells, too")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="print one document and nothing else")
     ] = False,
@@ -122,7 +127,7 @@ def status(
         )
     with Store.read(directory) as store:
         found = study_status(store, planned)
-    print(json.dumps(found, indent=2) if as_json else status_text(found))
+    print(json.dumps(found, indent=2) if as_json else status_text(found, tracebacks))
 
 
 @study.command(epilog=EXIT_CODES)

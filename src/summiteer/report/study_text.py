@@ -1,6 +1,8 @@
 """How far a study is and what failed, for a terminal."""
 
 import json
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,24 @@ from summiteer.studies.experiment import Experiment
 _AFTER_A_RUN, _IN_STATUS = 3, 20
 
 
+def begun_text(cells: int, done: int, failed: int, again: bool) -> str:
+    """What is said at the beginning of a run.
+
+    Args:
+        cells: of the study.
+        done: of them, those that are not run.
+        failed: those whose record is that of a failure.
+        again: whether these are run again.
+    """
+    parts = [f"{cells} cells"]
+    if done:
+        left = f" ({failed} failed)" if failed and not again else ""
+        parts.append(f"{done} of them already{left}")
+    if failed and again:
+        parts.append(f"{failed} failed {'one' if failed == 1 else 'ones'} again")
+    return ", ".join(parts)
+
+
 def failures_text(failures: Sequence[Mapping[str, Any]], directory: Path) -> str:
     """What is said at the end of a run in which cells failed.
 
@@ -18,23 +38,22 @@ def failures_text(failures: Sequence[Mapping[str, Any]], directory: Path) -> str
         failures: of `studies.status.study_status`.
         directory: of the run.
     """
-    count = len(failures)
-    told = "1 cell failed" if count == 1 else f"{count} cells failed"
     return "\n".join(
         [
-            f"{told}; the others went on:",
+            f"{_cells(len(failures))} failed; the others went on:",
             *_lines(failures, _AFTER_A_RUN),
-            f"--retry-failed runs them again; tracebacks are in {directory}/"
-            "store.sqlite, parameters in result.json.",
+            "--retry-failed runs them again; tracebacks: "
+            f"summiteer study status {shlex.quote(str(directory))} --tracebacks",
         ]
     )
 
 
-def status_text(found: Mapping[str, Any]) -> str:
+def status_text(found: Mapping[str, Any], tracebacks: bool = False) -> str:
     """What `summiteer study status` prints.
 
     Args:
         found: by `studies.status.study_status`.
+        tracebacks: whether those of failed cells are shown, equal ones once.
     """
     cells = found["cells"]
     left = found["seconds_left"]
@@ -49,6 +68,8 @@ def status_text(found: Mapping[str, Any]) -> str:
     ]
     if found["failures"]:
         lines += ["failed:", *_lines(found["failures"], _IN_STATUS)]
+        if tracebacks:
+            lines += _tracebacks(found["failures"])
     if found["changes"]:
         lines += ["the file has changed since:"]
         lines += [f"  {change}" for change in found["changes"]]
@@ -110,3 +131,17 @@ def _lines(failures: Sequence[Mapping[str, Any]], most: int) -> list[str]:
     if failures[most:]:
         lines.append(f"  and {len(failures) - most} more")
     return lines
+
+
+def _tracebacks(failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each traceback once, with how many cells ended in it."""
+    counts = Counter(str(failure["traceback"]).strip() for failure in failures)
+    return [
+        line
+        for text, count in counts.most_common()
+        for line in (f"traceback of {_cells(count)}:", text)
+    ]
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"

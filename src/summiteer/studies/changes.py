@@ -32,11 +32,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if old.get(key) != new.get(key)
     ]
     before, after = old["study"], new["study"]
-    if before["experiment"] != after["experiment"]:
+    other = before["experiment"] != after["experiment"]
+    if other:
         told.append(f"experiment: {before['experiment']} → {after['experiment']}")
     values_before, values_after = _values(before), _values(after)
     for name in dict.fromkeys([*values_before, *values_after]):
-        change = _change(values_before.get(name, []), values_after.get(name, []))
+        one, another = values_before.get(name, []), values_after.get(name, [])
+        # What only one of two experiments has is no change of the study.
+        change = "" if other and not (one and another) else _change(one, another)
         if change:
             told.append(f"{name}: {change}")
     if not told and canonical_json(before) != canonical_json(after):
@@ -61,13 +64,29 @@ def refuse_changed(
     changed = [] if old is None else differences(old, spec)
     if not changed:
         return
+    assert old is not None
     with Store.read(directory) as store:
         kept = len(reusable(store, spec, cells))
+    experiments = [each["study"]["experiment"] for each in (old, spec)]
+    if old["name"] != spec["name"] and experiments[0] != experiments[1]:
+        held = (
+            f"another study ({old['name']}, of the experiment {experiments[0]}; this "
+            f"is {spec['name']}, of {experiments[1]})"
+        )
+    else:
+        told = "; ".join(changed)
+        held = f"another study, or this one before it was changed ({told})"
+    fork = (
+        f"--fork DIR begins a new store with {kept} of its {len(cells)} cells taken "
+        "over from it and measures the rest, another --out begins anew."
+    )
+    none = (
+        f"none of the {len(cells)} cells can be taken over from it; another --out "
+        "begins anew."
+    )
     raise UserError(
-        f"--out {directory} holds another study, or this one before it was changed "
-        f"({'; '.join(changed)}), and what is in it stays as it is; --fork DIR begins "
-        f"a new store with {_of(kept, len(cells))} taken over from it and measures "
-        "the rest, another --out begins anew."
+        f"--out {directory} holds {held}, and what is in it stays as it is; "
+        f"{fork if kept else none}"
     )
 
 
@@ -194,8 +213,4 @@ def _list(values: Sequence[Any]) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _of(count: int, total: int) -> str:
-    return f"{count} of its {total} cells"
+    return value if isinstance(value, str) and value else json.dumps(value)

@@ -25,7 +25,8 @@ def study_status(store: Store, planned: Study | None = None) -> dict[str, Any]:
         `failed`, `missing`; `at_work`, the process that holds the store or None;
         `seconds`, the computing of all recorded cells, and `seconds_left`, as much per
         cell for those that are missing, None before the first; `failures`, each with
-        the parameters that are not the same in all cells; `changes` of the file.
+        the parameters that are not the same in all cells, error and `traceback`;
+        `changes` of the file.
     """
     result = StudyResult.of(store)
     done, failed = len(result.records), len(result.failures)
@@ -55,6 +56,7 @@ def study_status(store: Store, planned: Study | None = None) -> dict[str, Any]:
                     name: as_json(record.spec[name]) for name in result.varied
                 },
                 "error": record.values["error"],
+                "traceback": record.values.get("trace", ""),
             }
             for record in result.failures
         ],
