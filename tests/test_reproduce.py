@@ -10,8 +10,8 @@ from summiteer.driver import work_through
 from summiteer.engine import opened
 from summiteer.store import Store
 from summiteer.studies import claims, inputs, reproduction
-from summiteer.studies.claims import c2
-from summiteer.studies.claims.claim import Claim, Judgement, Standing
+from summiteer.studies.claims import c1, c2
+from summiteer.studies.claims.claim import Claim, Judgement, Row, Standing
 from summiteer.studies.reproduction import specification
 from summiteer.studies.study import Study
 
@@ -57,7 +57,15 @@ def judge(known, extent):
     }
     return (
         Judgement(
-            "plain", extent, Standing.SUPPORTED, sentence, 0.5, 0.25, 1.0, numbers
+            "plain",
+            extent,
+            Standing.SUPPORTED,
+            sentence,
+            0.5,
+            0.25,
+            1.0,
+            numbers,
+            "share of <all>",
         ),
         Judgement("other", "<b>nowhere</b>", Standing.NOT_JUDGED, "too little"),
     )
@@ -180,7 +188,13 @@ def test_another_run_is_refused_in_the_same_place(tmp_path, planted, run_cli):
         "reproduce", "--quick", "--seed", 5, "--out", tmp_path / "run"
     )
     assert code == 1
-    assert str(tmp_path / "run") in errors
+    assert f"{tmp_path / 'run'} holds the run of `summiteer reproduce" in errors
+    assert "--seed=5`, is another" in errors
+    words = "reproduce", "--quick", "--only", "C9", "--out", tmp_path / "run"
+    code, _, errors = run_cli(*words)
+    assert code == 1
+    assert "run of `summiteer reproduce --quick`; this one, `summiteer" in errors
+    assert "--quick --only=C9`, is another, for --only, --seed" in errors
 
 
 def test_the_seed_moves_all_networks(tmp_path):
@@ -244,10 +258,31 @@ def test_the_page_is_one_file_that_needs_no_network(tmp_path, planted, run_cli):
     run_cli("reproduce", "--quick", "--out", tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<b>nowhere</b>" not in page
+    # What the effect is, shares in %, as the sentences have them.
+    assert (
+        '<td>50&nbsp;%<br><span class="soft">share of &lt;all&gt;</span></td>' in page
+    )
+    assert "<td>25&nbsp;% to 100&nbsp;%</td>" in page
     assert "summiteer reproduce --quick" in page
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)\s*=|@import|url\(", own)
     assert page.count("<script>") == page.count("</script>")
+
+
+@pytest.mark.parametrize(
+    ("networks", "runs", "hits", "told"),
+    [(5, 2, 1, False), (5, 2, 2, True), (20, 4, 4, False), (5, 4, 4, False)],
+)
+def test_c1_says_where_no_outcome_could_support_it(networks, runs, hits, told):
+    # Five networks: all of 10 runs give [48, 100] %, 9 of 10 less than 95 %; of 20 runs
+    # 19 would be 95 %. Half of them are not supported, and that is said alone.
+    shared = {"activation": "relu", "method": "dc", "scale": 1.0, "data": "digits"}
+    record = {"proved": hits, "maximum": hits, "best": 0, "runs": runs}
+    record |= {"decided": runs, "decided_by_proof": runs, "limit": 0}
+    rows = [Row({**shared, "seed": s}, record, dict) for s in range(networks)]
+    (judgement,) = c1.judge({"relu": rows}, "quick")
+    assert judgement.standing is not Standing.SUPPORTED
+    assert (f"{networks} networks are too few" in judgement.sentence) == told
 
 
 def test_a_real_claim_from_end_to_end(tmp_path, run_cli, monkeypatch):
@@ -261,6 +296,8 @@ def test_a_real_claim_from_end_to_end(tmp_path, run_cli, monkeypatch):
         "judgements"
     ]
     growth, proved = judgements
+    assert growth["quantity"] == "largest log-log slope"
+    assert proved["quantity"] == "slowest step, in units of its ρ"
     assert growth["standing"] == "supported"
     assert growth["low"] <= growth["effect"] <= growth["high"]
     assert proved["numbers"]["violations"] == 0

@@ -3,8 +3,9 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +52,7 @@ def reproduce(
     claims = _chosen(only or [])
     _look_for_data(data, extent, as_json)
     spec = reproduction.specification(claims, extent, seed)
+    _refuse_another(out, spec)
     with (
         engine_for(workers, scheduler) as engine,
         Store.open(out, spec) as store,
@@ -61,7 +63,7 @@ def reproduce(
             store, claims, extent, seed, engine, report, retry_failed
         )
         result = reproduction.result(found, store)
-        command = _command(extent, [each.key for each in claims], bool(only), seed)
+        command = _command(spec)
         store.write_json("result.json", result)
         store.write_json("seconds.json", found.seconds)
         store.write_text("report.html", claims_page(result, command))
@@ -110,8 +112,28 @@ def _look_for_data(folder: Path | None, extent: "Extent", quiet: bool) -> None:
         say("MNIST is not there (--data says where): digits only", quiet)
 
 
-def _command(extent: "Extent", keys: list[str], few: bool, seed: int) -> str:
+def _command(spec: Mapping[str, Any]) -> str:
+    """What gives a run with this specification."""
+    from summiteer.studies.claims import CLAIMS
+
+    keys = [*spec["studies"]]
     words = ["summiteer", "reproduce"]
-    words += [] if extent == "full" else [f"--{extent}"]
-    words += [f"--only={key}" for key in keys] if few else []
-    return shlex.join(words + ([f"--seed={seed}"] if seed else []))
+    words += [] if spec["extent"] == "full" else [f"--{spec['extent']}"]
+    words += [f"--only={key}" for key in keys] if len(keys) < len(CLAIMS) else []
+    return shlex.join(words + ([f"--seed={spec['seed']}"] if spec["seed"] else []))
+
+
+def _refuse_another(out: Path, spec: Mapping[str, Any]) -> None:
+    """Say what a directory holds that holds the run of other options."""
+    from summiteer.store import begun_spec
+
+    held = begun_spec(out)
+    if held.get("command") != "reproduce" or not {*spec} <= {*held}:
+        return
+    there, here = _command(held), _command(spec)
+    if there != here:
+        raise UserError(
+            f"--out {out} holds the run of `{there}`; this one, `{here}`, is another, "
+            "for --only, --seed and how much is measured are part of a run; choose "
+            "another --out."
+        )

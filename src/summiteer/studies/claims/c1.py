@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from summiteer.studies.claims.claim import Claim, Extent, Judgement, Known, Row
+from summiteer.studies.claims.claim import (
+    Claim,
+    Extent,
+    Judgement,
+    Known,
+    Row,
+    Standing,
+)
 from summiteer.studies.claims.protocol import (
     LIMIT,
     NETWORKS,
@@ -137,16 +144,32 @@ def _judged(rows: Sequence[Row], regime: str) -> Judgement:
     if counts["limit"] > 0:
         sentence += f"; {100 * counts['limit']:.0f} % met the limit of steps"
     method = rows[0].parameters["method"]
+    verdict = share_standing(share, HIGH)
+    if verdict is Standing.INCONCLUSIVE:
+        sentence += _too_few(len(values_of(rows, "seed")), runs)
     if "digits" in rows[0].parameters["data"]:
         regime += ", digits"
     return Judgement(
         WORDS[method],
         regime,
-        share_standing(share, HIGH),
+        verdict,
         sentence,
         *effect_of(share),
         {"runs": runs, "half_width_points": 100 * share.half_width, **counts},
+        "share of runs",
     )
+
+
+def _too_few(networks: int, runs: int) -> str:
+    """That no outcome could support the claim, where that is so.
+
+    With all runs successful Clopper and Pearson's lower end decides, with one less the
+    share itself.
+    """
+    best = clopper_pearson(networks, networks).low
+    if max(best, 1 - 1 / runs) >= HIGH:
+        return ""
+    return f"; {networks} networks are too few to support it, whatever is seen"
 
 
 C1 = Claim("C1", "PGA finds a local maximum", STATEMENT, RULE, studies, judge)

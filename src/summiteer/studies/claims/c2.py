@@ -198,6 +198,7 @@ def _growth(parts: dict[str, list[Row]], words: str, regime: str) -> Judgement:
         sentence,
         *effect_of(largest),
         numbers,
+        "largest log-log slope",
     )
 
 
@@ -241,6 +242,7 @@ def _proved(rows: Sequence[Row]) -> Judgement:
             "last_over_local": finite(float(nearness)),
             "medians": medians,
         },
+        quantity="slowest step, in units of its ρ",
     )
 
 

@@ -40,7 +40,7 @@ from summiteer.studies.claims.rules import (
     values_of,
 )
 from summiteer.studies.experiments.kinks import STAYS
-from summiteer.studies.statistics import Array, as_numbers, median
+from summiteer.studies.statistics import Array, Estimate, as_numbers, median
 from summiteer.studies.study import Study
 
 #: The control may move by rounding amplified by the end points' own residual.
@@ -213,6 +213,7 @@ def _indices(rows: Sequence[Row], regime: str) -> Judgement:
         f"slopes over c: {told}{_below_one(found['global'])}",
         *effect_of(first),
         numbers,
+        "log-log slope of the global index",
     )
 
 
@@ -250,6 +251,7 @@ def _kappa(rows: Sequence[Row], regime: str) -> Judgement:
         f"{told} (medians): {interval(more, 2)} more at the largest c",
         *effect_of(more),
         {"scales": found.x.tolist(), "kappa": found.middle, "unit": found.unit},
+        "κ at the largest c less that at the smallest",
     )
 
 
@@ -264,8 +266,8 @@ def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
     proved, chance = mean(apart.y[:, -1]), mean(unseen.y[:, -1])
     sentence = (
         f"maxima per image and sign of u: {told}; {interval(more, 2)} more at the "
-        f"largest c, where {proved:.1f} per image are proved apart and the next start "
-        f"finds another with chance {chance:.2f}"
+        f"largest c, where {proved:.1f} per image, both signs together, are proved "
+        f"apart and the next start finds another with chance {chance:.2f}"
     )
     if single is not None:
         sentence += f"; never more than one up to c = {single:g}"
@@ -282,12 +284,14 @@ def _maxima(rows: Sequence[Row], regime: str) -> Judgement:
             "unseen": [finite(mean(column)) for column in unseen.y.T],
             "unit": counts.unit,
         },
+        "maxima at the largest c less those at the smallest",
     )
 
 
 def _spread(rows: Sequence[Row], regime: str) -> Judgement:
     spreads = curves(rows, "scale", spread, mean)
     wider = spreads.rise()
+    points = Estimate(100 * wider.value, 100 * wider.low, 100 * wider.high, wider.units)
     means = [mean(column) for column in spreads.y.T]
     told = ", ".join(
         f"{100 * y:.2g}\u00a0% at {x:g}" for x, y in zip(spreads.x, means, strict=True)
@@ -296,9 +300,11 @@ def _spread(rows: Sequence[Row], regime: str) -> Judgement:
         "loss spread",
         regime,
         standing(wider, NEGLIGIBLE / 100),
-        f"{told} (means over images): {interval(wider, 2)} wider at the largest c",
+        f"{told} (means over images): {interval(points, 2)} points wider "
+        "at the largest c",
         *effect_of(wider),
         {"scales": spreads.x.tolist(), "spread": [finite(each) for each in means]},
+        "share of the loss, at the largest c less that at the smallest",
     )
 
 
@@ -324,6 +330,7 @@ def _control(rows: Sequence[Row]) -> Judgement:
             "distinct": counts.middle,
             **{name: each.middle for name, each in shown.items()},
         },
+        quantity="largest relative change",
     )
 
 
@@ -385,6 +392,7 @@ def _carried(rows: Sequence[Row]) -> Judgement:
             told,
             finite(float(farthest.max())),
             numbers=numbers,
+            quantity="farthest move, in ε",
         )
     known = farthest[farthest.isfinite()]
     if bool((known > STAYS).any()):
@@ -401,6 +409,7 @@ def _carried(rows: Sequence[Row]) -> Judgement:
         told,
         1 - stay,
         numbers=numbers,
+        quantity="share of maxima that move",
     )
 
 

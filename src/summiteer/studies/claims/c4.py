@@ -181,6 +181,7 @@ def _judged(rows: Sequence[Row], words: str, regime: str) -> Judgement:
         sentence,
         *effect_of(growth),
         numbers,
+        "exponent of c",
     )
 
 

@@ -149,6 +149,7 @@ def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
         middle.low if middle.known else None,
         middle.high if middle.known else None,
         numbers,
+        "slope of log(1 + steps to θ50) over log c",
     )
 
 

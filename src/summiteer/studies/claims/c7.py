@@ -137,6 +137,7 @@ def _maxima(rows: Sequence[Row], activation: str) -> Judgement:
             "proved_distinct": fmean(apart),
             "unseen": fmean(unseen or [1.0]),
         },
+        "distinct maxima per image",
     )
 
 

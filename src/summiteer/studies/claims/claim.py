@@ -59,6 +59,7 @@ class Judgement:
         low: lower end of its 95 % interval.
         high: upper end of it.
         numbers: whatever else was measured, for result.json.
+        quantity: what the effect is, in a few words; shares begin with "share".
     """
 
     protocol: str
@@ -69,6 +70,7 @@ class Judgement:
     low: float | None = None
     high: float | None = None
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    quantity: str = ""
 
 
 @dataclass(frozen=True)

@@ -67,4 +67,5 @@ def ends_judgement(
             "steps": median(steps.numpy()),
             "residual": finite(median(residual.double().numpy())),
         },
+        "share of runs",
     )
