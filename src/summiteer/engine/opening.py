@@ -98,6 +98,10 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": _FAILURES,
         # Workers are forked from a process that has imported what they all need.
         "distributed.worker.multiprocessing-method": "forkserver",
+        # Neither looks at its own pulse fifty times a second, nor samples our stacks.
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.tick.limit": "1h",
+        "distributed.worker.profile.enabled": False,
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.spill": False,
