@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from summiteer.cells import Cell, canonical_json, digest, digest_arrays
-from summiteer.engine import map_cells
+from summiteer.engine import Measurement, Serial
 
 DOCUMENTS = st.recursive(
     st.none()
@@ -178,25 +178,31 @@ def test_names_stay_the_same_from_version_to_version():
 
 def test_the_engine_hands_out_every_cell_with_its_result():
     cells = [Cell("square", {"x": x}) for x in range(4)]
-    assert [
-        (cell.spec["x"], result)
-        for cell, result in map_cells(lambda cell: cell.spec["x"] ** 2, cells)
-    ] == [(0, 0), (1, 1), (2, 4), (3, 9)]
+    done = Serial().map_cells(squared, cells)
+    assert [(each.cell.spec["x"], each.measurement.record["y"]) for each in done] == [
+        (0, 0),
+        (1, 1),
+        (2, 4),
+        (3, 9),
+    ]
+
+
+def squared(cell):
+    return Measurement({"y": cell.spec["x"] ** 2})
 
 
 def test_the_engine_lets_an_interrupt_through_after_the_finished_cells():
     def stop_at_two(cell):
         if cell.spec["x"] == 2:
             raise KeyboardInterrupt
-        return cell.spec["x"]
+        return squared(cell)
 
     done = []
 
     def drive():
-        for _, result in map_cells(
-            stop_at_two, [Cell("a", {"x": x}) for x in range(4)]
-        ):
-            done.append(result)
+        cells = [Cell("a", {"x": x}) for x in range(4)]
+        for each in Serial().map_cells(stop_at_two, cells):
+            done.append(each.measurement.record["y"])
 
     with pytest.raises(KeyboardInterrupt):
         drive()

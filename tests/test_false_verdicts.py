@@ -6,7 +6,8 @@ from torch import relu
 
 import summiteer as sm
 from fakes import measured
-from summiteer.studies import scale
+from summiteer.studies.claims import c3
+from summiteer.studies.claims.claim import Row
 
 F64 = torch.float64
 
@@ -106,12 +107,14 @@ def test_inputs_too_far_from_zero_to_resolve_decide_nothing():
 
 def test_a_control_of_which_nothing_is_known_is_not_flat():
     one = {"maximum": torch.ones(1, 1, dtype=torch.bool), "sign": torch.ones(1, 1)}
-    one |= {name: torch.ones(1, 1).double() for name in ("kappa", "global", "unique")}
-    one |= {"loss": torch.ones(1, 1)}
+    one |= {name: torch.ones(1, 1).double() for name in ("kappa", *c3.INDICES, "loss")}
     other = {**one, "kappa": torch.full((1, 1), torch.nan)}
-    drift, _ = scale.control_drift({(0.1, 0): one, (1.0, 0): other})
+    rows = [
+        Row({"seed": 0}, {}, lambda arrays=arrays: arrays) for arrays in (one, other)
+    ]
+    drift, _ = c3.control_drift(rows)
     assert drift == torch.inf
-    assert not scale.ScaleSummary((), 0.0, 0, 1.0, {}).flat
+    assert c3.control_drift(rows[:1]) == (0.0, 0)
 
 
 class Cheat:
