@@ -19,16 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from benchmarks.scaling_figures import mlp, problem
 from summiteer._ascend import ascend
 from summiteer.adversaries import AutoPGD
 from summiteer.cells import Cell
 from summiteer.driver import work_through
 from summiteer.engine import Measurement, opened
-from summiteer.objectives import CrossEntropy
-from summiteer.problem import Problem
-from summiteer.regions import L2Ball
 from summiteer.store import Store
 
 #: What is aimed at.
@@ -36,34 +33,10 @@ LEAST_THROUGHPUT, MOST_OVERHEAD = 0.9, 20.0
 WORKERS = 2
 
 
-def mlp() -> nn.Module:
-    """784-256-10, ReLU, seeded."""
-    return _seeded(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-
-
-def _seeded(*layers: nn.Module) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for layer in layers:
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
-    return nn.Sequential(*layers).eval()
-
-
-def problem(model: nn.Module, count: int, seed: int) -> Problem:
-    """Random images in an L2 ball, labelled as the model does."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.rand(count, 1, 28, 28, generator=generator)
-    with torch.no_grad():
-        targets = model(inputs).argmax(1)
-    region = L2Ball(0.5)
-    return Problem(model, inputs, targets, CrossEntropy(), region, box=(0.0, 1.0))
-
-
 def climb(cell: Cell) -> Measurement:
     """A cell of the study: AutoPGD on some examples of the two-layer network."""
     spec: Any = cell.spec
-    some = problem(mlp(), spec["examples"], spec["seed"])
+    some = problem(mlp, (1, 28, 28), spec["examples"], spec["seed"])
     ascent = ascend(some, AutoPGD(spec["steps"]), max_steps=spec["steps"])
     record = {"loss": float(ascent.losses.double().mean())}
     return Measurement(record, {"points": ascent.best})
@@ -85,7 +58,7 @@ class Job:
 
     function: str
     cells: int
-    examples: int = 64
+    examples: int = 32
     steps: int = 100
 
     def all_cells(self) -> list[Cell]:
@@ -209,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=200)
-    parser.add_argument("--examples", type=int, default=64)
+    parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--only", choices=("throughput", "overhead"))
     parser.add_argument("--function", choices=list(FUNCTIONS), default="climb")

@@ -83,10 +83,12 @@ def resnet50() -> nn.Module:
     )
 
 
-def problem(make: Callable[[], nn.Module], shape: tuple[int, ...], n: int) -> Problem:
-    """Random images in an L2 ball, labelled as the model does."""
+def problem(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], n: int, seed: int = 0
+) -> Problem:
+    """Random model and images in an L2 ball, labelled as the model does."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model, inputs = make().eval(), torch.rand(n, *shape)
     with torch.no_grad():
         targets = model(inputs).argmax(1)

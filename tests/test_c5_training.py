@@ -18,6 +18,7 @@ from summiteer.studies.experiments.scaled_training import (
     ScaledTrainingParameters,
     measure,
 )
+from summiteer.studies.inputs import mnist_digest
 
 DATA = Path(os.environ.get("SUMMITEER_DATA", Path(__file__).parents[2] / "shared/data"))
 SMALL = {
@@ -288,7 +289,7 @@ def test_mnist_is_the_one_that_was_named(monkeypatch):
     monkeypatch.setenv("SUMMITEER_DATA", str(DATA))
     with pytest.raises(UserError, match="digest: expected"):
         tasks.examples("MNIST 3v7", 16, "another")
-    inputs, targets = tasks.examples("MNIST 3v7", 16, tasks.mnist_digest() or "")
+    inputs, targets = tasks.examples("MNIST 3v7", 16, mnist_digest() or "")
     assert inputs.shape == (16, 196)
     assert targets.tolist() == [-1.0, 1.0] * 8
 

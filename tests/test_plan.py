@@ -12,7 +12,8 @@ import summiteer as sm
 from fakes import seeded
 from summiteer.adversaries import named_adversary
 from summiteer.analytic import Output
-from summiteer.planning.interval import LEVEL, Weights
+from summiteer.confidence import CONFIDENCE
+from summiteer.planning.interval import Weights
 from summiteer.planning.trial import expected_best
 
 #: Losses are of order one and float64; a run ends within its residual's tolerance.
@@ -197,7 +198,7 @@ def test_any_so_many_restarts_are_counted_alike():
 
 
 def test_intervals_are_exact_for_shares_and_cover_means():
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     weights = Weights.drawn(20, 0)
     for count in (0, 1, 7, 20):
         values = np.repeat([1.0, 0.0], [count, 20 - count])
@@ -217,7 +218,8 @@ def test_intervals_are_exact_for_shares_and_cover_means():
             low, high = weights.interval(generator.beta(*shape, 20))
             covered += low <= shape[0] / sum(shape) <= high
         # Three standard errors of 300 trials below the level.
-        assert covered / 300 > LEVEL - 3 * (LEVEL * (1 - LEVEL) / 300) ** 0.5
+        error = (CONFIDENCE * (1 - CONFIDENCE) / 300) ** 0.5
+        assert covered / 300 > CONFIDENCE - 3 * error
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,15 @@ from summiteer.cells import Cell, finite
 from summiteer.driver import Progress, counting, work_through
 from summiteer.engine import Engine, Measurement
 from summiteer.errors import UserError, collected_warnings
-from summiteer.landscape import Landscape, Peak, Slice
-from summiteer.landscape._explore import explore
+from summiteer.landscape import (
+    Landscape,
+    Peak,
+    Slice,
+    explore,
+    landscape_slice,
+    runs_to,
+)
 from summiteer.landscape.slice import Kind
-from summiteer.landscape.views import landscape_slice, runs_to
 from summiteer.landscape.ways import Ways
 from summiteer.population import Population
 from summiteer.settings import Settings

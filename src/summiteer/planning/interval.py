@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVEL = 0.95
+from summiteer.confidence import CONFIDENCE
+
 _DRAWS = 10_000
 
 
@@ -38,9 +39,9 @@ class Weights:
         return cls(parts / parts.sum(1, keepdims=True))
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """The ends for `values` `[n]` in [0, 1]: `LEVEL` lies between them."""
+        """The ends for `values` `[n]` in [0, 1]: `CONFIDENCE` lies between them."""
         known = self.values[:, :-1] @ values
-        tail = (1 - LEVEL) / 2
+        tail = (1 - CONFIDENCE) / 2
         low = np.quantile(known, tail)
         high = np.quantile(known + self.values[:, -1], 1 - tail)
         return float(max(low, 0.0)), float(min(high, 1.0))

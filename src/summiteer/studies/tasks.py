@@ -10,10 +10,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-from summiteer.data import load_data
 from summiteer.errors import UserError
-from summiteer.studies.inputs import mnist_digest, mnist_folder
+from summiteer.studies.inputs import images
 
+_SHAPES = {"digits": (8, 8), "mnist": (28, 28)}
 #: The kinks of the robust linear loss are rounded to these widths, one after the other;
 #: the last one is the error of the floor, times ‖x‖ = 1.
 _SMOOTHING = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -63,7 +63,8 @@ def examples(name: str, count: int, digest: str = "") -> tuple[Tensor, Tensor]:
         UserError: MNIST is not there, is another, or has not so many images.
     """
     task = TASKS[name]
-    inputs, labels = _images(task.source, digest)
+    inputs, labels = images(task.source, digest)
+    inputs = inputs.reshape(-1, 1, *_SHAPES[task.source])
     positive = torch.isin(labels, torch.tensor(task.positive))
     used = torch.isin(labels, torch.tensor(task.labels))
     half = count // 2
@@ -78,21 +79,6 @@ def examples(name: str, count: int, digest: str = "") -> tuple[Tensor, Tensor]:
     chosen = chosen.flatten(1)
     targets = torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(half)
     return chosen / chosen.norm(dim=1, keepdim=True), targets
-
-
-@cache
-def _images(source: str, digest: str) -> tuple[Tensor, Tensor]:
-    if source == "digits":
-        digits = load_data("digits")
-        return digits.inputs.reshape(-1, 1, 8, 8), digits.targets
-    folder, found = mnist_folder(), mnist_digest()
-    if found != digest:
-        raise UserError(
-            f"digest: expected MNIST's test images to be {digest!r}, got {found!r} in "
-            f"{folder}; set SUMMITEER_DATA to the folder that holds the right ones."
-        )
-    mnist = load_data(str(folder))
-    return mnist.inputs, mnist.targets
 
 
 @cache

@@ -16,7 +16,7 @@ from summiteer.problem import Problem
 from summiteer.regions import Region
 from summiteer.screen import drawn
 from summiteer.starts import GivenStart, Start, UniformStart
-from summiteer.training.fitting import Progress, Training
+from summiteer.training.fitting import EpochProgress, Training
 from summiteer.training.monitor import BUDGET, PROBES, Monitor
 from summiteer.training.recipe import (
     Mode,
@@ -61,7 +61,7 @@ def adversarial_training(
     resume: bool = True,
     monitor: Monitor | None = None,
     watch: float = BUDGET,
-    progress: Progress | None = None,
+    progress: EpochProgress | None = None,
 ) -> TrainingResult:
     """Minimise over w: mean over i of max over δ_i in region of ℓ(model_w(x_i + δ_i)).
 

@@ -36,7 +36,7 @@ from summiteer.training.record import Epoch, InnerProblem
 from summiteer.training.result import TrainingResult
 
 #: Told of each epoch when it is done, of those done before too.
-Progress: TypeAlias = Callable[[Epoch], None]
+EpochProgress: TypeAlias = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,7 +68,7 @@ class Training:
     names: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
 
-    def run(self, progress: Progress | None = None) -> TrainingResult:
+    def run(self, progress: EpochProgress | None = None) -> TrainingResult:
         """Train.
 
         Args:
@@ -179,7 +179,7 @@ class Training:
         optimizer: Any,
         schedule: Any,
         records: list[Epoch],
-        progress: Progress | None,
+        progress: EpochProgress | None,
     ) -> str:
         """Make what is missing; why it ended too early, or ""."""
         recipe = self.recipe
