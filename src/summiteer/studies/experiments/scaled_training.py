@@ -226,24 +226,27 @@ def _tuned(
 ) -> tuple[dict[float, _Score], bool]:
     """Score every rate; let the grid grow while its best one is on its edge.
 
-    The two rates in the middle are scored first. Then a rate is given up as soon as it
-    cannot be the best any more: its score is then a lower bound.
+    One after the other, the nearest to the best so far first, for a rate is given up as
+    soon as it cannot be the best any more: its score is then a lower bound. The order
+    decides what this costs, not which rate is the best.
 
     Returns:
         rate -> score; and whether the best is on the edge even so.
     """
-    rates = list(p.rates)
-    middle = rates[(len(rates) - 1) // 2 : len(rates) // 2 + 1]
-    others = [rate for rate in rates if rate not in middle]
-    scores = _scores(p, inner, threshold, middle, math.inf)
+    scores: dict[float, _Score] = {}
+    left = list(p.rates)
+    best = left[len(left) // 2]
     for extension in range(EXTENSIONS + 1):
-        if others:
-            to_beat = min(scores.values())[0]
-            scores |= _scores(p, inner, threshold, others, to_beat)
-        others = _beyond(scores)
-        if not others or extension == EXTENSIONS:
+        while left:
+            rate = min(left, key=lambda each: abs(math.log(each / best)))
+            left.remove(rate)
+            to_beat = scores[best][0] if scores else math.inf
+            scores[rate] = _score(p, inner, threshold, rate, to_beat)
+            best = min(scores, key=lambda each: scores[each])
+        left = _beyond(scores)
+        if not left or extension == EXTENSIONS:
             break
-    return scores, bool(others)
+    return scores, bool(left)
 
 
 def _beyond(scores: dict[float, _Score]) -> list[float]:
@@ -257,36 +260,33 @@ def _beyond(scores: dict[float, _Score]) -> list[float]:
     return []
 
 
-def _scores(
+def _score(
     p: ScaledTrainingParameters,
     inner: Adversarial,
     threshold: float,
-    rates: list[float],
+    rate: float,
     to_beat: float,
-) -> dict[float, _Score]:
-    """All rates on all tuning seeds at once, given up above the score `to_beat`."""
+) -> _Score:
+    """One rate on the tuning seeds, given up once its score must be above `to_beat`."""
     seeds = list(range(p.seed, p.seed + p.tuning_seeds))
-    every = torch.arange(len(seeds)).repeat(len(rates))
-    each = [rate for rate in rates for _ in seeds]
-    ensemble = _ensemble(p, seeds).take(every)
-    descent = Descent(p.optimiser, _rates(p, ensemble, inner, each))
+    ensemble = _ensemble(p, seeds)
+    descent = Descent(p.optimiser, _rates(p, ensemble, inner, [rate] * len(seeds)))
     units = _units(p, tuple(seeds))
     at = torch.arange(p.steps + 1)
 
     def hopeless(step: int, curves: Tensor) -> Tensor:
         # What is above θ at a step crosses it for good after that step, or never.
         above = (curves >= threshold) & (at <= step)
-        least = (above * at).amax(1).reshape(len(rates), -1).double()
-        worse: Tensor = least.log1p().mean(1) > to_beat
-        return worse.repeat_interleave(len(seeds))
+        least = (above * at).amax(1).double()
+        worse: Tensor = least.log1p().mean() > to_beat
+        return worse.expand(len(seeds))
 
     curve = train(
-        inner, ensemble, descent, p.trained, lambda k: units[every, k], p.steps,
+        inner, ensemble, descent, p.trained, lambda k: units[:, k], p.steps,
         p.inner_steps, hopeless=hopeless,
     )  # fmt: skip
-    steps = sustained_steps(curve, at, threshold).reshape(len(rates), -1)
-    means = mean_over_steps(curve, at).log().reshape(len(rates), -1).mean(1)
-    return {rate: (mean_log(steps[n]), float(means[n])) for n, rate in enumerate(rates)}
+    steps = sustained_steps(curve, at, threshold)
+    return mean_log(steps), float(mean_over_steps(curve, at).log().mean())
 
 
 @dataclass(eq=False)
