@@ -8,9 +8,9 @@ import torch
 
 from summiteer.studies.claims import c5_cells
 from summiteer.studies.claims.c5 import C5
-from summiteer.studies.claims.c5_rule import Runs, cause, majority, standing
+from summiteer.studies.claims.c5_rule import Runs, cause, crossing_standing, majority
 from summiteer.studies.claims.claim import Row, Standing
-from summiteer.studies.experiments.crossing import (
+from summiteer.studies.descent.crossing import (
     mean_over_steps,
     sustained_steps,
     thresholds,
@@ -47,21 +47,21 @@ def planted(slope, name="mid", middle=1.5, edge=False, **options):
 )
 def test_a_planted_effect_is_supported(name, middle):
     runs = planted(0.6, name, middle)
-    assert standing(runs) is Standing.SUPPORTED
+    assert crossing_standing(runs) is Standing.SUPPORTED
     # 1 + steps grows a little less than steps; small counts most.
     assert 0.3 < runs.growth()[1].value < 0.62
 
 
 def test_a_planted_reversal_is_reversed():
-    assert standing(planted(-0.6)) is Standing.REVERSED
+    assert crossing_standing(planted(-0.6)) is Standing.REVERSED
 
 
 def test_no_effect_is_no_effect():
-    assert standing(planted(0.0)) is Standing.NO_EFFECT
+    assert crossing_standing(planted(0.0)) is Standing.NO_EFFECT
 
 
 def test_noise_is_inconclusive():
-    assert standing(planted(0.1, noise=0.8)) is Standing.INCONCLUSIVE
+    assert crossing_standing(planted(0.1, noise=0.8)) is Standing.INCONCLUSIVE
 
 
 def test_an_effect_in_steps_but_not_in_the_loss_is_not_supported():
@@ -74,17 +74,17 @@ def test_an_effect_in_steps_but_not_in_the_loss_is_not_supported():
         runs.start_loss,
         runs.edge,
     )
-    assert standing(lower) is Standing.INCONCLUSIVE
+    assert crossing_standing(lower) is Standing.INCONCLUSIVE
 
 
 def test_a_rate_on_the_edge_decides_nothing():
-    assert standing(planted(0.6, edge=True)) is Standing.INCONCLUSIVE
+    assert crossing_standing(planted(0.6, edge=True)) is Standing.INCONCLUSIVE
 
 
 def test_what_was_not_reached_is_said_to_be():
     stuck = [torch.full((10, len(AT)), 0.51, dtype=torch.float64) for _ in SCALES]
     runs = Runs.of(SCALES, stuck, AT, LEVELS, [False] * 6)
-    assert standing(runs) is Standing.NOT_REACHED
+    assert crossing_standing(runs) is Standing.NOT_REACHED
     assert runs.steps.min() == 61.0
 
 
@@ -93,8 +93,8 @@ def test_one_end_censored_still_counts():
     curves = [curve(1.0, seed=n) for n in range(3)]
     curves += [torch.full((10, len(AT)), 0.6, dtype=torch.float64)] * 3
     runs = Runs.of(SCALES, curves, AT, LEVELS, [False] * 6)
-    assert standing(runs.within(0.3, 3.0)) is Standing.SUPPORTED
-    assert standing(runs.within(1.0, 10.0)) is Standing.NOT_REACHED
+    assert crossing_standing(runs.within(0.3, 3.0)) is Standing.SUPPORTED
+    assert crossing_standing(runs.within(1.0, 10.0)) is Standing.NOT_REACHED
 
 
 def test_networks_that_diverge_never_arrive():

@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 
 from summiteer.errors import UserError
 from summiteer.studies import tasks
+from summiteer.studies.descent.ensemble import Ensemble, MemberLoss
+from summiteer.studies.descent.training import Adversarial, Descent, train
 from summiteer.studies.experiments import EXPERIMENTS
-from summiteer.studies.experiments.descent import Adversarial, Descent, train
-from summiteer.studies.experiments.ensemble import Ensemble, MemberLoss
 from summiteer.studies.experiments.scaled_training import (
     ScaledTrainingParameters,
     measure,

@@ -102,6 +102,9 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.tick.limit": "1h",
         "distributed.worker.profile.enabled": False,
+        # Not Dask's own, which make malloc give every block back to the kernel as soon
+        # as it is freed: fetching it again took as long as the arithmetic.
+        "distributed.nanny.pre-spawn-environ": _ONE_THREAD,
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.spill": False,

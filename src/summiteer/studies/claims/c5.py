@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from summiteer.studies.claims.c5_cells import RANGES, Planned, planned
-from summiteer.studies.claims.c5_rule import Runs, cause, majority, standing
+from summiteer.studies.claims.c5_rule import Runs, cause, crossing_standing, majority
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -15,7 +15,7 @@ from summiteer.studies.claims.claim import (
     Row,
     Standing,
 )
-from summiteer.studies.experiments.crossing import sustained_steps
+from summiteer.studies.descent.crossing import sustained_steps
 from summiteer.studies.statistics import Estimate, as_numbers, slopes, student
 from summiteer.studies.study import Study
 
@@ -143,7 +143,7 @@ def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
     return Judgement(
         protocol,
         regime,
-        standing(runs),
+        crossing_standing(runs),
         text,
         middle.value if middle.known else None,
         middle.low if middle.known else None,

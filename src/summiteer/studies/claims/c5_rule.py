@@ -9,7 +9,7 @@ from torch import Tensor
 
 from summiteer.studies.claims.claim import Standing
 from summiteer.studies.claims.rules import overturned
-from summiteer.studies.experiments.crossing import mean_over_steps, sustained_steps
+from summiteer.studies.descent.crossing import mean_over_steps, sustained_steps
 from summiteer.studies.statistics import Array, Estimate, slopes, student
 
 #: Steps that grow by less than 26 % over a decade of c are no effect.
@@ -111,7 +111,7 @@ class Runs:
         ]
 
 
-def standing(runs: Runs) -> Standing:
+def crossing_standing(runs: Runs) -> Standing:
     """The verdict on one setting and protocol in one range of scales.
 
     INCONCLUSIVE where a best rate was on the edge; NOT_REACHED where fewer than two

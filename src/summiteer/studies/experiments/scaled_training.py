@@ -22,16 +22,16 @@ from summiteer.objectives import Quadratic
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.starts import UniformStart
-from summiteer.studies.experiment import Experiment, Parameters
-from summiteer.studies.experiments.crossing import (
+from summiteer.studies.descent.crossing import (
     mean_log,
     mean_over_steps,
     sustained_steps,
     thresholds,
 )
-from summiteer.studies.experiments.descent import Adversarial, Descent, train
-from summiteer.studies.experiments.ensemble import Ensemble, itself
-from summiteer.studies.experiments.inner_problem import regularity
+from summiteer.studies.descent.ensemble import Ensemble, itself
+from summiteer.studies.descent.regularity import regularity
+from summiteer.studies.descent.training import Adversarial, Descent, train
+from summiteer.studies.experiment import Experiment, Parameters
 from summiteer.studies.tasks import TASKS, examples, linear_floor
 
 #: Steps at which losses are measured by the strong adversary, and the inner problem.

@@ -12,7 +12,7 @@ from summiteer.adversaries import ConstantStep, Normalised, ProjectedAscent
 from summiteer.problem import Problem
 from summiteer.regions import L2Ball
 from summiteer.starts import GivenStart
-from summiteer.studies.experiments.ensemble import Ensemble, MemberLoss, itself
+from summiteer.studies.descent.ensemble import Ensemble, MemberLoss, itself
 
 #: A member whose robust loss is above this, or is no number, has diverged.
 DIVERGED = 1e6
