@@ -1,7 +1,6 @@
 """`summiteer reproduce`."""
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +44,7 @@ def reproduce(
     check_seed(seed)
     extent = _extent(quick, full_mnist)
     from summiteer.report.claims_text import print_claims
-    from summiteer.report.page import claims_page
+    from summiteer.report.pages import write_page
     from summiteer.store import Store
     from summiteer.studies import reproduction
 
@@ -63,10 +62,9 @@ def reproduce(
             store, claims, extent, seed, engine, report, retry_failed
         )
         result = reproduction.result(found, store)
-        command = _command(spec)
         store.write_json("result.json", result)
         store.write_json("seconds.json", found.seconds)
-        store.write_text("report.html", claims_page(result, command))
+        write_page(out)
     if as_json:
         print((out / "result.json").read_text())
     else:
@@ -112,25 +110,15 @@ def _look_for_data(folder: Path | None, extent: "Extent", quiet: bool) -> None:
         say("MNIST is not there (--data says where): digits only", quiet)
 
 
-def _command(spec: Mapping[str, Any]) -> str:
-    """What gives a run with this specification."""
-    from summiteer.studies.claims import CLAIMS
-
-    keys = [*spec["studies"]]
-    words = ["summiteer", "reproduce"]
-    words += [] if spec["extent"] == "full" else [f"--{spec['extent']}"]
-    words += [f"--only={key}" for key in keys] if len(keys) < len(CLAIMS) else []
-    return shlex.join(words + ([f"--seed={spec['seed']}"] if spec["seed"] else []))
-
-
 def _refuse_another(out: Path, spec: Mapping[str, Any]) -> None:
     """Say what a directory holds that holds the run of other options."""
     from summiteer.store import begun_spec
+    from summiteer.studies.reproduction import reproduce_command
 
     held = begun_spec(out)
     if held.get("command") != "reproduce" or not {*spec} <= {*held}:
         return
-    there, here = _command(held), _command(spec)
+    there, here = map(reproduce_command, (held, spec))
     if there != here:
         raise UserError(
             f"--out {out} holds the run of `{there}`; this one, `{here}`, is another, "

@@ -1,13 +1,17 @@
-"""Plotly figures of plain summaries."""
+"""Landscape and ascent against the input scale: what C3 and C4 have measured."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from plotly.graph_objects import Figure, Scatter
+from summiteer.report.charts import Axis, Lines, Series
+from summiteer.report.document import Plot
 
-#: After Okabe and Ito: told apart by colour-blind readers, on white and on black.
-_COLOURS = {"softplus": "#2A8FD0", "tanh": "#D06A1A", "quadratic": "#1E9E7A"}
-_DASHES = {"softplus": "solid", "tanh": "solid", "quadratic": "dash"}
+_COLOURS = {"softplus": "blue", "tanh": "orange", "quadratic": "green"}
+_DASHES: Mapping[str, Literal["solid", "dash"]] = {
+    "softplus": "solid",
+    "tanh": "solid",
+    "quadratic": "dash",
+}
 _PANELS = {
     "global": "global index λ⁺(M)/μ",
     "distinct": "maxima per image and sign of u",
@@ -42,66 +46,39 @@ def scale_curves(result: Mapping[str, Any]) -> Curves:
     return {name: found for name, found in curves.items() if found}
 
 
-def scale_figures(curves: Curves) -> list[Figure]:
+def scale_plots(result: Mapping[str, Any]) -> tuple[Plot, ...]:
     """Each panel against the input scale c.
 
     Args:
-        curves: of `scale_curves`.
+        result: content of result.json of `reproduce`.
     """
-    return [
-        _panel(found, _PANELS[name], "linear" if name == "distinct" else "log")
-        for name, found in curves.items()
-    ]
+    return tuple(
+        _panel(found, _PANELS[name], name != "distinct")
+        for name, found in scale_curves(result).items()
+    )
 
 
 def _panel(
-    found: dict[str, tuple[list[float], list[float | None]]], title: str, kind: str
-) -> Figure:
-    figure = Figure()
-    for activation, (scales, values) in sorted(found.items()):
-        label = "quadratic (control)" if activation == "quadratic" else activation
-        figure.add_trace(
-            Scatter(
-                x=scales,
-                y=values,
-                name=label,
-                mode="lines+markers",
-                line={
-                    "color": _COLOURS.get(activation),
-                    "dash": _DASHES.get(activation, "dot"),
-                },
-            )
+    found: dict[str, tuple[list[float], list[float | None]]], title: str, log: bool
+) -> Plot:
+    series = tuple(
+        Series(
+            "quadratic (control)" if activation == "quadratic" else activation,
+            tuple(scales),
+            tuple(values),
+            look="both",
+            dash=_DASHES.get(activation, "dot"),
+            colour=_COLOURS.get(activation, ""),
         )
-    ticks = sorted({x for scales, _ in found.values() for x in scales})
-    soft = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
-    figure.update_xaxes(title_text="input scale c", tickvals=ticks, type="log", **soft)
-    figure.update_yaxes(exponentformat="power", dtick=1, type=kind, **soft)
-    figure.update_layout(
-        template="none",
-        title={"text": title, "x": 0.5},
-        height=340,
-        margin={"l": 50, "r": 10, "t": 60, "b": 50},
-        legend={"orientation": "h", "y": 1.14},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        for activation, (scales, values) in sorted(found.items())
     )
-    return figure
-
-
-def describe_scale(curves: Curves) -> str:
-    """The figure in words, for those who cannot see it.
-
-    Args:
-        curves: of `scale_curves`.
-    """
-    parts = []
-    for name, found in curves.items():
-        told = ", ".join(
-            f"{activation} from {_text(values[0])} to {_text(values[-1])}"
-            for activation, (_, values) in sorted(found.items())
-        )
-        parts.append(f"{_PANELS[name]}, smallest to largest c: {told}")
-    return "; ".join(parts) + "." if parts else ""
+    ticks = tuple(sorted({x for scales, _ in found.values() for x in scales}))
+    horizontal = Axis("input scale c", log=True, ticks=ticks)
+    told = ", ".join(
+        f"{each.name} from {_text(each.y[0])} to {_text(each.y[-1])}" for each in series
+    )
+    words = f"From the smallest to the largest c: {told}."
+    return Plot(Lines(title, horizontal, Axis(title, log=log), series), words)
 
 
 def _text(value: float | None) -> str:

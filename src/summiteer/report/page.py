@@ -1,43 +1,85 @@
-"""One self-contained HTML page: no network, same input same bytes."""
+"""A document as one self-contained HTML page: no network, same input same bytes."""
 
-from collections.abc import Mapping
 from importlib import resources
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from summiteer.report.claims_text import GLOSSES
-from summiteer.report.figures import describe_scale, scale_curves, scale_figures
+from summiteer.report.document import Document, Plot, Value
+from summiteer.report.palette import PAPER
+from summiteer.report.plotly_charts import figure
 
 
-def claims_page(result: Mapping[str, Any], command: str) -> str:
-    """The page of `reproduce`.
+def page(document: Document) -> str:
+    """HTML that opens offline, today and in ten years.
+
+    Text is escaped wherever it stands; plotly.js is embedded once, where there is a
+    chart; a chart is drawn when it comes into sight.
 
     Args:
-        result: content of result.json.
-        command: that gives it again.
-
-    Returns:
-        HTML that opens offline.
+        document: what it says.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters["number"] = _number
-    source = (resources.files("summiteer.report") / "claims.html").read_text("utf-8")
-    curves = scale_curves(result)
-    figures = ",".join(
-        figure.to_json(engine="json") for figure in scale_figures(curves)
+    plots = [
+        block
+        for section in document.sections
+        for block in section.blocks
+        if isinstance(block, Plot)
+    ]
+    environment = Environment(
+        loader=PackageLoader("summiteer.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(source).render(
-        result=result,
-        command=command,
-        glosses=GLOSSES,
-        description=describe_scale(curves),
-        # </script> inside a JSON string would end the element.
-        figures=f"[{figures}]".replace("</", "<\\/"),
-        plotly=get_plotlyjs(),
+    environment.filters |= {"shown": shown, "sorted_by": sorted_by}
+    environment.tests["kind"] = lambda block, name: type(block).__name__ == name
+    places = {id(plot): number for number, plot in enumerate(plots)}
+    return environment.get_template("page.html").render(
+        document=document,
+        place=lambda plot: places[id(plot)],
+        paper=PAPER,
+        figures=_inert([figure(plot.chart).to_json(engine="json") for plot in plots]),
+        style=_text("page.css"),
+        script=_text("page.js"),
+        plotly=get_plotlyjs() if plots else "",
     )
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def shown(value: Value, unit: str = "") -> str:
+    """A value as readers see it: sensible digits, shares in percent.
+
+    Args:
+        value: of a table's cell.
+        unit: of its column.
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if unit == "%":
+            return f"{100 * value:.1f}"
+        return f"{value:.4g}".replace("inf", "∞").replace("nan", "–")
+    return str(value)
+
+
+def sorted_by(value: Value) -> str:
+    """What a cell is sorted by, as the page's script reads it.
+
+    Args:
+        value: of the cell.
+    """
+    if isinstance(value, bool | int | float):
+        return repr(float(value)) if value == value else ""
+    return value.lower() if isinstance(value, str) else ""
+
+
+def _inert(texts: list[str]) -> str:
+    """JSON that no HTML parser takes for anything else inside a script element."""
+    return f"[{','.join(texts)}]".replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _text(name: str) -> str:
+    place = resources.files("summiteer.report") / "templates" / name
+    return place.read_text("utf-8")

@@ -1,7 +1,8 @@
 """All claims measured into one store, and judged by their rules."""
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -11,6 +12,7 @@ from summiteer.driver import Progress
 from summiteer.engine import Engine
 from summiteer.environment import environment
 from summiteer.store import Store
+from summiteer.studies.claims import CLAIMS
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -223,6 +225,19 @@ def _seconds(plan: Plan, store: Store) -> dict[str, float]:
         taken = sum(done[n].environment["seconds"] for n in names if n in done)
         found[key] = round(taken, 1)
     return found
+
+
+def reproduce_command(spec: Mapping[str, Any]) -> str:
+    """The command line that gives a run with this specification.
+
+    Args:
+        spec: of the run.
+    """
+    keys = [*spec["studies"]]
+    words = ["summiteer", "reproduce"]
+    words += [] if spec["extent"] == "full" else [f"--{spec['extent']}"]
+    words += [f"--only={key}" for key in keys] if len(keys) < len(CLAIMS) else []
+    return shlex.join(words + ([f"--seed={spec['seed']}"] if spec["seed"] else []))
 
 
 def result(found: Reproduction, store: Store) -> dict[str, Any]:
