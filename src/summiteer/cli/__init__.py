@@ -12,6 +12,7 @@ from summiteer._version import __version__
 from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
 from summiteer.cli.landscape import landscape
+from summiteer.cli.report import report
 from summiteer.cli.reproduce import reproduce
 from summiteer.cli.running import (
     EXIT_CODES,
@@ -25,7 +26,7 @@ from summiteer.cli.train import train
 from summiteer.errors import UserError
 from summiteer.interruption import interrupted, watched
 
-COMMANDS = (attack, audit, landscape, train, reproduce)
+COMMANDS = (attack, audit, landscape, train, reproduce, report)
 #: Commands with commands of their own.
 GROUPS = (study,)
 
