@@ -11,6 +11,7 @@ import typer
 from summiteer._version import __version__
 from summiteer.cli.attack import attack
 from summiteer.cli.audit import audit
+from summiteer.cli.cite import cite
 from summiteer.cli.landscape import landscape
 from summiteer.cli.report import report
 from summiteer.cli.reproduce import reproduce
@@ -26,7 +27,7 @@ from summiteer.cli.train import train
 from summiteer.errors import UserError
 from summiteer.interruption import interrupted, watched
 
-COMMANDS = (attack, audit, landscape, train, reproduce, report)
+COMMANDS = (attack, audit, landscape, train, reproduce, report, cite)
 #: Commands with commands of their own.
 GROUPS = (study,)
 
