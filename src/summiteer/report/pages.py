@@ -8,10 +8,12 @@ from summiteer.errors import UserError
 from summiteer.report.claims_document import claims_document
 from summiteer.report.document import Document
 from summiteer.report.finished import Finished
+from summiteer.report.landscape_document import landscape_document
 from summiteer.report.page import page
 
 #: Name of a command -> the page of its runs.
 DOCUMENTS: Mapping[str, Callable[[Finished], Document]] = {
+    "landscape": landscape_document,
     "reproduce": claims_document,
 }
 NAME = "report.html"

@@ -1,0 +1,455 @@
+"""What `landscape` found of single examples, as a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from summiteer.optimality import Evidence, Verdict
+from summiteer.report.charts import Axis, Bars, Lines, Part, Series
+from summiteer.report.cut import Cut
+from summiteer.report.document import (
+    Block,
+    Column,
+    Document,
+    Facts,
+    Plot,
+    Prose,
+    Section,
+    Table,
+)
+from summiteer.report.finished import Finished
+from summiteer.report.slice_charts import (
+    ON_IT,
+    curve_chart,
+    plane_chart,
+    verdict_words,
+)
+from summiteer.report.terminal import percent, plural, spread_of
+from summiteer.store import Store
+
+#: Examples whose slices are drawn; of the others there are numbers.
+_DRAWN = 6
+#: Maxima of an example that are listed and drawn.
+_LISTED = 50
+
+_KINDS = ("plane", "circle", "line")
+_MAXIMA = (
+    Column("", words="number of the maximum, the highest first"),
+    Column("verdict"),
+    Column("evidence"),
+    Column("loss"),
+    Column("u", words="sign of the slope of the loss there"),
+    Column("runs"),
+    Column("share", "%", "of the runs from uniform starts"),
+    Column("from", "%", "lower end of the 95 % interval of this share for itself"),
+    Column("to", "%", "upper end"),
+    Column("κ", words="curvature ratio, below 1 at a strict maximum on the ball"),
+    Column("λ⁺/μ", words="measured; below 1 nothing is higher for this sign of u"),
+    Column("apart", words="how it is told from each of the others"),
+    Column("joined", words="how its runs are known to have ended in one maximum"),
+)
+_EXAMPLES = (
+    Column("example"),
+    Column("target"),
+    Column("maxima seen"),
+    Column("at least", words="proved"),
+    Column("at most", words="proved"),
+    Column("completely known", words="proved"),
+    Column("runs at a maximum", "%"),
+    Column("unseen", "%", "estimated chance that one more run ends at a new maximum"),
+    Column("unseen at most", "%", "95 %, of each example for itself"),
+    Column("spread", "%", "how far the lowest maximum's loss is below the highest's"),
+    Column("q", words="a-priori index; below 1 there is one maximum per sign of u"),
+)
+_WAYS = {
+    "steps": "steps",
+    "straightness": "straightness (1: a straight way)",
+    "monotonicity": "share of steps that rise",
+    "gradient_variation": "variation of the gradient (0: the same all along)",
+    "gradient_slope": "largest slope of the gradient",
+}
+
+
+def landscape_document(run: Finished) -> Document:
+    """The page of `landscape`.
+
+    Args:
+        run: of that command.
+
+    Raises:
+        UserError: the run's arrays are not there, or damaged.
+    """
+    result = run.result
+    lands = result["landscapes"]
+    drawn = lands[:_DRAWN]
+    with Store.read(run.directory) as store:
+        names = {each.spec["example"]: each.name for each in store.finished().values()}
+        arrays = [store.arrays(names[land["id"]]) for land in drawn]
+    sections = [_overview(lands)] if len(lands) > 1 else []
+    for land, own in zip(drawn, arrays, strict=True):
+        sections.append(_section(land, own, result["region"], len(lands) > 1))
+    region = result["region"]
+    return Document(
+        title=f"Landscape of {run.spec['model']} on {run.spec['data']}",
+        lead=_lead(lands),
+        sections=(*sections, _meanings(lands), _made(run)),
+        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        facts={
+            "examples": str(len(lands)),
+            "runs of each": str(result["restarts"]),
+            "region": f"{region['norm']}, radius {spread_of(region['radius'])}",
+            "objective": str(result["objective"]),
+        },
+    )
+
+
+def _lead(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    if not lands:
+        return ("No example was explored.",)
+    if len(lands) == 1:
+        (land,) = lands
+        return (f"Example {land['id']}: {_met(land)}", *_proved(land), *_unseen(land))
+    most = max(lands, key=lambda land: land["count"])
+    one = sum(land["count"] == 1 for land in lands)
+    none = sum(land["count"] == 0 for land in lands)
+    known = sum(land["complete"] for land in lands)
+    told = [
+        f"Runs from uniform starts met a single maximum in {one} of {len(lands)} "
+        f"examples; the most, {most['count']}, in example {most['id']}."
+    ]
+    if none:
+        told.append(f"In {plural(none, 'example')} no run ended at a maximum.")
+    told.append(
+        f"The landscape is completely known (proved) in {known} of {len(lands)}."
+    )
+    bounds = [land["unseen_bound"] for land in lands]
+    bounds = [bound for bound in bounds if bound is not None]
+    if bounds:
+        told.append(
+            "One more run ends at a maximum not met yet with a chance of at most "
+            f"{percent(min(bounds))} to {percent(max(bounds))}, depending on the "
+            "example (95 %, of each for itself)."
+        )
+    return tuple(told)
+
+
+def _met(land: Mapping[str, Any]) -> str:
+    """What the runs met, one sentence."""
+    runs, counted = plural(land["restarts"], "run"), land["counted"]
+    if not counted:
+        return f"none of {runs} from uniform starts ended at a maximum."
+    maxima = "maximum" if land["count"] == 1 else "distinct maxima"
+    text = f"{counted} of {runs} from uniform starts ended at {land['count']} {maxima}"
+    climbed = counted - land["at_maximum"]
+    if climbed > 0:
+        text += f", {climbed} of them climbed on from where the adversary stopped"
+    return f"{text}."
+
+
+def _proved(land: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is proved of the number of maxima."""
+    least, most = land["at_least"], land["at_most"]
+    if land["complete"]:
+        unmet = least - land["count"]
+        rest = f"; {unmet} of them no run met" if unmet > 0 else ""
+        count = f"{least} local {'maximum' if least == 1 else 'maxima'}"
+        return (
+            f"The landscape is completely known: there are {count}{rest} (proved).",
+        )
+    told = [f"at least {least}"] * bool(least)
+    told += [f"at most {most:.0f}"] * (most is not None)
+    if not told:
+        return ("Of the number of local maxima nothing is proved.",)
+    text = f"Proved of the number of local maxima: {', '.join(told)}"
+    unknown = "" if most is not None else "; there may be more"
+    return (f"{text}{unknown}.",)
+
+
+def _unseen(land: Mapping[str, Any]) -> tuple[str, ...]:
+    if land["unseen"] is None:
+        return ()
+    return (
+        "One more run ends at a maximum not met yet with an estimated chance of "
+        f"{percent(land['unseen'])}, at most {percent(land['unseen_bound'])} (95 %).",
+    )
+
+
+def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
+    rows = tuple(
+        (
+            land["id"],
+            str(land["target"]),
+            land["count"],
+            land["at_least"],
+            land["at_most"],
+            land["complete"],
+            land["at_maximum"] / land["restarts"],
+            *(land[name] for name in ("unseen", "unseen_bound", "spread", "a_priori")),
+        )
+        for land in lands
+    )
+    note = ""
+    if len(lands) > _DRAWN:
+        note = f"Below, the first {_DRAWN} are drawn; all are in result.json."
+    return Section("Examples", (Table("", _EXAMPLES, rows, note, filtered=True),))
+
+
+def _section(
+    land: Mapping[str, Any],
+    arrays: Mapping[str, Tensor],
+    region: Mapping[str, Any],
+    several: bool,
+) -> Section:
+    blocks: list[Block] = []
+    if several:
+        blocks.append(Prose(" ".join((_met(land), *_proved(land), *_unseen(land)))))
+    cuts = _cuts(land, arrays, region)
+    for kind in _KINDS:
+        if kind in cuts:
+            blocks += _pictures(cuts[kind], land, region)
+    for kind, why in land["no_slices"].items():
+        blocks.append(Prose(f"There is no {kind}: {why}", "note"))
+    if not cuts and not land["no_slices"]:
+        blocks.append(Prose("No slice was asked for.", "note"))
+    blocks += [*_basins(land), *_maxima(land), *_ends(land), _ways(land)]
+    return Section(f"Example {land['id']}, target {land['target']}", tuple(blocks))
+
+
+def _cuts(
+    land: Mapping[str, Any], arrays: Mapping[str, Tensor], region: Mapping[str, Any]
+) -> dict[str, Cut]:
+    radius = _radius(land, region)
+    return {
+        kind: Cut.of(kind, said, arrays, region["norm"], radius)
+        for kind, said in land["slices"].items()
+    }
+
+
+def _radius(land: Mapping[str, Any], region: Mapping[str, Any]) -> float | None:
+    """Of the example; None where there are several and no circle says which."""
+    circle = land["slices"].get("circle")
+    if circle:
+        return float(circle["radius"])
+    return None if isinstance(region["radius"], list) else float(region["radius"])
+
+
+def _pictures(
+    cut: Cut, land: Mapping[str, Any], region: Mapping[str, Any]
+) -> list[Block]:
+    radius = _radius(land, region)
+    words = _slice_words(cut, radius)
+    maxima = land["maxima"]
+    if cut.kind == "plane":
+        above = (
+            "The same plane from above. Filled marks are proved, open ones numerical."
+        )
+        return [
+            Plot(plane_chart(cut, "The objective on a plane", maxima, True), words),
+            Plot(plane_chart(cut, "The plane as a map", maxima, False), above),
+        ]
+    title = "Along a line"
+    if cut.kind == "circle":
+        title = "Round a great circle of the sphere"
+    return [Plot(curve_chart(cut, title, maxima, radius), words)]
+
+
+def _slice_words(cut: Cut, radius: float | None) -> str:
+    """What a slice shows, with its numbers."""
+    told = [f"The {cut.kind} goes {_through(cut)}."]
+    span = cut.span()
+    if span is None:
+        told.append("No point of its grid is allowed.")
+    else:
+        told.append(
+            f"Where it is allowed the objective goes from {span[0]:.4g} to "
+            f"{span[1]:.4g}."
+        )
+    if cut.kind == "circle":
+        told.append(f"At this resolution it has {_tops(cut.tops())}.")
+    if cut.kind == "plane" and cut.ways:
+        away = max(max(way.away) for way in cut.ways)
+        told.append(
+            f"{plural(len(cut.ways), 'run')}, drawn at their own heights, came from "
+            f"up to {away:.3g} beside it."
+        )
+    shown = [mark for mark in cut.marks if mark.name.startswith("maximum")]
+    beside = [mark for mark in shown if mark.away[0] > ON_IT * (radius or 1.0)]
+    if cut.kind == "plane" and beside:
+        away = max(mark.away[0] for mark in beside)
+        told.append(
+            f"{len(beside)} of {len(shown)} maxima lie beside it, by up to {away:.3g}, "
+            "and are drawn at their own heights."
+        )
+    if cut.thinned:
+        told.append("Of its ticks 101 per axis are drawn; all are in arrays/.")
+    return " ".join(told)
+
+
+def _through(cut: Cut) -> str:
+    return ", ".join(cut.axes).removeprefix("angle ").removesuffix(", radians")
+
+
+def _tops(count: int) -> str:
+    return "one top" if count == 1 else f"{count} tops"
+
+
+def _basins(land: Mapping[str, Any]) -> list[Block]:
+    """Shares of the runs that ended in each maximum, with their intervals."""
+    maxima = land["maxima"][:_LISTED]
+    if len(maxima) < 2:
+        return []
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for number, peak in enumerate(maxima):
+        low, high = peak["share_interval"]
+        x += [100 * low, 100 * high, None]
+        y += [float(number), float(number), None]
+    series = [Series("95 % interval", tuple(x), tuple(y), colour="quiet")]
+    kinds = dict.fromkeys((peak["verdict"], peak["evidence"]) for peak in maxima)
+    for kind in kinds:
+        own = [
+            (number, peak)
+            for number, peak in enumerate(maxima)
+            if (peak["verdict"], peak["evidence"]) == kind
+        ]
+        shares = tuple(100 * peak["share"] for _, peak in own)
+        numbers = tuple(float(number) for number, _ in own)
+        colour = "green" if kind[1] == "PROVED" else "orange"
+        texts = tuple(
+            f"maximum {number}, loss {_short(peak['loss'])}" for number, peak in own
+        )
+        series.append(
+            Series(
+                verdict_words(*kind),
+                shares,
+                numbers,
+                look="points",
+                colour=colour,
+                texts=texts,
+            )
+        )
+    down = Axis("maximum, 0 is the highest", span=(len(maxima) - 0.5, -0.5))
+    chart = Lines(
+        "Basins: share of the runs", Axis("% of uniform starts", span=(0.0, 100.0)),
+        down, tuple(series),
+    )  # fmt: skip
+    first = maxima[0]
+    low, high = first["share_interval"]
+    largest = max(maxima, key=lambda peak: peak["share"])
+    words = (
+        f"The highest maximum has {percent(first['share'])} of the runs "
+        f"({percent(low)} to {percent(high)}); the largest basin, that of maximum "
+        f"{maxima.index(largest)}, {percent(largest['share'])}."
+    )
+    return [Plot(chart, words)]
+
+
+def _maxima(land: Mapping[str, Any]) -> list[Block]:
+    maxima = land["maxima"]
+    if not maxima:
+        return []
+    rows = tuple(
+        (
+            number,
+            _name(peak["verdict"]),
+            peak["evidence"].lower(),
+            peak["loss"],
+            {1: "+", -1: "-"}.get(peak["sign"], ""),
+            peak["runs"],
+            peak["share"],
+            *peak["share_interval"],
+            peak["curvature_ratio"],
+            peak["indices"]["global"],
+            peak["apart"].lower() if len(maxima) > 1 else None,
+            peak["joined"].lower() if peak["runs"] > 1 else None,
+        )
+        for number, peak in enumerate(maxima[:_LISTED])
+    )
+    note = ""
+    if len(maxima) > _LISTED:
+        note = f"{len(maxima) - _LISTED} lower ones are in result.json."
+    return [Table("Distinct maxima", _MAXIMA, rows, note, filtered=len(maxima) > 1)]
+
+
+def _ends(land: Mapping[str, Any]) -> list[Block]:
+    """What the points are where the adversary's own runs ended."""
+    verdicts = land["verdicts"]
+    names = [verdict.name for verdict in Verdict if verdict.name in verdicts]
+    if not names:
+        return []
+    parts = tuple(
+        Part(
+            evidence.name.lower(),
+            tuple(float(verdicts[name].get(evidence.name, 0)) for name in names),
+            "green" if evidence is Evidence.PROVED else "orange",
+            evidence is Evidence.NUMERICAL,
+        )
+        for evidence in Evidence
+    )
+    bars = tuple(_name(name) for name in names)
+    chart = Bars("Where the adversary's own runs ended", Axis("runs"), bars, parts)
+    told = [
+        f"{_name(name)}: "
+        + ", ".join(f"{n} {how.lower()}" for how, n in verdicts[name].items())
+        for name in names
+    ]
+    words = f"Of {plural(land['restarts'], 'run')}: {'; '.join(told)}."
+    return [Plot(chart, words)]
+
+
+def _ways(land: Mapping[str, Any]) -> Facts:
+    pairs = []
+    for name, words in _WAYS.items():
+        low, middle, high = land["ways"][name]
+        if middle is not None:
+            spread = f"{_short(middle)} ({_short(low)} to {_short(high)})"
+            pairs.append((f"{words}, median (quartiles)", spread))
+    if land["a_priori"] is not None:
+        q = "a-priori index q (below 1: one maximum per sign of u)"
+        pairs.append((q, f"{_short(land['a_priori'])}, measured"))
+    pairs.append(("gradient evaluations", str(land["gradient_evaluations"])))
+    return Facts(tuple(pairs))
+
+
+def _meanings(lands: Sequence[Mapping[str, Any]]) -> Section:
+    """Each verdict on the page in a line, and what proved and numerical mean."""
+    met = {peak["verdict"] for land in lands for peak in land["maxima"]}
+    met |= {name for land in lands for name in land["verdicts"]}
+    pairs = [(_name(each.name), each.value) for each in Verdict if each.name in met]
+    pairs += [(each.name.lower(), each.value) for each in Evidence]
+    return Section("What the words mean", (Facts(tuple(pairs)),))
+
+
+def _made(run: Finished) -> Section:
+    """What was run, for a methods section."""
+    result, spec = run.result, run.spec
+    region = result["region"]
+    box = region["box"]
+    limits = f" within [{box[0]:g}, {box[1]:g}]" if box else ""
+    adversary = str(spec["adversary"])
+    climbed = "the region's default adversary" if adversary == "None" else adversary
+    examples = ", ".join(str(each) for each in result["examples"][:20])
+    more = len(result["examples"]) - 20
+    examples += f" and {more} more" if more > 0 else ""
+    text = (
+        f"Summiteer {result['version']} (torch {spec['torch']}) explored the "
+        f"{result['objective']} objective of {spec['model']} on {spec['data']}, "
+        f"{'example' if len(result['examples']) == 1 else 'examples'} {examples}: "
+        f"{plural(result['restarts'], 'run')} of at most "
+        f"{plural(result['max_steps'], 'step')} each by {climbed}, from starts uniform "
+        f"on the {region['norm']} region of radius {spread_of(region['radius'])}"
+        f"{limits}, seed {result['seed']}; search distance of verdicts "
+        f"{result['within']:g} radii; {result['seconds']:.1f} s of computing."
+    )
+    blocks: list[Block] = [Prose(text)]
+    blocks += [Prose(message, "warning") for message in result["messages"]]
+    return Section("How it was made", tuple(blocks))
+
+
+def _name(verdict: str) -> str:
+    return verdict.replace("_", " ").lower()
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
