@@ -78,6 +78,7 @@ def attack(
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
     require: options.Require = None,
 ) -> None:
     """Attack MODEL on DATA and say what its robust accuracy is worth."""
@@ -131,7 +132,7 @@ def attack(
     result = execute(
         job,
         prepared,
-        Place(out, block_size, workers, scheduler, as_json),
+        Place(out, block_size, workers, scheduler, as_json, no_report),
         partial(_show, source),
         lambda store, _: explanations(source, store, wanted),
     )

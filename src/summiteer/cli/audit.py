@@ -46,6 +46,7 @@ def audit(
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
     require: options.Require = None,
     explain: options.Explain = None,
 ) -> None:
@@ -81,7 +82,7 @@ def audit(
     result = execute(
         job,
         prepared,
-        Place(out, block_size, workers, scheduler, as_json),
+        Place(out, block_size, workers, scheduler, as_json, no_report),
         print_audit,
         lambda store, found: [f"\n{t}" for t in _told(store, source, found, wanted)],
     )

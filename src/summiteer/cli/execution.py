@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from summiteer.cli.job import Job, Prepared, Remote
-from summiteer.cli.running import placed, progress, resumption, say
+from summiteer.cli.running import finish, placed, progress, resumption, say
 from summiteer.cli.workers import engine_for
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Place:
         workers: --workers.
         scheduler: --scheduler.
         as_json: --json.
+        no_report: --no-report.
     """
 
     out: Path | None
@@ -32,6 +33,7 @@ class Place:
     workers: int
     scheduler: str | None
     as_json: bool
+    no_report: bool
 
 
 def execute(
@@ -87,6 +89,7 @@ def execute(
         show(result, str(directory))
     for text in told:
         say(text, quiet)
+    finish(directory, result, place.no_report, quiet)
     return result
 
 

@@ -15,7 +15,7 @@ from summiteer.cli.options import (
     check_share,
     check_step_size,
 )
-from summiteer.cli.running import progress, resumption, say
+from summiteer.cli.running import finish, progress, resumption, say
 from summiteer.cli.source import Network, Source, check_source, from_data
 from summiteer.errors import UserError
 
@@ -55,6 +55,7 @@ def landscape(
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
 ) -> None:
     """Say which maxima the inner problem of single examples has, and how that is known.
 
@@ -114,6 +115,7 @@ def landscape(
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print_landscapes(result, str(directory))
+    finish(directory, result, no_report, as_json)
 
 
 def _kinds(given: list[str] | None) -> tuple[Any, ...]:

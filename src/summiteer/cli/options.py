@@ -180,6 +180,7 @@ Seed = Annotated[int, typer.Option(help="of the random numbers")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="print result.json and nothing else")
 ]
+NoReport = Annotated[bool, typer.Option("--no-report", help="do not write report.html")]
 Require = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from summiteer.cli import options
 from summiteer.cli.options import check_seed
-from summiteer.cli.running import BELOW, progress, resumption, say
+from summiteer.cli.running import BELOW, finish, progress, resumption, say
 from summiteer.cli.workers import Scheduler, Workers, engine_for
 from summiteer.errors import UserError
 
@@ -39,12 +39,12 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="directory of the run")] = Path("out"),
     seed: Annotated[int, typer.Option(help="first of the seeds")] = 0,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
 ) -> None:
     """Measure the paper's claims C1 to C7 and judge each by a rule fixed beforehand."""
     check_seed(seed)
     extent = _extent(quick, full_mnist)
     from summiteer.report.claims_text import print_claims
-    from summiteer.report.pages import write_page
     from summiteer.store import Store
     from summiteer.studies import reproduction
 
@@ -64,12 +64,12 @@ def reproduce(
         result = reproduction.result(found, store)
         store.write_json("result.json", result)
         store.write_json("seconds.json", found.seconds)
-        write_page(out)
     if as_json:
         print((out / "result.json").read_text())
     else:
         print_claims(result, str(out))
         print(f"{sum(found.seconds.values()):.0f} s of computing")
+    finish(out, result, no_report, as_json)
     if result["cells"]["failed"]:
         sys.exit(BELOW)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from summiteer.errors import SummiteerWarning
+from summiteer.errors import SummiteerWarning, UserError
 from summiteer.interruption import check, interrupted
 
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require, or
@@ -91,6 +91,45 @@ def placed(
         size = there.pop("block_size", None)
         named["block_size"] = fitted() if there != as_json(spec) else size
     return directory, named
+
+
+def finish(
+    directory: Path,
+    result: Mapping[str, Any],
+    no_report: bool,
+    quiet: bool,
+    advice: str = "",
+) -> None:
+    """Write the page of a finished run; say at last where it is and what to do next.
+
+    Args:
+        directory: of the run.
+        result: content of result.json.
+        no_report: --no-report.
+        quiet: --json.
+        advice: what to do next; by what was found if it is "".
+    """
+    from summiteer.report.closing_text import closing_text
+    from summiteer.report.pages import DOCUMENTS
+
+    wanted = result["command"] in DOCUMENTS and not no_report
+    page = _page(directory) if wanted else None
+    say(closing_text(result, str(directory), page, advice), quiet)
+
+
+def _page(directory: Path) -> Path | None:
+    """The page, written; None, and a warning, if that fails."""
+    from summiteer.report.pages import write_page
+
+    try:
+        return write_page(directory)
+    except Exception as error:
+        # Whatever it is: the run has come to its end, and its result stands.
+        said = error if isinstance(error, UserError) else repr(error)
+        print(
+            f"! report: the result stands, its page does not: {said}", file=sys.stderr
+        )
+        return None
 
 
 @contextmanager

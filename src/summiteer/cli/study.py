@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from summiteer.cli import options
-from summiteer.cli.running import BELOW, EXIT_CODES, progress, say
+from summiteer.cli.running import BELOW, EXIT_CODES, finish, progress, say
 from summiteer.cli.workers import Scheduler, Workers, check_workers
 from summiteer.errors import UserError
 
@@ -48,6 +48,7 @@ def run(
         ),
     ] = None,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
 ) -> None:
     """Measure what is missing of the study in SPEC; failed cells do not stop others."""
     check_workers(workers, scheduler)
@@ -83,15 +84,17 @@ def run(
             fork=fork,
             progress=told,
         )
+    text = (target / "result.json").read_text()
     if as_json:
-        print((target / "result.json").read_text(), end="")
+        print(text, end="")
     else:
         print(f"{len(result.records)} done, {len(result.failures)} failed")
-        print(f"table: summiteer study export {target}")
     if result.failures:
         with Store.read(target) as store:
             failures = study_status(store)["failures"]
         print(failures_text(failures, target), file=sys.stderr)
+    finish(target, json.loads(text), no_report, as_json)
+    if result.failures:
         sys.exit(BELOW)
 
 

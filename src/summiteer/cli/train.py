@@ -18,7 +18,7 @@ from summiteer.cli.options import (
     check_share,
     check_step_size,
 )
-from summiteer.cli.running import progress, say
+from summiteer.cli.running import finish, progress, say
 from summiteer.cli.source import Network, Source, check_source, from_data
 from summiteer.errors import UserError
 
@@ -93,6 +93,7 @@ def train(
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
+    no_report: options.NoReport = False,
 ) -> None:
     """Train MODEL adversarially on DATA and watch the inner maximisation."""
     check_choice("--optimizer", optimizer, _OPTIMIZERS)
@@ -154,7 +155,7 @@ def train(
     named = held_out or (data if hold_out_share else None)
     wrapped = mean is not None or std is not None
     aside = named, hold_out_share, skip_bad
-    _run(source, recipe, aside, watch, wrapped, out, as_json)
+    _run(source, recipe, aside, watch, wrapped, out, as_json, no_report)
 
 
 def _schedule(name: str, epochs: int) -> Any:
@@ -174,10 +175,16 @@ def _run(
     wrapped: bool,
     out: Path | None,
     as_json: bool,
+    no_report: bool,
 ) -> None:
     """Train in a directory of its own, print as it goes, write what came of it."""
     from summiteer.cells import digest
-    from summiteer.report.training_text import closing_text, table_head, table_row
+    from summiteer.report.training_text import (
+        attack_text,
+        table_head,
+        table_row,
+        trained_text,
+    )
     from summiteer.training import Training, epochs_done, part_of, split, watcher
 
     named, share, skip_bad = aside
@@ -217,7 +224,9 @@ def _run(
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
-        print(closing_text(told, str(directory), source.names["model"]))
+        print(trained_text(told, str(directory)))
+    advice = attack_text(told, str(directory), source.names["model"])
+    finish(directory, told, no_report, as_json, advice)
 
 
 def _aside(held_out: Any) -> dict[str, Any] | None:

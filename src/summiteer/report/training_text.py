@@ -3,6 +3,7 @@
 The lines are the same in a pipe: 80 columns of plain text.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -54,13 +55,12 @@ def table_row(record: Epoch, labelled: bool, held_out: bool) -> str:
     return text.rstrip() + ("  ALARM" if alarm else "")
 
 
-def closing_text(result: Mapping[str, Any], directory: str, source: str) -> str:
+def trained_text(result: Mapping[str, Any], directory: str) -> str:
     """What there is to say after the last epoch.
 
     Args:
         result: content of result.json.
         directory: of the run.
-        source: MODEL as the user named it.
     """
     lines = [
         "train: at the points trained on, before each step, the model in train mode; "
@@ -72,18 +72,25 @@ def closing_text(result: Mapping[str, Any], directory: str, source: str) -> str:
     lines += [f"! {message}" for message in result["messages"]]
     if result["stopped"]:
         lines.append(f"! stopped: {result['stopped']}")
-    weights = f"{directory}/weights.safetensors"
-    lines.append(
-        f"{result['seconds']:.1f} s; curves and weights in {directory}/ (result.json, "
-        "weights.safetensors). What the robust accuracy is worth:"
-    )
-    region = result["region"]
-    command = (
-        f"    summiteer attack {source} {result['attack_data']} --norm "
-        f"{region['norm']} --radius {region['radius']:g} --weights {weights}"
-    )
+    lines.append(f"{result['seconds']:.1f} s; curves and weights in")
     parts = [fill(line, _WIDTH) for line in lines if line]
-    return "\n".join([*parts, command])
+    place = f"{directory}/  (result.json, weights.safetensors)"
+    return "\n".join([*parts, place])
+
+
+def attack_text(result: Mapping[str, Any], directory: str, source: str) -> str:
+    """The attack that says what the robust accuracy is worth.
+
+    Args:
+        result: content of result.json.
+        directory: of the run.
+        source: MODEL as the user named it.
+    """
+    region = result["region"]
+    words = ["summiteer", "attack", source, str(result["attack_data"])]
+    words += ["--norm", region["norm"], "--radius", f"{region['radius']:g}"]
+    words += ["--weights", f"{directory}/weights.safetensors"]
+    return f"what the robust accuracy is worth:\n    {shlex.join(words)}"
 
 
 def _alarms(alarms: Sequence[str]) -> list[str]:
