@@ -158,7 +158,7 @@ def _proved(land: Mapping[str, Any]) -> tuple[str, ...]:
             f"The landscape is completely known: there are {count}{rest} (proved).",
         )
     told = [f"at least {least}"] * bool(least)
-    told += [f"at most {most:.0f}"] * (most is not None)
+    told += [] if most is None else [f"at most {most:.0f}"]
     if not told:
         return ("Of the number of local maxima nothing is proved.",)
     text = f"Proved of the number of local maxima: {', '.join(told)}"
@@ -206,7 +206,8 @@ def _section(
         blocks.append(Prose(" ".join((_met(land), *_proved(land), *_unseen(land)))))
     cuts = _cuts(land, arrays, region)
     for kind in _KINDS:
-        if kind in cuts:
+        # The line is the first axis of the plane.
+        if kind in cuts and not (kind == "line" and "plane" in cuts):
             blocks += _pictures(cuts[kind], land, region)
     for kind, why in land["no_slices"].items():
         blocks.append(Prose(f"There is no {kind}: {why}", "note"))
@@ -257,13 +258,14 @@ def _pictures(
 def _slice_words(cut: Cut, radius: float | None) -> str:
     """What a slice shows, with its numbers."""
     told = [f"The {cut.kind} goes {_through(cut)}."]
-    span = cut.span()
-    if span is None:
+    allowed = [good for row in cut.inside for good in row]
+    if cut.span() is None:
         told.append("No point of its grid is allowed.")
     else:
+        low, high = cut.span() or (0.0, 0.0)
         told.append(
-            f"Where it is allowed the objective goes from {span[0]:.4g} to "
-            f"{span[1]:.4g}."
+            f"Where it is allowed ({sum(allowed)} of {len(allowed)} points) the "
+            f"objective goes from {low:.4g} to {high:.4g}."
         )
     if cut.kind == "circle":
         told.append(f"At this resolution it has {_tops(cut.tops())}.")
@@ -386,6 +388,7 @@ def _ends(land: Mapping[str, Any]) -> list[Block]:
             evidence is Evidence.NUMERICAL,
         )
         for evidence in Evidence
+        if any(evidence.name in verdicts[name] for name in names)
     )
     bars = tuple(_name(name) for name in names)
     chart = Bars("Where the adversary's own runs ended", Axis("runs"), bars, parts)

@@ -10,11 +10,15 @@ from summiteer.report.document import Document
 from summiteer.report.finished import Finished
 from summiteer.report.landscape_document import landscape_document
 from summiteer.report.page import page
+from summiteer.report.study_document import study_document
+from summiteer.report.training_document import training_document
 
 #: Name of a command -> the page of its runs.
 DOCUMENTS: Mapping[str, Callable[[Finished], Document]] = {
     "landscape": landscape_document,
     "reproduce": claims_document,
+    "study": study_document,
+    "train": training_document,
 }
 NAME = "report.html"
 

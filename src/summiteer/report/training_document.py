@@ -1,0 +1,400 @@
+"""A training as a page: its curves, and beneath them the inner problem's health."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from summiteer.report.charts import Axis, Lines, Mark, Series
+from summiteer.report.cut import kept
+from summiteer.report.document import (
+    Block,
+    Column,
+    Document,
+    Plot,
+    Prose,
+    Section,
+    Table,
+)
+from summiteer.report.finished import Finished
+from summiteer.report.terminal import percent, plural, spread_of
+
+#: Epochs that are drawn and listed; of more some are left out.
+_EPOCHS = 300
+
+_PERCENT = Axis("%", span=(0.0, 100.0))
+#: A chart of the inner problem: its title, its axis, name of a number -> words.
+_Panel = tuple[str, Axis, Mapping[str, str]]
+_SHARES: _Panel = (
+    "Where the training attack ends, on the probes",
+    _PERCENT,
+    {
+        "stationary": "stationary",
+        "maximum": "within reach of a local maximum",
+        "proved_maximum": "of them proved",
+        "undecided": "undecided",
+    },
+)
+_ATTACKS: _Panel = (
+    "Accuracy on the probes",
+    _PERCENT,
+    {
+        "clean_accuracy": "clean",
+        "attacked_accuracy": "under the training attack",
+        "strong_accuracy": "under a stronger attack",
+    },
+)
+_LOSSES: _Panel = (
+    "Mean loss on the probes",
+    Axis("loss"),
+    {
+        "clean_loss": "clean",
+        "attacked_loss": "where the training attack ends",
+        "strong_loss": "highest that a stronger attack meets",
+    },
+)
+_OTHERS: tuple[_Panel, ...] = (
+    ("Residual, median", Axis("residual", log=True), {"residual": "residual"}),
+    ("Frank-Wolfe gap (FOSC), mean", Axis("loss", log=True), {"gap": "gap"}),
+    ("Curvature ratio κ, median", Axis("κ"), {"curvature_ratio": "κ"}),
+    (
+        "Indices of regularity, median",
+        Axis("index", log=True),
+        {"index_global": "λ⁺/μ", "index_unique": "unique", "index_a_priori": "q"},
+    ),
+    (
+        "Places where runs end, mean per probe",
+        Axis("distinct ends"),
+        {"distinct_maxima": "distinct ends"},
+    ),
+    (
+        "Chance that one more run ends elsewhere, mean",
+        _PERCENT,
+        {"unseen": "unseen mass"},
+    ),
+    ("Frank-Wolfe distortion, mean", Axis("distortion"), {"distortion": "distortion"}),
+)
+#: What a value of 1 means, where it means something.
+_AT_ONE = {
+    "curvature_ratio": "below 1: a strict maximum",
+    "index_global": "below 1: nothing is higher, or there is one maximum only",
+}
+
+
+def training_document(run: Finished) -> Document:
+    """The page of `train`.
+
+    Args:
+        run: of that command.
+    """
+    result = run.result
+    epochs = result["epochs"]
+    region = result["region"]
+    return Document(
+        title=f"Adversarial training of {run.spec['model']} on {run.spec['data']}",
+        lead=_lead(result),
+        sections=tuple(
+            section
+            for section in (
+                _alarms(result),
+                Section("Training", _curves(epochs)),
+                _inner(result),
+                _table(epochs),
+                _made(run),
+            )
+            if section.blocks
+        ),
+        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        facts={
+            "epochs": str(len(epochs)),
+            "trained on": plural(result["examples"], "example"),
+            "held out": plural(result["held_out_examples"], "example"),
+            "region": f"{region['norm']}, radius {spread_of(region['radius'])}",
+            "alarms": str(len(result["alarms"])),
+        },
+    )
+
+
+def _lead(result: Mapping[str, Any]) -> tuple[str, ...]:
+    epochs = result["epochs"]
+    if not epochs:
+        stopped = result["stopped"] or "why is not recorded"
+        return (f"No epoch was finished: {stopped}.",)
+    told = [*_outcome(epochs, result["held_out_examples"]), _health(epochs)]
+    if result["alarms"]:
+        first = result["alarms"][0]
+        told.insert(0, f"ALARM at {plural(len(result['alarms']), 'look')}: {first}")
+    if result["stopped"]:
+        told.append(f"The training stopped before its time: {result['stopped']}.")
+    return tuple(told)
+
+
+def _outcome(epochs: Sequence[Mapping[str, Any]], examples: int) -> list[str]:
+    """What the model is worth at last, as far as it is known."""
+    share = "held_out_robust_accuracy"
+    known = [each for each in epochs if each[share] is not None]
+    if known:
+        last = known[-1]
+        told = [
+            f"After epoch {last['epoch']} at most {percent(last[share])} of "
+            f"{plural(examples, 'held-out example')} are robust (a stronger attack "
+            "than that of the training breaks the others); "
+            f"{percent(last['held_out_clean_accuracy'])} are right without one."
+        ]
+        best = max(known, key=lambda each: (each[share], -each["epoch"]))
+        if best[share] > last[share]:
+            told.append(
+                f"It was more after epoch {best['epoch']}: at most "
+                f"{percent(best[share])}."
+            )
+        return told
+    known = [each for each in epochs if each["held_out_robust_loss"] is not None]
+    if known:
+        last = known[-1]
+        return [
+            f"After epoch {last['epoch']} the mean loss of "
+            f"{plural(examples, 'held-out example')} is at least "
+            f"{last['held_out_robust_loss']:.4g} under attack (the highest met), and "
+            f"{last['held_out_clean_loss']:.4g} without."
+        ]
+    last = epochs[-1]
+    at = f"robust loss {last['train_robust_loss']:.4g}"
+    if last["train_robust_accuracy"] is not None:
+        at = f"robust accuracy {percent(last['train_robust_accuracy'])}"
+    return [
+        f"In epoch {last['epoch']} the {at} was reached at the points trained on: no "
+        "held-out examples were attacked, so that nothing is known of others."
+    ]
+
+
+def _health(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """What the last look at the inner problem saw."""
+    looks = _looks(epochs)
+    if not looks:
+        return "The inner problem was not watched."
+    last = looks[-1]
+    text = (
+        f"After epoch {last['epoch']} the training attack ended at a stationary point "
+        f"on {percent(last['stationary'])} of {plural(last['probes'], 'probe')}"
+    )
+    examined = [look for look in looks if look["examined"]]
+    if not examined:
+        return f"{text}; no certificates were made."
+    last = examined[-1]
+    return (
+        f"{text}; of {last['examined']} examined after epoch {last['epoch']}, "
+        f"{percent(last['maximum'])} ended within reach of a local maximum, "
+        f"{percent(last['proved_maximum'])} by proof."
+    )
+
+
+def _looks(epochs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The looks at the inner problem that were made."""
+    return [
+        each["inner"] for each in epochs if each["inner"] and each["inner"]["probes"]
+    ]
+
+
+def _alarms(result: Mapping[str, Any]) -> Section:
+    blocks: list[Block] = [Prose(alarm, "warning") for alarm in result["alarms"][:20]]
+    if len(result["alarms"]) > 20:
+        blocks.append(Prose(f"and {len(result['alarms']) - 20} more", "note"))
+    return Section("Alarms", tuple(blocks))
+
+
+def _curves(epochs: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """Accuracy and loss; what was measured of examples held out is dashed not."""
+    marks = _marks(epochs)
+    plots = []
+    for what, axis in (("accuracy", _PERCENT), ("loss", Axis("mean loss"))):
+        wanted = {
+            f"{group}_{kind}_{what}": (words, dash, colour)
+            for group, words, dash in (
+                ("held_out", "held out", "solid"),
+                ("train", "train", "dot"),
+            )
+            for kind, colour in (("clean", "blue"), ("robust", "orange"))
+            for words in (f"{kind}, {words}",)
+        }
+        series = []
+        for name, (words, dash, colour) in wanted.items():
+            made = _series(epochs, name, words, what == "accuracy")
+            if made is not None:
+                look: Any = {"dash": dash, "colour": colour}
+                series.append(replace(made, **look))
+        if series:
+            title = f"Robust and clean {what}"
+            chart = Lines(title, Axis("epoch"), axis, tuple(series), marks, wide=True)
+            plots.append(Plot(chart, _words(series, what == "accuracy")))
+    rate = _series(epochs, "learning_rate", "learning rate", False)
+    if rate is not None and len(set(rate.y)) > 1:
+        title = "Learning rate"
+        chart = Lines(title, Axis("epoch"), Axis("learning rate"), (rate,))
+        plots.append(Plot(chart, _words([rate], False)))
+    note = (
+        "Train: at the points trained on, before each step, by the model in train "
+        "mode; clean in eval mode. Held out: after the epoch, under a stronger attack; "
+        "at most so many are robust."
+    )
+    left = [Prose(_left_out(len(epochs)), "note")] if len(epochs) > _EPOCHS else []
+    return (*plots, Prose(note, "note"), *left) if plots else ()
+
+
+def _inner(result: Mapping[str, Any]) -> Section:
+    epochs = result["epochs"]
+    looks = _looks(epochs)
+    if not looks:
+        return Section(
+            "Inner problem", (Prose("It was not watched."),) if epochs else ()
+        )
+    marks = _marks(epochs)
+    blocks: list[Block] = []
+    for title, axis, names in (_SHARES, _ATTACKS, _LOSSES, *_OTHERS):
+        share = axis is _PERCENT
+        series = [_series(looks, name, words, share) for name, words in names.items()]
+        shown = [each for each in series if each is not None]
+        if not shown:
+            continue
+        at_one = [Mark(1.0, _AT_ONE[name], "y") for name in names if name in _AT_ONE]
+        if axis.log:
+            shown = [replace(each, y=_positive(each.y)) for each in shown]
+        chart = Lines(title, Axis("epoch"), axis, tuple(shown), (*marks, *at_one))
+        blocks.append(Plot(chart, _words(shown, share)))
+    examined = max(look["examined"] for look in looks)
+    note = (
+        f"Looked at after {len(looks)} of {plural(len(epochs), 'epoch')} on "
+        f"{plural(looks[-1]['probes'], 'probe')}"
+    )
+    if examined:
+        note += f", certificates of at most {examined}"
+    cost = looks[-1]["cost"]
+    note += (
+        f"; it took {percent(cost)} of the time of everything else." if cost else "."
+    )
+    return Section("Inner problem", (*blocks, Prose(note, "note")))
+
+
+def _series(
+    rows: Sequence[Mapping[str, Any]], name: str, words: str, share: bool
+) -> Series | None:
+    """A number over the epochs in which it was measured; None if it never was."""
+    known = [row for row in rows if row[name] is not None]
+    if not known:
+        return None
+    known = [known[n] for n in kept(len(known), _EPOCHS)]
+    x = tuple(float(row["epoch"]) for row in known)
+    y = tuple(100.0 * row[name] if share else float(row[name]) for row in known)
+    return Series(words, x, y, look="both" if len(known) <= 60 else "line")
+
+
+def _positive(values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """What a logarithmic axis can show."""
+    return tuple(v if v is not None and v > 0 else None for v in values)
+
+
+def _words(series: Sequence[Series], share: bool) -> str:
+    """First and last value of each curve."""
+    unit = " %" if share else ""
+    told = []
+    for each in series:
+        first, last = each.y[0], each.y[-1]
+        at = f"{_number(last, share)}{unit} in epoch {each.x[-1]:g}"
+        if len(each.y) > 1:
+            at = f"{_number(first, share)}{unit} in epoch {each.x[0]:g}, then {at}"
+        told.append(f"{each.name}: {at}")
+    return "; ".join(told) + "."
+
+
+def _number(value: float | None, share: bool) -> str:
+    if value is None:
+        return "0"
+    return f"{value:.1f}" if share else f"{value:.4g}"
+
+
+def _marks(epochs: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
+    """Where there was an alarm; in words at the first of each kind."""
+    marks, met = [], set()
+    for look in _looks(epochs):
+        if look["alarm"]:
+            kind = look["alarm"].partition(" in epoch ")[0]
+            words = "" if kind in met else kind
+            met.add(kind)
+            marks.append(Mark(float(look["epoch"]), words, colour="red"))
+    return tuple(marks[n] for n in kept(len(marks), 50))
+
+
+_COLUMNS = (
+    Column("epoch"),
+    Column("learning rate"),
+    Column("train loss", words="robust"),
+    Column("train robust", "%"),
+    Column("train clean", "%"),
+    Column("held-out loss", words="highest met"),
+    Column("held-out robust", "%", "at most"),
+    Column("held-out clean", "%"),
+    Column("stationary", "%"),
+    Column("maximum", "%"),
+    Column("proved", "%", "proved to be near a local maximum"),
+    Column("κ", words="median curvature ratio"),
+    Column("seconds"),
+    Column("alarm"),
+)
+_OUTER = (
+    "epoch",
+    "learning_rate",
+    "train_robust_loss",
+    "train_robust_accuracy",
+    "train_clean_accuracy",
+    "held_out_robust_loss",
+    "held_out_robust_accuracy",
+    "held_out_clean_accuracy",
+)
+_INNER = ("stationary", "maximum", "proved_maximum", "curvature_ratio")
+
+
+def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
+    rows = []
+    for place in kept(len(epochs), _EPOCHS):
+        each = epochs[place]
+        inner = each["inner"] or {}
+        seconds = each["seconds"] + each["evaluation_seconds"]
+        rows.append(
+            (
+                *(each[name] for name in _OUTER),
+                *(inner.get(name) for name in _INNER),
+                seconds + inner.get("seconds", 0.0),
+                (inner.get("alarm") or "").partition(" in epoch ")[0],
+            )
+        )
+    note = _left_out(len(epochs)) if len(epochs) > _EPOCHS else ""
+    table = Table("", _COLUMNS, tuple(rows), note, filtered=True)
+    return Section("Epochs", (table,) if rows else ())
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"Of {count} epochs {_EPOCHS} are shown, evenly spread; all are in result.json."
+    )
+
+
+def _made(run: Finished) -> Section:
+    """What was run, for a methods section."""
+    result, spec = run.result, run.spec
+    region = result["region"]
+    box = region["box"]
+    limits = f" within [{box[0]:g}, {box[1]:g}]" if box else ""
+    text = (
+        f"Summiteer {result['version']} (torch {spec['torch']}) trained "
+        f"{spec['model']} for {plural(len(result['epochs']), 'epoch')} on "
+        f"{plural(result['examples'], 'example')} of {spec['data']} in batches of "
+        f"{spec['batch_size']}, minimising {result['objective']} at the points that "
+        f"{plural(spec['max_steps'], 'step')} of {spec['adversary']} from "
+        f"{spec['start']} reach in the {region['norm']} region of radius "
+        f"{spread_of(region['radius'])}{limits}, seed {result['seed']}; "
+        f"{result['seconds']:.1f} s of computing."
+    )
+    blocks: list[Block] = [Prose(text)]
+    blocks += [Prose(message, "warning") for message in result["messages"]]
+    blocks.append(
+        Prose(f"The optimiser as it was at first: {spec['optimizer']}", "note")
+    )
+    return Section("How it was made", tuple(blocks))
