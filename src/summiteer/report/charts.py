@@ -5,6 +5,17 @@ from typing import Literal, TypeAlias
 
 #: Numbers along an axis; None is a gap.
 Values: TypeAlias = tuple[float | None, ...]
+#: Of points; open ones are told from filled ones without colour.
+Symbol: TypeAlias = Literal[
+    "circle",
+    "square",
+    "diamond",
+    "cross",
+    "x",
+    "circle-open",
+    "square-open",
+    "diamond-open",
+]
 
 
 @dataclass(frozen=True)
@@ -16,12 +27,14 @@ class Axis:
         log: logarithmic.
         ticks: where ticks are; chosen if empty.
         span: what is shown, all if None.
+        labels: words in place of the numbers at `ticks`, or empty.
     """
 
     title: str
     log: bool = False
     ticks: tuple[float, ...] = ()
     span: tuple[float, float] | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Series:
         dash: how the line is drawn.
         colour: a name of `palette.COLOURS`; by order if "".
         texts: shown at each point on demand.
+        symbol: of its points.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Series:
     dash: Literal["solid", "dash", "dot"] = "solid"
     colour: str = ""
     texts: tuple[str, ...] = ()
+    symbol: Symbol = "circle"
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ class Track:
     z: Values = ()
     look: Literal["line", "points"] = "line"
     colour: str = ""
-    symbol: Literal["circle", "square", "diamond", "cross", "x"] = "circle"
+    symbol: Symbol = "circle"
     texts: tuple[str, ...] = ()
 
 
@@ -162,6 +177,7 @@ class Surface:
         heights: `[rows][columns]`; None outside.
         tracks: paths and points on it.
         space: seen in space instead of as a map.
+        wide: whether it takes the whole width of a page.
     """
 
     title: str
@@ -173,6 +189,7 @@ class Surface:
     heights: tuple[Values, ...]
     tracks: tuple[Track, ...] = ()
     space: bool = False
+    wide: bool = True
 
 
 Chart: TypeAlias = Lines | Bars | Surface

@@ -33,7 +33,7 @@ class Facts:
         pairs: (name, value).
     """
 
-    pairs: tuple[tuple[str, str], ...]
+    pairs: "tuple[tuple[str, str | Link], ...]"
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,26 @@ class Picture:
     words: str
 
 
+@dataclass(frozen=True)
+class Link:
+    """Text that leads somewhere.
+
+    Attributes:
+        text: shown.
+        address: "#KEY" for the section with that key, or https://…, which is opened by
+            a click, never by itself.
+    """
+
+    text: str
+    address: str
+
+    def __post_init__(self) -> None:
+        if not self.address.startswith(("#", "https://")):
+            raise ValueError(f"address: expected #KEY or https://, got {self.address}")
+
+
 #: A cell of a table: a number is sorted as one and shown with sensible digits.
-Value: TypeAlias = str | int | float | bool | Picture | Sequence[Picture] | None
+Value: TypeAlias = str | int | float | bool | Link | Picture | Sequence[Picture] | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,7 @@ class Table:
         rows: one value per column each.
         note: below it; which rows were left out, for example.
         filtered: whether a field to filter by is shown.
+        folded: whether it is closed at first.
     """
 
     title: str
@@ -102,6 +121,7 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     note: str = ""
     filtered: bool = False
+    folded: bool = False
 
     def __post_init__(self) -> None:
         wrong = {len(row) for row in self.rows} - {len(self.columns)}
@@ -174,11 +194,13 @@ class Section:
         title: heading.
         blocks: what stands in it.
         folded: whether it is closed at first.
+        key: by which links find it; "" for its number.
     """
 
     title: str
     blocks: tuple[Block, ...]
     folded: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from summiteer.report.document import Document, Plot, Value
+from summiteer.report.document import Document, Link, Plot, Value
 from summiteer.report.palette import PAPER
 from summiteer.report.plotly_charts import figure
 
@@ -35,11 +35,13 @@ def page(document: Document) -> str:
     environment.filters |= {"shown": shown, "sorted_by": sorted_by}
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
     places = {id(plot): number for number, plot in enumerate(plots)}
+    drawn = [figure(plot.chart) for plot in plots]
     return environment.get_template("page.html").render(
         document=document,
         place=lambda plot: places[id(plot)],
+        height=lambda plot: drawn[places[id(plot)]].layout.height,
         paper=PAPER,
-        figures=_inert([figure(plot.chart).to_json(engine="json") for plot in plots]),
+        figures=_inert([each.to_json(engine="json") for each in drawn]),
         style=_text("page.css"),
         script=_text("page.js"),
         plotly=get_plotlyjs() if plots else "",
@@ -55,6 +57,8 @@ def shown(value: Value, unit: str = "") -> str:
     """
     if value is None:
         return "–"
+    if isinstance(value, Link):
+        return value.text
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -72,7 +76,8 @@ def sorted_by(value: Value) -> str:
     """
     if isinstance(value, bool | int | float):
         return repr(float(value)) if value == value else ""
-    return value.lower() if isinstance(value, str) else ""
+    text = value.text if isinstance(value, Link) else value
+    return text.lower() if isinstance(text, str) else ""
 
 
 def _inert(texts: list[str]) -> str:

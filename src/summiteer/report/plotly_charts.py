@@ -1,5 +1,6 @@
 """Charts as Plotly figures: what `page` embeds."""
 
+import math
 from typing import Any
 
 from plotly import graph_objects
@@ -10,6 +11,7 @@ from summiteer.report.palette import colour
 _SOFT = "rgba(128,128,128,0.25)"
 _HEIGHT = 340
 _TALL = 480
+_TALLEST = 560
 #: A legend of more names than this goes below the chart, where there is room for it.
 _FEW = 4
 
@@ -45,6 +47,7 @@ def _empty(title: str, names: int, height: int = _HEIGHT) -> graph_objects.Figur
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=names > 0,
+        legend_traceorder="normal",
     )
     return made
 
@@ -61,8 +64,11 @@ def _axis(axis: Axis) -> dict[str, Any]:
         look |= {"exponentformat": "power", "dtick": 1}
     if axis.ticks:
         look["tickvals"] = list(axis.ticks)
+    if axis.labels:
+        look["ticktext"] = list(axis.labels)
     if axis.span:
-        look["range"] = list(axis.span)
+        # Of a logarithmic axis Plotly wants exponents.
+        look["range"] = [math.log10(x) if axis.log else x for x in axis.span]
     return look
 
 
@@ -82,7 +88,7 @@ def _lines(chart: Lines) -> graph_objects.Figure:
                     each.look, "lines+markers"
                 ),
                 line={"color": tint, "dash": each.dash},
-                marker={"color": tint},
+                marker={"color": tint, "symbol": each.symbol},
                 text=each.texts or None,
                 showlegend=bool(each.name),
             )
@@ -125,7 +131,7 @@ def _bars(chart: Bars) -> graph_objects.Figure:
     made = _empty(chart.title, len(chart.parts), 110 + 44 * len(chart.bars))
     for place, part in enumerate(chart.parts):
         tint = colour(part.colour, place)
-        pattern = {"shape": "/", "fgcolor": tint, "fillmode": "overlay"}
+        pattern = {"shape": "/", "fgcolor": "white", "fillmode": "overlay"}
         made.add_trace(
             graph_objects.Bar(
                 x=part.values,
@@ -144,7 +150,8 @@ def _bars(chart: Bars) -> graph_objects.Figure:
 
 
 def _map(chart: Surface) -> graph_objects.Figure:
-    made = _empty(chart.title, len(chart.tracks), _TALL)
+    height = _TALL if chart.wide else _HEIGHT
+    made = _empty(chart.title, len(chart.tracks), height)
     made.add_trace(
         graph_objects.Contour(
             x=chart.columns,
@@ -167,7 +174,7 @@ def _map(chart: Surface) -> graph_objects.Figure:
 
 
 def _space(chart: Surface) -> graph_objects.Figure:
-    made = _empty(chart.title, len(chart.tracks), _TALL)
+    made = _empty(chart.title, len(chart.tracks), _TALLEST if chart.wide else _TALL)
     made.add_trace(
         graph_objects.Surface(
             x=chart.columns,
@@ -181,22 +188,34 @@ def _space(chart: Surface) -> graph_objects.Figure:
     )
     for place, track in enumerate(chart.tracks):
         look = _look(track, place)
-        look["marker"] |= {"size": 4}
+        look["marker"] |= {"size": 6}
         made.add_trace(graph_objects.Scatter3d(x=track.x, y=track.y, z=track.z, **look))
     axes = zip(("xaxis", "yaxis", "zaxis"), (chart.x, chart.y, chart.z), strict=True)
-    made.update_layout(
-        scene={
-            name: {"title": {"text": axis.title}, "gridcolor": _SOFT}
-            for name, axis in axes
+    scene: dict[str, Any] = {
+        name: {
+            "title": {"text": axis.title, "font": {"size": 12}},
+            "gridcolor": _SOFT,
+            "backgroundcolor": "rgba(0,0,0,0)",
+            "nticks": 5,
+        }
+        for name, axis in axes
+    }
+    scene |= {
+        "aspectmode": "manual",
+        "aspectratio": {"x": 1, "y": 1, "z": 0.6},
+        "camera": {
+            "eye": {"x": 1.15, "y": -1.35, "z": 0.85},
+            "center": {"x": 0, "y": 0, "z": -0.15},
         },
-        margin={"l": 0, "r": 0, "t": 36, "b": 0},
-    )
+    }
+    made.update_layout(scene=scene, margin={"l": 0, "r": 0, "t": 36, "b": 0})
     return made
 
 
 def _look(track: Track, place: int) -> dict[str, Any]:
     tint = colour(track.colour, place)
-    edge = {"color": "white", "width": 1}
+    # An open symbol is its edge.
+    edge = {"color": tint if "open" in track.symbol else "white", "width": 1}
     return {
         "name": track.name,
         "mode": "lines" if track.look == "line" else "markers",
