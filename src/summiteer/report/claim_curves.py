@@ -1,0 +1,243 @@
+"""Curves of claims: what result.json of `reproduce` holds, as values to be drawn.
+
+Where a run measured less, or an older version kept fewer numbers, there are fewer.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from summiteer.report.charts import Series
+
+#: One entry of `claims[].judgements` in result.json.
+Judged: TypeAlias = Mapping[str, Any]
+Dash: TypeAlias = Literal["solid", "dash", "dot"]
+_COLOURS = {"softplus": "blue", "tanh": "orange", "quadratic": "green", "relu": "pink"}
+_DASHES: Mapping[str, Dash] = {
+    "the paper's constant step": "solid",
+    "backtracking": "dash",
+    "normalised steps of ε/10": "dot",
+}
+#: Curves at the same height stand beside each other: factors of the scale.
+_APART = 1.06
+
+
+class Curve(NamedTuple):
+    """Values against a parameter.
+
+    Attributes:
+        name: in the legend.
+        x: positions.
+        y: values; None where there is none.
+        low: lower ends of 95 % intervals, or empty.
+        high: upper ends.
+        colour: a name of the palette; by order if "".
+        dash: of its line.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    colour: str = ""
+    dash: Dash = "solid"
+
+
+def share_curves(judged: Sequence[Judged]) -> list[Curve]:
+    """C1's shares against the scale, in percent: network, data and method each.
+
+    Args:
+        judged: judgements of C1.
+    """
+    found: dict[tuple[str, str], list[tuple[float, Judged]]] = {}
+    for each in judged:
+        scale = re.search(r"\bc = ([\d.]+)", each["regime"])
+        if scale and each["effect"] is not None:
+            where = each["regime"].split(", c =")[0]
+            where += ", MNIST" if "MNIST" in each["regime"] else ""
+            method = re.sub(r"^PGA(,| with) ", "", each["protocol"])
+            pairs = found.setdefault((where, method), [])
+            pairs.append((float(scale[1]), each))
+    made = []
+    for place, ((where, method), pairs) in enumerate(found.items()):
+        pairs.sort(key=lambda pair: pair[0])
+        away = _APART ** (place - (len(found) - 1) / 2)
+        effects, lows, highs = (
+            tuple(100 * float(each[name]) for _, each in pairs)
+            for name in ("effect", "low", "high")
+        )
+        made.append(
+            Curve(
+                f"{where}, {method}",
+                tuple(c * away for c, _ in pairs),
+                effects,
+                lows,
+                highs,
+                _colour(where) if "MNIST" not in where else "violet",
+                _DASHES.get(method, "solid"),
+            )
+        )
+    return made
+
+
+def step_curves(judged: Sequence[Judged], parameter: str) -> list[Curve]:
+    """C2's steps against one parameter, per activation and step rule.
+
+    Args:
+        judged: judgements of C2.
+        parameter: a key of its `numbers["steps"]`, or "tolerance".
+    """
+    found = []
+    for each in judged:
+        numbers = each["numbers"]
+        steps = numbers.get("steps", {}).get(parameter, {})
+        if parameter == "tolerance":
+            steps = {
+                1 / float(tol): y for tol, y in numbers.get("tolerances", {}).items()
+            }
+        pairs = sorted((float(x), y) for x, y in steps.items())
+        if pairs:
+            activation = activation_of(each)
+            found.append(
+                Curve(
+                    f"{activation}, {each['protocol']}",
+                    tuple(x for x, _ in pairs),
+                    tuple(y for _, y in pairs),
+                    colour=_colour(activation),
+                    dash=_DASHES.get(each["protocol"], "solid"),
+                )
+            )
+    return found
+
+
+def landscape_curves(judged: Sequence[Judged], name: str) -> list[Curve]:
+    """One number of C3 against the scale, per activation and data.
+
+    Args:
+        judged: judgements of C3.
+        name: of the number.
+    """
+    found = []
+    for each in judged:
+        numbers, regime = each["numbers"], each["regime"]
+        if name not in numbers or "scales" not in numbers:
+            continue
+        more = [part for part in ("MNIST", "beyond") if part in regime]
+        control = ["control"] if each["protocol"].startswith("control") else []
+        found.append(
+            Curve(
+                ", ".join([activation_of(each), *more, *control]),
+                tuple(numbers["scales"]),
+                tuple(numbers[name]),
+                colour="violet" if "MNIST" in more else _colour(activation_of(each)),
+                dash="dot" if more else "dash" if control else "solid",
+            )
+        )
+    return found
+
+
+def ascent_curves(judged: Sequence[Judged], protocol: str) -> list[Curve]:
+    """C4's steps against the scale by one step rule, per activation and data.
+
+    Args:
+        judged: judgements of C4.
+        protocol: the step rule's name.
+    """
+    found = []
+    for each in judged:
+        numbers = each["numbers"]
+        if each["protocol"] != protocol or "steps" not in numbers:
+            continue
+        mnist = "MNIST" in each["regime"]
+        activation = activation_of(each)
+        control = " (control)" if activation == "quadratic" else ""
+        found.append(
+            Curve(
+                f"{activation}{', MNIST' if mnist else control}",
+                tuple(numbers["scales"]),
+                tuple(numbers["steps"]),
+                colour="violet" if mnist else _colour(activation),
+                dash="dot" if mnist else "dash" if control else "solid",
+            )
+        )
+    return found
+
+
+def training_curves(judged: Sequence[Judged], protocol: str) -> dict[str, Curve]:
+    """C5's steps to θ50 against the scale by one protocol.
+
+    The ranges of scales that are judged apart are put together again.
+
+    Args:
+        judged: judgements of C5.
+        protocol: as judgements name it.
+
+    Returns:
+        Setting, as judgements name it -> steps; None where most networks never arrive.
+    """
+    points: dict[str, dict[float, tuple[Any, ...]]] = {}
+    for each in judged:
+        numbers = each["numbers"]
+        if each["protocol"] != protocol or "scales" not in numbers:
+            continue
+        middles = numbers["steps"][1]
+        ends = numbers.get("intervals", [()] * 2)[1] or [None] * len(middles)
+        mine = points.setdefault(each["regime"].split("; c ")[0], {})
+        for scale, middle, end in zip(numbers["scales"], middles, ends, strict=True):
+            mine[scale] = (middle, *(end or (None, None)))
+    made = {}
+    for name, mine in points.items():
+        x = tuple(sorted(mine))
+        y, low, high = zip(*(mine[scale] for scale in x), strict=True)
+        known = any(each is not None for each in low)
+        dash: Dash = "dash" if "f ≡ 0" in name else "solid"
+        made[name] = Curve(
+            name, x, y, low if known else (), high if known else (), dash=dash
+        )
+    return made
+
+
+def with_whiskers(found: Iterable[Curve]) -> tuple[Series, ...]:
+    """Lines with points, and intervals as upright strokes in the same colour.
+
+    Args:
+        found: curves of one chart.
+    """
+    series: list[Series] = []
+    for place, curve in enumerate(found):
+        tint = curve.colour or _turn(place)
+        series.append(
+            Series(
+                curve.name, curve.x, curve.y, look="both", dash=curve.dash, colour=tint
+            )
+        )
+        if curve.low:
+            ends = zip(curve.low, curve.high, strict=True)
+            series.append(
+                Series(
+                    "",
+                    tuple(x for at in curve.x for x in (at, at, None)),
+                    tuple(y for low, high in ends for y in (low, high, None)),
+                    colour=tint,
+                )
+            )
+    return tuple(series)
+
+
+def _turn(place: int) -> str:
+    tints = ("blue", "orange", "pink", "green", "violet", "gold", "red")
+    return tints[place % len(tints)]
+
+
+def activation_of(each: Judged) -> str:
+    """The activation that a judgement of C2 to C4 is about.
+
+    Args:
+        each: the judgement.
+    """
+    return str(each["regime"]).replace(",", " ").split()[0]
+
+
+def _colour(name: str) -> str:
+    return _COLOURS.get(name.replace(",", " ").split()[0].lower(), "")
