@@ -24,6 +24,7 @@ from summiteer.examination import (
     blocks_of,
     examined,
     gather,
+    paths_of,
     problem_of,
     proved_robustness,
 )
@@ -45,6 +46,8 @@ from summiteer.until import Misclassified, Until
 
 #: Steps that take the strongest point to the top of its hill.
 _SETTLING = 50
+#: Of runs that measure their residual anyway, to know when they are done.
+_PATHS = Recorder(fields=("loss", "residual"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,11 +220,13 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         (of a cycle that any run met, 0 for none), incomplete (the best run still rose,
         see `summiteer.screen.loss_path`), silent (misclassified, but not where the
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
-        more_steps), proved_robust (see `proved_robustness`), gradient_evaluations. Of a
+        more_steps), proved_robust (see `proved_robustness`), steps (of the run that
+        ended at the point), gradient_evaluations; and how the runs went (`paths_of`):
+        path_losses of the first, or best, run and path_residuals of the last. Of a
         search also source (int8 code in `SOURCE_NAMES`), stopped (int8 code in
-        `STOPPED`), draws (random restarts counted), maxima (distinct ones met), unseen
-        and unseen_bound (of the chance that one more restart ends in another; NaN
-        without restarts).
+        `STOPPED`), spent (gradient evaluations), draws (random restarts counted),
+        maxima (distinct ones met), unseen and unseen_bound (of the chance that one more
+        restart ends in another; NaN without restarts).
 
     Raises:
         UserError: the block does not fit into memory.
@@ -242,6 +247,8 @@ def _attacked(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         survived = survived & ~found.wrong.cpu()
     flipped, spent = _continue(problem, settings, found, survived)
     first, last = found.ascents[0], found.ascents[-1]
+    most = settings.effort.max_steps
+    plans = most, most if last is first else _SETTLING
     outcome = np.concatenate([ascent.outcome for ascent in found.ascents])
     return arrays | {
         "outcome": found.outcome,
@@ -251,7 +258,9 @@ def _attacked(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         "silent": _silent(problem, found).cpu(),
         "rescued": first.rescue.cpu(),
         **_told(found),
+        **paths_of(found.ascents, plans, survived),
         "survived": survived,
+        "steps": last.of_best(last.steps).to(torch.int32).cpu(),
         "flipped": flipped.cpu(),
         "proved_robust": proved_robustness(problem, survived),
         "gradient_evaluations": torch.tensor([found.spent + spent]),
@@ -297,6 +306,7 @@ def _told(found: _Found) -> dict[str, Tensor]:
         "source": source.to(torch.int8).cpu(),
         "draws": (maxima.label[1:] >= 0).sum(0).to(torch.int32).cpu(),
         "stopped": torch.tensor(stopped, dtype=torch.int8),
+        "spent": made.spent.to(torch.int32).cpu(),
         "maxima": maxima.count.to(torch.int32).cpu(),
         "unseen": maxima.unseen.double().cpu(),
         "unseen_bound": maxima.unseen_bound.double().cpu(),
@@ -316,7 +326,7 @@ def _climbed(problem: Problem, settings: Settings) -> _Found:
         method,
         start,
         effort.max_steps,
-        recorder=Recorder(fields=("loss",)),
+        recorder=_PATHS,
         until=settings.until,
     )
     found = _found(problem, ascent)
@@ -405,7 +415,7 @@ def _settled(problem: Problem, found: _Found) -> _Found:
         climber,
         GivenStart(found.points),
         _SETTLING,
-        recorder=Recorder(fields=("loss",)),
+        recorder=_PATHS,
     )
     found = _better(problem, found, everyone, _found(problem, run))
     snapped = snap(problem, found.points)
@@ -427,8 +437,7 @@ def _incomplete(ascent: Ascent) -> Tensor:
     assert ascent.trajectory is not None
     assert ascent.trajectory.loss is not None
     stopped = torch.from_numpy(ascent.outcome != Outcome.STEP_LIMIT)
-    rising = incomplete(ascent.trajectory.loss.cpu(), stopped)
-    return rising[ascent.best_restart.cpu(), torch.arange(rising.shape[1])]
+    return ascent.of_best(incomplete(ascent.trajectory.loss.cpu(), stopped))
 
 
 def _silent(problem: Problem, found: _Found) -> Tensor:

@@ -366,7 +366,8 @@ def _judged(
 
 def _without_nonsense(arrays: dict[str, Tensor], broken: Tensor) -> dict[str, Tensor]:
     """Nothing is said of points that were never given."""
-    for name in ("residuals", "losses", "given_losses", "gained", "moved"):
+    bounds = ("distance_bounds", "loss_gap_bounds")
+    for name in ("residuals", "losses", "given_losses", "gained", "moved", *bounds):
         arrays[name] = arrays[name].masked_fill(broken, torch.nan)
     undecided = VERDICT_NAMES.index("UNDECIDED")
     arrays["verdict"] = arrays["verdict"].masked_fill(broken, undecided)

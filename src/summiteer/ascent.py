@@ -91,6 +91,18 @@ class Ascent:
             parts.append(f"rescued {int((self.rescue > 0).sum())}")
         return f"Ascent of {batch} examples × {restarts} runs: {'; '.join(parts)}"
 
+    def of_best(self, values: Tensor) -> Tensor:
+        """What belongs to the best run of each example.
+
+        Args:
+            values: `[…, restarts, batch]`.
+
+        Returns:
+            `[…, batch]`.
+        """
+        restart = self.best_restart.to(values.device)
+        return values[..., restart, torch.arange(values.shape[-1])]
+
     def confirmed(self, problem: Problem) -> tuple[Self, Tensor]:
         """Say with the problem's own model what a reduced one said.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from summiteer import _rows, memory
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
+from summiteer.ascent import Ascent
 from summiteer.errors import UserError
 from summiteer.networks import Opaque, recognise
 from summiteer.objectives import Quadratic, default_objective
@@ -36,6 +37,9 @@ _RUNS_AT_ONCE = 16
 _WIDE = ("inputs", "targets", "perturbations")
 #: Arrays with one number per block.
 _SUMMED = ("gradient_evaluations",)
+#: Quantiles that stand for all examples of a block on a path, and the most steps at
+#: which they are kept: as much as three inputs of 28x28, whatever the block.
+QUANTILES, _PATH_STEPS = 25, 40
 
 
 def problem_of(
@@ -124,7 +128,9 @@ def examined(problem: Problem, points: Tensor, within: float) -> dict[str, Tenso
         Arrays with one entry per example: ids, inputs, targets, perturbations
         (float64), losses (at the perturbation), clean_losses, residuals (float64
         examination), verdict, evidence (int8 codes, see the *_NAMES tables), correct
-        (clean), masked (gradient exactly zero and no maximum).
+        (clean), masked (gradient exactly zero and no maximum); and, proved, NaN where
+        nothing is: distance_bounds and loss_gap_bounds (to the maximum, and what is to
+        be gained up to it), upper_bounds (of the objective on the region).
     """
     certificate = local_optimality(on_cpu(problem), points.cpu(), within)
     with undisturbed(problem.model):
@@ -144,7 +150,61 @@ def examined(problem: Problem, points: Tensor, within: float) -> dict[str, Tenso
         "evidence": _codes(EVIDENCE_NAMES, [e.name for e in certificate.evidence]),
         "correct": correct.cpu(),
         "masked": (_rows.norm(after.gradient) == 0).cpu() & ~certificate.maximum.cpu(),
+        "distance_bounds": certificate.distance_bound.cpu(),
+        "loss_gap_bounds": certificate.loss_gap_bound.cpu(),
+        "upper_bounds": certificate.upper_bound.cpu(),
     }
+
+
+def paths_of(
+    ascents: Sequence[Ascent], planned: Sequence[int], survived: Tensor
+) -> dict[str, Tensor]:
+    """How the runs of a block went: quantiles, not every example's path.
+
+    A run that has stopped stays where it was. Paths of blocks are merged by pooling
+    their quantiles with the blocks' weights: each stands for 1/25 of its block, so
+    that ranks are right within 2 %.
+
+    Args:
+        ascents: of which the first shows how the loss rose, the last how the residual
+            fell, each along the best run of an example.
+        planned: the most steps of both, the same for all blocks.
+        survived: `[batch]` bool.
+
+    Returns:
+        path_losses and path_residuals `[1, 2, steps, QUANTILES]` float32, of all
+        examples and of the survivors, NaN where there are none; path_losses_steps and
+        path_residuals_steps `[1, steps]` int32. What was not recorded is left out.
+    """
+    paths = {}
+    fields = (("losses", "loss", 0), ("residuals", "residual", -1))
+    for (name, field, number), most in zip(fields, planned, strict=True):
+        ascent = ascents[number]
+        values = getattr(ascent.trajectory, field, None)
+        if values is None or ascent.trajectory is None:
+            continue
+        grid = torch.linspace(0, most, min(most, _PATH_STEPS) + 1).round().long()
+        at = torch.searchsorted(ascent.trajectory.step, grid, right=True) - 1
+        best = ascent.of_best(values).float()
+        record = torch.arange(len(best))[:, None]
+        last = torch.where(best.isfinite(), record, 0).cummax(0).values
+        there = best.gather(0, last)[at]
+        parts = [_quantiles(there), _quantiles(there[:, survived])]
+        paths[f"path_{name}"] = torch.stack(parts)[None]
+        paths[f"path_{name}_steps"] = grid.to(torch.int32)[None]
+    return paths
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """`[rows, QUANTILES]` in the middle of equal parts of the finite values."""
+    known = values.isfinite()
+    sorted_ = values.masked_fill(~known, torch.inf).sort(1).values
+    count = known.sum(1, keepdim=True)
+    part = (torch.arange(QUANTILES) + 0.5) / QUANTILES
+    index = (part * count).long().clamp(max=max(values.shape[1] - 1, 0))
+    if not values.shape[1]:
+        return torch.full((len(values), QUANTILES), torch.nan)
+    return sorted_.gather(1, index).masked_fill(count == 0, torch.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,14 +289,18 @@ def numbers_of(blocks: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, 
     Returns:
         The arrays of all examples that all blocks have. Of inputs, targets and
         perturbations only what they are made of, `[0, …]`; of gradient_evaluations the
-        sum `[1]`.
+        sum `[1]`; paths (`paths_of`) are left out.
     """
     whole: dict[str, Tensor] = {}
     first = 0
     for block in blocks:
         rows = len(block["ids"])
         if not first:
-            whole = {name: _room(name, values, count) for name, values in block.items()}
+            whole = {
+                name: _room(name, values, count)
+                for name, values in block.items()
+                if not name.startswith("path_")
+            }
         whole = {name: values for name, values in whole.items() if name in block}
         for name, values in whole.items():
             if name in _SUMMED:

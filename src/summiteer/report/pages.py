@@ -5,6 +5,8 @@ from pathlib import Path
 
 from summiteer.disk import explained, replaced
 from summiteer.errors import UserError
+from summiteer.report.attack_document import attack_document
+from summiteer.report.audit_document import audit_document
 from summiteer.report.claims_document import claims_document
 from summiteer.report.document import Document
 from summiteer.report.finished import Finished
@@ -15,6 +17,8 @@ from summiteer.report.training_document import training_document
 
 #: Name of a command -> the page of its runs.
 DOCUMENTS: Mapping[str, Callable[[Finished], Document]] = {
+    "attack": attack_document,
+    "audit": audit_document,
     "landscape": landscape_document,
     "reproduce": claims_document,
     "study": study_document,

@@ -1,0 +1,225 @@
+"""What an audit found, as a page."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.kinds import Kind
+from summiteer.auditing.words import MEANING
+from summiteer.report.attack_document import (
+    convergence_section,
+    footer_of,
+    points_section,
+    title_of,
+    weakened,
+)
+from summiteer.report.attack_headline import audit_headline, loss_word
+from summiteer.report.charts import Axis, Bars, Lines, Part, Series
+from summiteer.report.document import (
+    Block,
+    Column,
+    Document,
+    Facts,
+    Plot,
+    Section,
+    Value,
+)
+from summiteer.report.examples_table import (
+    Fields,
+    examples_section,
+    numbers_of_examples,
+)
+from summiteer.report.finished import Finished
+from summiteer.report.methods_text import findings_section, methods_section
+from summiteer.report.recorded_run import RecordedRun
+
+_TINTS = {
+    "NOT_FINITE": "red",
+    "CLEAN": "quiet",
+    "RANDOM_START": "gold",
+    "SINGLE_STEP": "pink",
+    "OUTSIDE": "orange",
+    "VERTEX": "green",
+    "BOUNDARY": "blue",
+    "INTERIOR": "violet",
+}
+_POINTS = 200
+
+
+def audit_document(run: Finished) -> Document:
+    """The page of `audit`.
+
+    Args:
+        run: of that command.
+
+    Raises:
+        UserError: its arrays are missing or damaged.
+    """
+    recorded = RecordedRun.of(run)
+    findings, methods = findings_section(run.result), methods_section(recorded)
+    sections: tuple[Section, ...] = (findings, methods)
+    if run.result["kinds"]:  # else the rows are no inputs of these examples
+        sections = (
+            findings,
+            _given_section(recorded),
+            points_section(recorded),
+            convergence_section(recorded, "Steps of ascent from the given points"),
+            examples_section(recorded, _fields(recorded), "given, allowed part"),
+            methods,
+        )
+    return Document(
+        title=title_of(run),
+        lead=(*audit_headline(recorded), *weakened(run)),
+        sections=sections,
+        footer=footer_of(run),
+        facts=_strip(run),
+    )
+
+
+def _strip(run: Finished) -> Mapping[str, str]:
+    result = run.result
+    shares = {
+        "clean accuracy": result["clean_accuracy"],
+        "robust, claimed": result["claimed_robust_accuracy"],
+        "robust, at most": result["corrected_robust_accuracy"],
+    }
+    if result["corrected_robust_accuracy"] is not None:
+        shares["robust, at least (proved)"] = result["proved_robust_accuracy"]
+    found = {
+        name: f"{100 * share:.1f} %"
+        for name, share in shares.items()
+        if share is not None
+    }
+    return {**found, "examples": str(result["examples"])}
+
+
+def _given_section(recorded: RecordedRun) -> Section:
+    """What was given: kinds, corrections, lengths and gains."""
+    blocks: list[Block] = [_kinds(recorded)]
+    corrections = recorded.run.result["corrections"]
+    told = [
+        (str(corrections[name.lower()]), MEANING[name])
+        for name in CORRECTIONS[1:]
+        if corrections and corrections[name.lower()]
+    ]
+    if told:
+        blocks.append(Facts(tuple((f"{n} examples", text) for n, text in told)))
+    blocks += [plot for plot in (_lengths(recorded), _gains(recorded)) if plot]
+    return Section("What was given", tuple(blocks))
+
+
+def _kinds(recorded: RecordedRun) -> Plot:
+    """What the given points look like, and which of them the model withstood."""
+    names, kinds = recorded.names["kind"], recorded.numbers["kind"]
+    groups = {"all": torch.ones_like(kinds, dtype=torch.bool)}
+    if recorded.run.result["clean_accuracy"] is not None:
+        groups["withstood"] = recorded.numbers["claimed"]
+    used = torch.unique(kinds).tolist()
+    counts = {
+        name: [int((mask & (kinds == code)).sum()) for code in used]
+        for name, mask in groups.items()
+    }
+    parts = tuple(
+        Part(
+            Kind[names[code]].name.lower().replace("_", " "),
+            tuple(
+                100 * counts[name][place] / max(int(mask.sum()), 1)
+                for name, mask in groups.items()
+            ),
+            _TINTS.get(names[code], ""),
+        )
+        for place, code in enumerate(used)
+    )
+    bars = tuple(f"{name} ({int(mask.sum())})" for name, mask in groups.items())
+    told = "; ".join(
+        f"{counts['all'][place]} {Kind[names[code]].value}"
+        + (f" ({counts['withstood'][place]} withstood)" if len(groups) > 1 else "")
+        for place, code in enumerate(used)
+    )
+    axis = Axis("share of the points / %", span=(0, 100))
+    return Plot(Bars("What the given points are", axis, bars, parts), f"{told}.")
+
+
+def _lengths(recorded: RecordedRun) -> Plot | None:
+    """How long the perturbations are."""
+    values = recorded.numbers["radii"]
+    values = values[values.isfinite()].sort().values
+    if not len(values):
+        return None
+    chart = Lines(
+        "How long the given perturbations are",
+        Axis("length / radii"),
+        Axis("share of the points / %", span=(0, 101)),
+        (_shares(values, 100.0),),
+    )
+    middle, longest = float(values[len(values) // 2]), float(values[-1])
+    outside = int((~recorded.numbers["inside"]).sum())
+    return Plot(
+        chart,
+        f"The median is {middle:.3g} radii, the longest {longest:.4g}; {outside} of "
+        f"{recorded.count} lie outside region or box beyond rounding.",
+    )
+
+
+def _gains(recorded: RecordedRun) -> Plot | None:
+    """What ascent from the given points still adds."""
+    values = recorded.numbers["gained"]
+    values = values[values.isfinite()].sort().values
+    gains = values[values > 0]
+    if not len(gains):
+        return None
+    word = loss_word(recorded)
+    chart = Lines(
+        "What ascent from the given points still adds",
+        Axis(f"gain of {word}", log=True),
+        Axis("share of the points that gain no more / %", span=(0, 101)),
+        (_shares(gains, 100.0, len(values) - len(gains)),),
+    )
+    return Plot(
+        chart,
+        f"{len(gains)} of {len(values)} gain something; their median gain is "
+        f"{float(gains[len(gains) // 2]):.3g}, the largest {float(gains[-1]):.3g} of "
+        f"{word}.",
+    )
+
+
+def _shares(values: torch.Tensor, whole: float, below: int = 0) -> Series:
+    """The share of examples up to each of some of the sorted values."""
+    place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
+    shares = whole * (place + 1 + below).double() / (len(values) + below)
+    return Series("", tuple(values[place].tolist()), tuple(shares.tolist()))
+
+
+def _fields(recorded: RecordedRun) -> Fields:
+    """What is said of every example."""
+    numbers = recorded.numbers
+    kinds = [name.lower().replace("_", " ") for name in recorded.named("kind")]
+    fields: list[tuple[Column, Sequence[Value]]] = [(Column("given"), kinds)]
+    if recorded.run.result["clean_accuracy"] is not None:
+        reasons = [
+            "" if name == "NONE" else name.lower().replace("_", " ")
+            for name in recorded.named("correction")
+        ]
+        fields += [
+            (Column("claimed right"), numbers["claimed"].tolist()),
+            (Column("survived"), numbers["survived"].tolist()),
+            (Column("corrected as"), reasons),
+        ]
+    columns = {
+        "radii": Column("length", "radii"),
+        "clean_losses": Column("loss, clean"),
+        "given_losses": Column("loss, given"),
+        "reached_losses": Column("loss, reached", words="by ascent from the point"),
+        "gained": Column("gained"),
+        "residuals": Column("residual"),
+    }
+    verdicts = (
+        (Column("verdict"), recorded.named("verdict")),
+        (Column("evidence"), recorded.named("evidence")),
+    )
+    found = [
+        (column, numbers_of_examples(recorded, array))
+        for array, column in columns.items()
+    ]
+    return [*fields, *verdicts, *found, (Column("steps"), numbers["steps"].tolist())]

@@ -1,0 +1,324 @@
+"""Charts of what an attack or an audit examined, each with its words."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from summiteer import tolerances
+from summiteer.report.attack_headline import loss_word
+from summiteer.report.charts import Axis, Bars, Lines, Mark, Part, Series
+from summiteer.report.document import Plot
+from summiteer.report.examined_groups import KINDS, Group
+from summiteer.report.recorded_run import RecordedRun
+
+#: Points of a curve, and examples of a bracket, that are drawn at most.
+_POINTS, _SHOWN = 200, 200
+#: Curves of fewer points show them.
+_FEW = 20
+#: A residual of 0 is drawn here: below what float64 resolves.
+_LEAST = 1e-18
+_BAND = (0.1, 0.5, 0.9)
+
+
+def groups(recorded: RecordedRun) -> dict[str, Tensor]:
+    """All examples, and the survivors where there are labels: name -> mask.
+
+    Args:
+        recorded: of the run.
+    """
+    everyone = torch.ones(recorded.count, dtype=torch.bool)
+    if "NOT_FINITE" in recorded.names.get("kind", ()):
+        none = list(recorded.names["kind"]).index("NOT_FINITE")
+        everyone = recorded.numbers["kind"] != none
+    found = {"all": everyone}
+    survived = everyone & recorded.numbers["survived"]
+    if recorded.run.result["clean_accuracy"] is not None and bool(survived.any()):
+        found["survivors"] = survived
+    return found
+
+
+def verdict_bars(recorded: RecordedRun) -> Plot:
+    """What the examined points are, over all and over survivors.
+
+    Args:
+        recorded: of the run.
+    """
+    known = {name: Group.of(recorded, m) for name, m in groups(recorded).items()}
+    used = [name for name in KINDS if any(name in g.counts for g in known.values())]
+    parts = tuple(
+        Part(
+            name,
+            tuple(
+                100 * group.counts.get(name, 0) / max(group.examples, 1)
+                for group in known.values()
+            ),
+            KINDS[name][0],
+            KINDS[name][1],
+        )
+        for name in used
+    )
+    bars = tuple(f"{name} ({group.examples})" for name, group in known.items())
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(f"{count} {kind}" for kind, count in group.counts.items())
+        for name, group in known.items()
+    )
+    axis = Axis("share of the points / %", span=(0, 100))
+    return Plot(
+        Bars("What the examined points are", axis, bars, parts),
+        f"{told}. Plain colours are proved, hatched ones measured.",
+    )
+
+
+def accuracy_bars(recorded: RecordedRun) -> Plot | None:
+    """Between which two numbers the robust accuracy lies; None without labels.
+
+    Args:
+        recorded: of the run.
+    """
+    if recorded.run.result["clean_accuracy"] is None:
+        return None
+    numbers, count = recorded.numbers, recorded.count
+    survived, proved = numbers["survived"], numbers["proved_robust"] == 1
+    lower = "proved robust on the whole region"
+    between = "withstood the attack, not proved"
+    if bool((numbers["proved_robust"] < 0).any()):
+        between = "withstood the attack, no bound known"
+    masks = {
+        lower: proved,
+        between: survived & ~proved,
+        "broken": numbers["correct"] & ~survived,
+        "wrong without attack": ~numbers["correct"] & ~survived,
+    }
+    looks = (("green", False), ("blue", True), ("orange", False), ("quiet", False))
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    parts = tuple(
+        Part(name, (100 * counts[name] / count,), colour, hatched)
+        for (name, (colour, hatched)) in zip(masks, looks, strict=True)
+        if counts[name]
+    )
+    told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    axis = Axis("share of the examples / %", span=(0, 100))
+    return Plot(
+        Bars("Where the robust accuracy lies", axis, (f"all ({count})",), parts),
+        f"{told}. The robust accuracy lies between the end of what is proved and the "
+        "end of what withstood the attack.",
+    )
+
+
+def residual_plot(recorded: RecordedRun) -> Plot | None:
+    """How stationary the points are: share with a residual up to each value.
+
+    Args:
+        recorded: of the run.
+    """
+    numbers = recorded.numbers
+    least = tolerances.stationary(numbers["inputs"].dtype)
+    series, told = [], []
+    for name, mask in groups(recorded).items():
+        values = numbers["residuals"][mask]
+        values = values[values.isfinite()].clamp(min=_LEAST).sort().values
+        if not len(values):
+            continue
+        place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
+        shares = 100 * (place + 1).double() / int(mask.sum())
+        series.append(_curve(name, values[place].tolist(), shares.tolist()))
+        below = int((values <= least).sum())
+        told.append(
+            f"{name}: {below} of {int(mask.sum())} at most {least:g}, the median "
+            f"{_zero(float(values[len(values) // 2]))}"
+        )
+    if not series:
+        return None
+    chart = Lines(
+        "How stationary the points are",
+        Axis("first-order residual", log=True),
+        Axis("share of the points / %", span=(0, 101)),
+        tuple(series),
+        (Mark(least, "called stationary"),),
+    )
+    return Plot(chart, f"Residuals, examined in float64: {'; '.join(told)}.")
+
+
+def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:
+    """How many steps the runs took: share that has ended after each number of steps.
+
+    Args:
+        recorded: of the run.
+        title: which runs they are.
+    """
+    steps = recorded.numbers.get("steps")
+    if steps is None:
+        return None
+    series, told = [], []
+    for name, mask in groups(recorded).items():
+        values = steps[mask].sort().values
+        if not len(values):
+            continue
+        used, counts = torch.unique(values, return_counts=True)
+        shares = 100 * counts.cumsum(0).double() / len(values)
+        # A stair would hide its steps: points, joined.
+        series.append(_curve(name, used.tolist(), shares.tolist()))
+        middle, longest = int(values[len(values) // 2]), int(values[-1])
+        told.append(f"{name}: half have ended after {middle}, all after {longest}")
+    if not series:
+        return None
+    chart = Lines(title, Axis("steps"), Axis("share that has ended / %"), tuple(series))
+    return Plot(chart, f"Steps: {'; '.join(told)}.")
+
+
+#: Array of a path -> (title, vertical axis; {} is what the objective is called, log).
+_PATHS: Mapping[str, tuple[str, str, bool]] = {
+    "path_losses": ("The {} on the first way up", "{}", False),
+    "path_residuals": (
+        "The residual on the way to the top of the hill",
+        "first-order residual",
+        True,
+    ),
+}
+
+
+def path_plots(recorded: RecordedRun) -> tuple[Plot, ...]:
+    """Loss and residual against steps: medians, and bands from 10 % to 90 %.
+
+    Args:
+        recorded: of the run.
+    """
+    plots = []
+    for array, (title, axis, log) in _PATHS.items():
+        series, told = [], []
+        for group in ("all", "survivors"):
+            path = recorded.paths.get((array, group))
+            if path is None or group not in groups(recorded):
+                continue
+            steps = tuple(float(step) for step in path.steps.tolist())
+            low, middle, high = (path.quantile(share) for share in _BAND)
+            if log:
+                low, middle, high = (
+                    tuple(None if v is None else max(v, _LEAST) for v in values)
+                    for values in (low, middle, high)
+                )
+            series.append(Series(group, steps, middle, low, high, colour=_TINT[group]))
+            told.append(
+                f"{group}: the median goes from {_said(middle[0])} to "
+                f"{_said(middle[-1])} in {steps[-1]:g} steps, 80 % end between "
+                f"{_said(low[-1])} and {_said(high[-1])}"
+            )
+        if series:
+            word = loss_word(recorded)
+            chart = Lines(
+                title.format(word),
+                Axis("steps"),
+                Axis(axis.format(word), log=log),
+                tuple(series),
+            )
+            words = "; ".join(told)
+            plots.append(Plot(chart, f"Median and 10 % to 90 % band. {words}."))
+    return tuple(plots)
+
+
+def restarts_plot(recorded: RecordedRun) -> Plot | None:
+    """What is left unseen against the number of random restarts made.
+
+    Args:
+        recorded: of the run.
+    """
+    numbers = recorded.numbers
+    if "draws" not in numbers:
+        return None
+    mask = list(groups(recorded).values())[-1] & (numbers["draws"] > 0)
+    draws = numbers["draws"][mask]
+    if not len(draws):
+        return None
+    used = torch.unique(draws).tolist()
+    means: dict[str, list[float]] = {"unseen": [], "unseen_bound": [], "maxima": []}
+    for count in used:
+        for name, values in means.items():
+            some = numbers[name][mask][draws == count].double()
+            values.append(float(some[some.isfinite()].mean()))
+    noun = "survivors" if "survivors" in groups(recorded) else "examples"
+    series = tuple(
+        Series(
+            name,
+            tuple(map(float, used)),
+            tuple(100 * v if v == v else None for v in means[key]),
+            look="both",
+            colour=colour,
+        )
+        for name, key, colour in (
+            ("estimate", "unseen", "blue"),
+            ("at most (95 %)", "unseen_bound", "orange"),
+        )
+    )
+    told = "; ".join(
+        f"after {n} restarts ({int((draws == n).sum())} {noun}) {met:.3g} maxima were "
+        f"met, and another one is met next with a chance of {100 * unseen:.3g} %, at "
+        f"most {100 * bound:.3g} %"
+        for n, met, unseen, bound in zip(
+            used, means["maxima"], means["unseen"], means["unseen_bound"], strict=True
+        )
+    )
+    chart = Lines(
+        "What random restarts leave unseen",
+        Axis("random restarts of an example"),
+        Axis("chance that one more finds another maximum / %", span=(0, 101)),
+        series,
+    )
+    return Plot(chart, f"Means over {noun}: {told}.")
+
+
+def bracket_plot(recorded: RecordedRun) -> Plot | None:
+    """Found loss and proved upper bound of each example; None without any bound.
+
+    Args:
+        recorded: of the run.
+    """
+    numbers = recorded.numbers
+    if "upper_bounds" not in numbers:
+        return None
+    found, bound = numbers["losses"], numbers["upper_bounds"]
+    index = (found.isfinite() & bound.isfinite()).nonzero().flatten()
+    if not len(index):
+        return None
+    index = index[found[index].argsort(stable=True)]
+    part = torch.linspace(0, len(index) - 1, min(_SHOWN, len(index))).round().long()
+    some = index[part]
+    # The found one is the model's own, in its own precision: it may be an ulp higher.
+    gaps = (bound - found)[index].clamp(min=0)
+    word = loss_word(recorded)
+    x = tuple((part + 1).double().tolist())
+    low, high = found[some].tolist(), bound[some].tolist()
+    chart = Lines(
+        "Between what was found and what is proved",
+        Axis("examples, by what was found"),
+        Axis(word),
+        (
+            Series("found", x, tuple(low), tuple(low), tuple(high), colour="blue"),
+            Series("proved upper bound", x, tuple(high), dash="dash", colour="orange"),
+        ),
+    )
+    shown = f" {len(some)} of them are drawn." if len(some) < len(index) else ""
+    return Plot(
+        chart,
+        f"{len(index)} of {recorded.count} examples have a proved upper bound of "
+        f"{word}; it exceeds what was found by {float(gaps.median()):.3g} (median), at "
+        f"most {float(gaps.max()):.3g}.{shown}",
+    )
+
+
+_TINT = {"all": "blue", "survivors": "orange"}
+
+
+def _curve(group: str, x: list[float], y: list[float]) -> Series:
+    look: Literal["both", "line"] = "both" if len(x) < _FEW else "line"
+    return Series(group, tuple(map(float, x)), tuple(y), look=look, colour=_TINT[group])
+
+
+def _said(value: float | None) -> str:
+    return "unknown" if value is None else _zero(value)
+
+
+def _zero(value: float) -> str:
+    return "0" if value == _LEAST else f"{value:.3g}"

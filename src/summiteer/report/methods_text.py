@@ -1,0 +1,192 @@
+"""What was run, as a paragraph ready for a methods section; and what the screen saw."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from summiteer.report.document import (
+    Block,
+    Code,
+    Column,
+    Facts,
+    Prose,
+    Section,
+    Table,
+)
+from summiteer.report.recorded_run import RecordedRun
+
+_NORMS = {
+    "l2": "L2 ball",
+    "linf": "L-infinity ball",
+    "l1": "L1 ball",
+    "sphere": "sphere",
+}
+_DONE = {
+    "attack": "were attacked",
+    "audit": "were audited with the adversarial examples of {adversarial}",
+}
+#: Ids shown of a finding's examples.
+_SHOWN = 20
+
+
+def methods_section(recorded: RecordedRun) -> Section:
+    """What was run, to be copied.
+
+    Args:
+        recorded: of the run.
+    """
+    blocks: list[Block] = []
+    command = recorded.run.directory / "command.json"
+    if command.exists():
+        said = json.loads(command.read_text("utf-8"))["command"]
+        blocks.append(Code(str(said), "The command"))
+    text = methods_text(recorded)
+    blocks.append(Code(text, "For a methods section", "methods.txt"))
+    blocks.append(Facts(_facts(recorded)))
+    return Section("What was run", tuple(blocks))
+
+
+def methods_text(recorded: RecordedRun) -> str:
+    """What was run, in sentences.
+
+    Args:
+        recorded: of the run.
+    """
+    spec, result = recorded.run.spec, recorded.run.result
+    done = _DONE[str(spec["command"])].format(adversarial=spec.get("adversarial"))
+    data = f" of {spec['data']}" if "data" in spec else ""
+    if "property" in spec:
+        data = f" (the box of the property {spec['property']})"
+    count = result["examples"]
+    noun = "example" if count == 1 else "examples"
+    done = done.replace("were", "was") if count == 1 else done
+    sentences = [
+        f"The model {spec['model']} and {count} {noun}{data} {done} with Summiteer "
+        f"{result['version']} (run {result['run']}).",
+        _region(result),
+        _effort(recorded),
+        f"The points were examined in float64; verdicts speak of maxima within "
+        f"{spec.get('within', 1e-3):g} radii of a point, and proofs account for "
+        "rounding.",
+        _machine(recorded),
+    ]
+    return " ".join(each for each in sentences if each)
+
+
+def _region(result: Mapping[str, Any]) -> str:
+    region = result["region"]
+    radius, box = region["radius"], region["box"]
+    flat = _flat(radius)
+    size = f"{flat[0]:g}" if len(set(flat)) == 1 else f"{min(flat):g} to {max(flat):g}"
+    name = _NORMS.get(region["norm"], region["norm"])
+    limits = f", inputs in [{box[0]:g}, {box[1]:g}]" if box else ""
+    return (
+        f"Perturbations were kept in the {name} of radius {size}{limits}; the "
+        f"objective was {result['objective']}."
+    )
+
+
+def _flat(values: Any) -> list[float]:
+    if isinstance(values, list):
+        return [each for part in values for each in _flat(part)]
+    return [float(values)]
+
+
+def _effort(recorded: RecordedRun) -> str:
+    spec, result = recorded.run.spec, recorded.run.result
+    effort = spec.get("effort") or {}
+    seed = f"seed {result['seed']}"
+    if spec["command"] == "audit":
+        return (
+            f"From each given point and from the clean input, ascent of at most "
+            f"{effort.get('max_steps')} steps was made ({seed})."
+        )
+    adversary = spec.get("adversary")
+    if adversary in (None, "None"):
+        return (
+            f"The search spent at most {effort.get('budget')} gradient evaluations per "
+            f"example, with up to {effort.get('restarts')} random restarts of "
+            f"{effort.get('max_steps')} steps ({seed})."
+        )
+    return (
+        f"The adversary was {adversary} with at most {effort.get('max_steps')} steps, "
+        f"from the clean input and {effort.get('restarts')} random points ({seed})."
+    )
+
+
+def _machine(recorded: RecordedRun) -> str:
+    places = recorded.environments
+    first = places[0]
+    code = f"code {first['code']}" if first.get("code") else ""
+    if first.get("commit"):
+        state = ", with changes" if first.get("dirty") else ""
+        code = f"commit {str(first['commit'])[:12]}{state}"
+    processors = sorted({str(each.get("cpu", "unknown")) for each in places})
+    threads = sorted({str(each.get("threads", "?")) for each in places})
+    seconds = recorded.run.result["seconds"]
+    device = recorded.run.spec.get("device", "cpu")
+    on = "" if device == "cpu" else f" and {device}"
+    return (
+        f"It was computed by Python {first.get('python')}, PyTorch "
+        f"{first.get('torch')} and NumPy {first.get('numpy')} ({code}) on "
+        f"{', '.join(processors)}{on}, {', '.join(threads)} thread"
+        f"{'' if threads == ['1'] else 's'}, in {seconds:.3g} s of computing."
+    )
+
+
+def _facts(recorded: RecordedRun) -> tuple[tuple[str, str], ...]:
+    spec, result = recorded.run.spec, recorded.run.result
+    found = [
+        ("run", str(result["run"])),
+        ("model", str(spec.get("model", ""))),
+        ("weights", str(spec.get("weights", ""))),
+        ("data", str(spec.get("data", spec.get("property", "")))),
+        ("digest of the data", str(spec.get("digest", ""))),
+        ("gradient evaluations", f"{result['gradient_evaluations']:,}"),
+        ("block size", str(spec.get("block_size", ""))),
+        ("files", ", ".join(_few(result["files"]))),
+    ]
+    machines = {
+        f"{each.get('platform', 'unknown')}, {each.get('cpu', 'unknown')}, "
+        f"{each.get('blas', 'unknown')}"
+        for each in recorded.environments
+    }
+    found += [("machine", machine) for machine in sorted(machines)]
+    return tuple(pair for pair in found if pair[1])
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    rest = len(names) - 5
+    return [*names[:5], f"and {rest} more"] if rest > 0 else list(names)
+
+
+def findings_section(result: Mapping[str, Any]) -> Section:
+    """What makes the numbers mean less than they seem to, and what to do.
+
+    Args:
+        result: content of result.json.
+    """
+    blocks: list[Block] = []
+    for finding in result["findings"]:
+        blocks.append(Prose(f"{finding['code']}: {finding['seen']}.", "warning"))
+        pairs = [
+            (name, str(finding[name])) for name in ("effect", "remedy") if finding[name]
+        ]
+        ids = finding["examples"]
+        if ids:
+            more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+            pairs.append(("examples", ", ".join(map(str, ids[:_SHOWN])) + more))
+        if pairs:
+            blocks.append(Facts(tuple(pairs)))
+    if not blocks:
+        blocks.append(Prose("Nothing was found that weakens these numbers."))
+    checks = result["screen"]["checks"]
+    if checks:
+        clear = sum(said == "clear" for said in checks.values())
+        rows = tuple((code, said) for code, said in checks.items())
+        note = f"{clear} of {len(checks)} checks are clear."
+        columns = (Column("check"), Column("what it saw"))
+        blocks.append(Table("The failure screen", columns, rows, note))
+    else:
+        blocks.append(Prose("The failure screen was not run.", "note"))
+    return Section("What weakens these numbers", tuple(blocks))

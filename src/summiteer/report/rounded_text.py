@@ -1,0 +1,55 @@
+"""Numbers in sentences that stay true when they are rounded."""
+
+import math
+
+
+def at_most(share: float) -> str:
+    """A share that is an upper bound, rounded up to a tenth of a per cent.
+
+    Args:
+        share: in [0, 1].
+    """
+    return f"{math.ceil(_tenths(share)) / 10:.1f} %"
+
+
+def at_least(share: float) -> str:
+    """A share that is a lower bound, rounded down.
+
+    Args:
+        share: in [0, 1].
+    """
+    return f"{math.floor(_tenths(share)) / 10:.1f} %"
+
+
+def part_of(count: int, whole: int) -> str:
+    """A share with what was counted; all and none only where it is all or none.
+
+    Args:
+        count: how many.
+        whole: of how many, at least one.
+    """
+    if count in (0, whole):
+        return "all" if count else "none"
+    tenths = min(max(round(1000 * count / whole), 1), 999)
+    return f"{tenths / 10:.1f} % ({count})"
+
+
+def no_more_than(value: float) -> str:
+    """A bound ≥ 0 with two digits, rounded up.
+
+    Args:
+        value: the bound.
+    """
+    if value <= 0:
+        return "0"
+    if value < 1e-15:  # below what float64 resolves of a loss of 1
+        return "1e-15"
+    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{float(f'{math.ceil(value / scale) * scale:.2g}'):g}"
+
+
+def _tenths(share: float) -> float:
+    """In tenths of a per cent, without the rounding of 1000·share."""
+    tenths = 1000 * share
+    near = round(tenths)
+    return near if abs(tenths - near) < 1e-9 else tenths
