@@ -5,13 +5,19 @@ UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/u
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test soundness chaos check format peers bench strength clean
+.PHONY: demo test docs soundness chaos check format peers bench strength clean
 
 demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
 
 test: .venv/installed-test
 	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto
+
+# out/docs/index.html, without a network; a warning is an error. Then its pages are opened.
+docs: .venv/installed-docs
+	rm -rf out/docs
+	$(ONE_THREAD) $(BIN)/python -m sphinx -q -W --keep-going -d out/doctrees docs out/docs
+	$(BIN)/python -m pytest tests/test_docs_pages.py
 
 # Proofs against independent truth; MINUTES and SEED may be given.
 soundness: .venv/installed-test
@@ -59,6 +65,10 @@ clean:
 
 .venv/installed-dev: .venv/uv pyproject.toml constraints.txt
 	$(UV) -e '.[test,dev]'
+	touch $@
+
+.venv/installed-docs: .venv/uv pyproject.toml constraints.txt
+	$(UV) -e '.[test,docs]'
 	touch $@
 
 .venv/installed-bench: .venv/uv pyproject.toml constraints.txt
