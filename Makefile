@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(ONE_THREAD) $(BIN)/summiteer reproduce --quick --out out
 
 test: .venv/installed-test
-	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 # out/docs/index.html, without a network; a warning is an error. Then its pages are opened.
 docs: .venv/installed-docs

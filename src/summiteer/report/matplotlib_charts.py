@@ -21,6 +21,7 @@ from summiteer.report.charts import (
     Mark,
     Series,
     Surface,
+    Symbol,
     Track,
     Values,
 )
@@ -58,9 +59,10 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "summiteer",
 }
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
-#: Curves with points are told apart without colour, too.
+#: Curves with points that have no symbol of their own are told apart without colour.
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X"}
+_OPEN = "-open"
 #: Letters of a line: along each axis, in names of bars, along a mark.
 _LABEL, _NAME, _NOTE = {"x": 52, "y": 34}, 22, 30
 #: A curve of more points than this has a symbol at some of them.
@@ -130,13 +132,30 @@ def _lines(chart: Lines) -> Figure:
             label=_plain(each.name) if shown and each.name else "_",
             color=tint,
             linestyle="none" if each.look == "points" else _DASHES[each.dash],
-            marker=None if each.look == "line" else _MARKERS[place % len(_MARKERS)],
-            markevery=max(1, len(x) // _POINTS) if each.look == "both" else None,
+            **_points(each, place),
         )
     for mark in chart.marks:
         _mark(axes, mark)
     _legend(made, shown)
     return made
+
+
+def _points(each: Series, place: int) -> dict[str, Any]:
+    """How the points of a curve are drawn."""
+    if each.look == "line":
+        return {}
+    look: dict[str, Any] = {"marker": _symbol(each.symbol)}
+    if each.symbol == "circle":
+        look["marker"] = _MARKERS[place % len(_MARKERS)]
+    if each.symbol.endswith(_OPEN):
+        look["markerfacecolor"] = "none"
+    if each.look == "both":
+        look["markevery"] = max(1, len(each.x) // _POINTS)
+    return look
+
+
+def _symbol(name: Symbol) -> str:
+    return _SYMBOLS[name.removesuffix(_OPEN)]
 
 
 def _scale(axes: Axes, chart: Lines, series: Sequence[Series]) -> None:
@@ -149,10 +168,8 @@ def _scale(axes: Axes, chart: Lines, series: Sequence[Series]) -> None:
         # Nothing positive has no logarithm.
         if axis.log and any(v > 0 for v in known):
             axes.set(**{f"{name}scale": "log"})
-            if axis.ticks:
-                _ticked(axes, name, axis)
-        elif axis.ticks:
-            axes.set(**{f"{name}ticks": axis.ticks})
+        if axis.ticks:
+            _ticked(axes, name, axis)
         if axis.span:
             axes.set(**{f"{name}lim": axis.span})
 
@@ -162,9 +179,10 @@ def _label(axes: Axes, name: str, axis: Axis) -> None:
 
 
 def _ticked(axes: Axes, name: str, axis: Axis) -> None:
-    """Ticks that are given, as numbers rather than powers of ten."""
+    """Ticks that are given, as words, or numbers rather than powers of ten."""
     along = axes.xaxis if name == "x" else axes.yaxis
-    along.set_ticks(axis.ticks, [f"{tick:g}" for tick in axis.ticks])
+    words = axis.labels or [f"{tick:g}" for tick in axis.ticks]
+    along.set_ticks(axis.ticks, [fill(_plain(word), _NAME) for word in words])
     along.set_minor_locator(mpl.ticker.NullLocator())
 
 
@@ -223,7 +241,7 @@ def _bars(chart: Bars) -> Figure:
     axes.invert_yaxis()
     _label(axes, "x", chart.x)
     if chart.x.ticks:
-        axes.set_xticks(chart.x.ticks)
+        _ticked(axes, "x", chart.x)
     if chart.x.span:
         axes.set_xlim(chart.x.span)
     _legend(made, names)
@@ -292,9 +310,19 @@ def _space(chart: Surface) -> Figure:
 
 def _look(track: Track, place: int) -> dict[str, Any]:
     """How a path or points of it are drawn."""
-    look = {"color": colour(track.colour, place), "label": _plain(track.name) or "_"}
-    symbol = _SYMBOLS[track.symbol]
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 5}
+    look: dict[str, Any] = {
+        "color": colour(track.colour, place),
+        "label": _plain(track.name) or "_",
+    }
+    symbol = _symbol(track.symbol)
+    edge: dict[str, Any] = {
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+        "markersize": 5,
+    }
+    if track.symbol.endswith(_OPEN):
+        edge |= {"markerfacecolor": "white", "markeredgecolor": look["color"]}
+        edge |= {"markeredgewidth": 1.0}
     if track.look == "points":
         return look | edge | {"marker": symbol, "linestyle": "none"}
     # The point at its end.

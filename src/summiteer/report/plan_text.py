@@ -93,7 +93,7 @@ def print_plan(plan: Plan, command_line: str, labelled: bool) -> None:
     console.print()
     _print_choice(console, plan)
     console.print()
-    console.say(command_line, "bold")
+    console.say(command_line, "bold", whole=True)
 
 
 def _print_sample(console: Output, plan: Plan, labelled: bool) -> None:

@@ -1,6 +1,8 @@
 """Tables on the terminal: 80 columns, plain in a pipe, NO_COLOR respected."""
 
+import re
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console
@@ -12,16 +14,38 @@ from summiteer.outcome import Outcome
 from summiteer.report.findings_text import findings_text
 
 _WIDTH = 80
+#: A count, or what is set off by two spaces: the rest of a line stands under its rest.
+_HEAD = re.compile(r" +\d+ (?=[^\d ])|.{,40}\s{2}(?=\S)| +")
 #: From this bound of a chance on, its estimate would say more than is known.
 _VAGUE = 0.3
 
 
 class Output(Console):
-    """Sentences are left to the terminal to wrap; a pipe gets whole lines."""
+    """Sentences are wrapped between words on a terminal; a pipe gets whole lines."""
 
-    def say(self, text: str, style: str = "") -> None:
-        """Print one sentence."""
+    def say(self, text: str, style: str = "", whole: bool = False) -> None:
+        """Print one sentence, or lines of them.
+
+        Args:
+            text: what to print.
+            style: of rich.
+            whole: never wrapped: a command to be copied.
+        """
+        if self.is_terminal and not whole:
+            text = "\n".join(_wrapped(line, self.width) for line in text.split("\n"))
         self.print(Text(text, style=style), soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line whose rest stands under what it is about."""
+    head = _HEAD.match(line)
+    return fill(
+        line,
+        width,
+        subsequent_indent=" " * (head.end() if head else 0),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def output() -> Output:

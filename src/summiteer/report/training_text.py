@@ -65,7 +65,9 @@ def trained_text(result: Mapping[str, Any], directory: str) -> str:
     lines = [
         "train: at the points trained on, before each step, the model in train mode; "
         "clean in eval mode. Held out: after the epoch, under a stronger attack. Inner "
-        "problem: where the training attack ends on the probes."
+        "problem: where the training attack ends on the probes; stat.: stationary, "
+        "max.: within reach of a local maximum, proved: proved to be, κ: curvature "
+        "ratio, below 1 at a strict maximum."
     ]
     lines += [_watching(result)]
     lines += _alarms(result["alarms"])
