@@ -14,6 +14,7 @@ from summiteer.report.document import (
     Column,
     Document,
     Facts,
+    Link,
     Prose,
     Section,
     Table,
@@ -48,6 +49,8 @@ _EXTENTS = {
     "full": "the usual extent: digits, and MNIST where it was",
     "full-mnist": "--full-mnist: all of MNIST's test images",
 }
+#: From more judgements on a table is folded, and can be filtered.
+_MANY = 8
 #: What the paper does not claim.
 _OURS = "C7"
 #: Names in records of a store -> for readers.
@@ -108,8 +111,8 @@ def headlines(result: Mapping[str, Any]) -> tuple[str, ...]:
     apart = _apart(result["claims"])
     if apart:
         told.append(
-            f"Elsewhere the verdict is another for {', '.join(apart)}: the edges of "
-            "what holds are below."
+            f"Other verdicts elsewhere: {'; '.join(apart)}. What holds has edges, and "
+            "they are shown."
         )
     if result["extent"] == "quick":
         told.append(
@@ -127,16 +130,15 @@ def headlines(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _apart(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Claims with a judgement that says otherwise than their first."""
-    # Controls say nothing of the claim itself.
-    aside = {"as it must be", "not judged"}
-    return [
-        claim["key"]
-        for claim in claims
-        if {each["standing"] for each in claim["judgements"][1:]}
-        - aside
-        - {claim["judgements"][0]["standing"]}
-    ]
+    """How many judgements of a claim say otherwise than its first, and what."""
+    told = []
+    for claim in claims:
+        # Controls say nothing of the claim itself.
+        aside = {"as it must be", "not judged", claim["judgements"][0]["standing"]}
+        others = [j for j in claim["judgements"] if j["standing"] not in aside]
+        if others:
+            told.append(f"{claim['key']} {_counted(others)}")
+    return told
 
 
 def _strip(result: Mapping[str, Any]) -> dict[str, str]:
@@ -154,7 +156,7 @@ def _strip(result: Mapping[str, Any]) -> dict[str, str]:
 def _look(claims: Sequence[Mapping[str, Any]]) -> Section:
     rows = tuple(
         (
-            f"{claim['key']}: {claim['title']}",
+            Link(f"{claim['key']}: {claim['title']}", f"#{claim['key']}"),
             claim["judgements"][0]["standing"],
             _first(claim),
             _counted(claim["judgements"]),
@@ -191,6 +193,11 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
     ]
     if first["effect"] is not None:
         facts.append(("effect", _effect(first)))
+    facts += [
+        ("the cause", f"{each['standing']}: {each['protocol']}; {each['sentence']}")
+        for each in judged
+        if each["protocol"].endswith("as the cause")
+    ]
     facts.append(("all judgements", _counted(judged)))
     alone = {**run.spec, "studies": {key: run.spec["studies"][key]}}
     command = f"{reproduce_command(alone)} --out={key.lower()}"
@@ -204,11 +211,12 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
             f"All {len(rows)} judgements of {key}",
             _COLUMNS,
             rows,
-            filtered=len(rows) > 8,
+            filtered=len(rows) > _MANY,
+            folded=len(rows) > _MANY,
         ),
         Code(command, f"Redo {key} alone"),
     ]
-    return Section(f"{key}: {claim['title']}", tuple(blocks))
+    return Section(f"{key}: {claim['title']}", tuple(blocks), key=key)
 
 
 def _row(each: Mapping[str, Any]) -> tuple[str, ...]:

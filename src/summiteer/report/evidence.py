@@ -244,6 +244,10 @@ def _training_slopes(judged: Sequence[Judged]) -> list[Plot]:
     ]
     if not rows:
         return []
+    names = {
+        float(each["numbers"]["setting"]): each["regime"].split("; c ")[0]
+        for each in sorted(rows, key=lambda each: int(each["numbers"]["setting"]))
+    }
     series = []
     for verdict, tint in _VERDICTS.items():
         mine = [each for each in rows if each["standing"] == verdict]
@@ -275,7 +279,7 @@ def _training_slopes(judged: Sequence[Judged]) -> list[Plot]:
     chart = Lines(
         "Slope of log(1 + steps to θ50) over log c, c 0.3 to 3",
         Axis("slope; above 0 a smaller scale is faster"),
-        Axis("setting", ticks=tuple(sorted({n for s in series for n in s.y if n}))),
+        Axis("setting", ticks=tuple(names), labels=tuple(names.values())),
         tuple(series),
         (Mark(0.1, "+0.1"), Mark(-0.1, "−0.1")),
         wide=True,

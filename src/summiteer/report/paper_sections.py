@@ -10,7 +10,7 @@ from summiteer.bibliography import (
     SUMMITEER,
     cited,
 )
-from summiteer.report.document import Code, Facts, Graph, Node, Prose, Section
+from summiteer.report.document import Code, Facts, Graph, Link, Node, Prose, Section
 
 #: Weights that a public index of the paper gives its key terms.
 KEY_TERMS = {
@@ -51,7 +51,8 @@ def paper_section() -> Section:
             ("title", work.title),
             ("authors", f"{', '.join(names[:-1])} and {names[-1]}"),
             ("published", f"{work.where} (ICML {work.year})"),
-            ("arXiv", f"{work.arxiv}, first version of October 2020: {work.address}"),
+            ("arXiv", Link(work.arxiv, work.address)),
+            ("listed there", "22 October 2020"),
             ("categories", "cs.LG, stat.ML"),
             ("licence there", "arXiv's non-exclusive licence to distribute"),
             ("in a public index", "30 references, 11 citations (as of 2025)"),
