@@ -86,7 +86,7 @@ def test_the_blocks_of_the_pages_run():
 def test_numbers_of_the_efforts_are_those_of_the_search():
     standard, thorough = EFFORTS["standard"], EFFORTS["thorough"]
     assert f"search: at most {standard.budget} gradient evaluations" in README
-    page = PAGES["search"]
+    page = PAGES["searching"]
     assert f"`budget` ({standard.budget}, {thorough.budget})" in page
     told = {
         "objective": ("1 × {max_steps}", "1 × {max_steps}"),

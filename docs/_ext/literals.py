@@ -1,4 +1,4 @@
-"""Code that names a public object or a work leads there: `sm.attack`, `deng2020towards`."""
+"""Code that names a public object or a work leads there: `sm.attack`, a key."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Pages load nothing from elsewhere: MathJax is copied in, and every page is looked at."""
+"""Pages load nothing from elsewhere: MathJax is copied in, every page looked at."""
 
 import importlib.util
 import re
