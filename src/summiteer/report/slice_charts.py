@@ -52,15 +52,10 @@ def plane_chart(cut: Cut, title: str, maxima: Maxima, space: bool) -> Surface:
         look = {"symbol": "cross", "colour": "quiet"}
         tracks.append(_track(point.name, _ends([point]), look="points", **look))
     first, second = (Axis(f"{name}, units of inputs") for name in cut.axes)
+    columns, rows = cut.ticks
+    above = Axis("objective")
     return Surface(
-        title,
-        first,
-        second,
-        Axis("objective"),
-        *cut.ticks,
-        cut.values,
-        tuple(tracks),
-        space,
+        title, first, second, above, columns, rows, cut.values, tuple(tracks), space
     )
 
 

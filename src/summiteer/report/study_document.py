@@ -32,8 +32,10 @@ _ROWS = 500
 _CURVES = 7
 _CHARTS = 24
 _LONGEST = 80
-#: From this ratio of largest to smallest on an axis is logarithmic.
-_FAR = 30.0
+#: From this ratio of largest to smallest on an axis is logarithmic: of parameters,
+#: which are chosen, and of numbers.
+_SPREAD, _FAR = 10.0, 30.0
+_TICKS = 8
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _lead(result: Mapping[str, Any], grid: Grid) -> tuple[str, ...]:
     missing = cells["planned"] - cells["done"] - cells["failed"]
     told = [f"{cells['done']} of {plural(cells['planned'], 'cell')} were measured"]
     told += [f"{cells['failed']} failed"] if cells["failed"] else []
-    told += [f"{missing} are missing"] if missing else []
+    told += [f"{missing} {'is' if missing == 1 else 'are'} missing"] if missing else []
     lead = [f"{', '.join(told)}."]
     experiment = EXPERIMENTS.get(result["study"]["experiment"])
     if experiment is not None:
@@ -221,13 +223,15 @@ def _plot(
         return None
     series = tuple(_series(label, points) for label, points in groups.items())
     every = [value for each in series for value in (*each.y, *each.low, *each.high)]
-    horizontal = Axis(name, log=_wide([x for each in series for x in each.x]))
-    log = _wide(every)
-    chart = Lines(number, horizontal, Axis(number, log=log), series)
+    places = sorted({x for each in series for x in each.x if x is not None})
+    ticks = tuple(places) if len(places) <= _TICKS else ()
+    horizontal = Axis(name, log=_wide(places, _SPREAD), ticks=ticks)
+    chart = Lines(number, horizontal, Axis(number, log=_wide(every, _FAR)), series)
     known = EXPERIMENTS.get(experiment)
     about = known.columns.get(number, "") if known else ""
     words = f"{about[:1].upper()}{about[1:]}. " if about else ""
-    words += "; ".join(_told(each, name) for each in series) + "."
+    told = "; ".join(_told(each, name) for each in series)
+    words += f"{told[:1].upper()}{told[1:]}." if not series[0].name else f"{told}."
     if pooled:
         words += f" All of {', '.join(telling)} together."
     return Plot(chart, words)
@@ -312,10 +316,10 @@ def _constant(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     return len({_key(row.get(name)) for row in rows}) == 1
 
 
-def _wide(values: Sequence[float | None]) -> bool:
+def _wide(values: Sequence[float | None], ratio: float) -> bool:
     """Whether an axis is better logarithmic."""
     known = [value for value in values if value is not None]
-    return min(known) > 0 and max(known) >= _FAR * min(known)
+    return min(known) > 0 and max(known) >= ratio * min(known)
 
 
 def _key(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from summiteer.report.charts import Axis, Lines, Mark, Series
 from summiteer.report.cut import kept
@@ -10,6 +10,7 @@ from summiteer.report.document import (
     Block,
     Column,
     Document,
+    Facts,
     Plot,
     Prose,
     Section,
@@ -22,6 +23,15 @@ from summiteer.report.terminal import percent, plural, spread_of
 _EPOCHS = 300
 
 _PERCENT = Axis("%", span=(0.0, 100.0))
+#: Curves of the training: how each group is drawn, and each kind of number.
+_GROUPS: Mapping[str, Literal["solid", "dot"]] = {"held_out": "solid", "train": "dot"}
+_KINDS = {"clean": "blue", "robust": "orange"}
+_CURVES = {
+    f"{group}_{kind}_{what}": f"{kind}, {group.replace('_', ' ')}"
+    for group in _GROUPS
+    for kind in _KINDS
+    for what in ("accuracy", "loss")
+}
 #: A chart of the inner problem: its title, its axis, name of a number -> words.
 _Panel = tuple[str, Axis, Mapping[str, str]]
 _SHARES: _Panel = (
@@ -202,34 +212,26 @@ def _alarms(result: Mapping[str, Any]) -> Section:
 
 
 def _curves(epochs: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
-    """Accuracy and loss; what was measured of examples held out is dashed not."""
+    """Accuracy and loss: held out drawn through, of the training dotted."""
     marks = _marks(epochs)
     plots = []
     for what, axis in (("accuracy", _PERCENT), ("loss", Axis("mean loss"))):
-        wanted = {
-            f"{group}_{kind}_{what}": (words, dash, colour)
-            for group, words, dash in (
-                ("held_out", "held out", "solid"),
-                ("train", "train", "dot"),
-            )
-            for kind, colour in (("clean", "blue"), ("robust", "orange"))
-            for words in (f"{kind}, {words}",)
-        }
-        series = []
-        for name, (words, dash, colour) in wanted.items():
-            made = _series(epochs, name, words, what == "accuracy")
-            if made is not None:
-                look: Any = {"dash": dash, "colour": colour}
-                series.append(replace(made, **look))
-        if series:
+        series = [
+            replace(made, dash=dash, colour=colour)
+            for group, dash in _GROUPS.items()
+            for kind, colour in _KINDS.items()
+            if (made := _series(epochs, f"{group}_{kind}_{what}", axis is _PERCENT))
+        ]
+        named = tuple(replace(each, name=_CURVES[each.name]) for each in series)
+        if named:
             title = f"Robust and clean {what}"
-            chart = Lines(title, Axis("epoch"), axis, tuple(series), marks, wide=True)
-            plots.append(Plot(chart, _words(series, what == "accuracy")))
-    rate = _series(epochs, "learning_rate", "learning rate", False)
+            chart = Lines(title, _across(named), axis, named, marks, wide=True)
+            plots.append(Plot(chart, _words(named, axis is _PERCENT)))
+    rate = _series(epochs, "learning_rate", False)
     if rate is not None and len(set(rate.y)) > 1:
         title = "Learning rate"
-        chart = Lines(title, Axis("epoch"), Axis("learning rate"), (rate,))
-        plots.append(Plot(chart, _words([rate], False)))
+        chart = Lines(title, _across([rate]), Axis(""), (replace(rate, name=title),))
+        plots.append(Plot(chart, _words(chart.series, False)))
     note = (
         "Train: at the points trained on, before each step, by the model in train "
         "mode; clean in eval mode. Held out: after the epoch, under a stronger attack; "
@@ -247,18 +249,35 @@ def _inner(result: Mapping[str, Any]) -> Section:
             "Inner problem", (Prose("It was not watched."),) if epochs else ()
         )
     marks = _marks(epochs)
-    blocks: list[Block] = []
+    plots, single = [], []
     for title, axis, names in (_SHARES, _ATTACKS, _LOSSES, *_OTHERS):
         share = axis is _PERCENT
-        series = [_series(looks, name, words, share) for name, words in names.items()]
-        shown = [each for each in series if each is not None]
-        if not shown:
-            continue
-        at_one = [Mark(1.0, _AT_ONE[name], "y") for name in names if name in _AT_ONE]
-        if axis.log:
-            shown = [replace(each, y=_positive(each.y)) for each in shown]
-        chart = Lines(title, Axis("epoch"), axis, tuple(shown), (*marks, *at_one))
-        blocks.append(Plot(chart, _words(shown, share)))
+        series = [
+            replace(made, name=words)
+            for name, words in names.items()
+            if (made := _series(looks, name, share))
+        ]
+        # No curve is made of one point, and a logarithmic axis shows no 0.
+        curves = [
+            each
+            for each in series
+            if len(each.x) > 1 and (not axis.log or _positive(each))
+        ]
+        single += [
+            (f"{title}: {each.name}", _words([each], share))
+            for each in series
+            if each not in curves
+        ]
+        if curves:
+            at_one = [
+                Mark(1.0, _AT_ONE[name], "y") for name in names if name in _AT_ONE
+            ]
+            every = (*marks, *at_one)
+            chart = Lines(title, _across(curves), axis, tuple(curves), every)
+            plots.append(Plot(chart, _words(curves, share)))
+    blocks: list[Block] = [*plots]
+    if single:
+        blocks.append(Facts(tuple(single)))
     examined = max(look["examined"] for look in looks)
     note = (
         f"Looked at after {len(looks)} of {plural(len(epochs), 'epoch')} on "
@@ -273,9 +292,7 @@ def _inner(result: Mapping[str, Any]) -> Section:
     return Section("Inner problem", (*blocks, Prose(note, "note")))
 
 
-def _series(
-    rows: Sequence[Mapping[str, Any]], name: str, words: str, share: bool
-) -> Series | None:
+def _series(rows: Sequence[Mapping[str, Any]], name: str, share: bool) -> Series | None:
     """A number over the epochs in which it was measured; None if it never was."""
     known = [row for row in rows if row[name] is not None]
     if not known:
@@ -283,30 +300,35 @@ def _series(
     known = [known[n] for n in kept(len(known), _EPOCHS)]
     x = tuple(float(row["epoch"]) for row in known)
     y = tuple(100.0 * row[name] if share else float(row[name]) for row in known)
-    return Series(words, x, y, look="both" if len(known) <= 60 else "line")
+    return Series(name, x, y, look="both" if len(known) <= 60 else "line")
 
 
-def _positive(values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """What a logarithmic axis can show."""
-    return tuple(v if v is not None and v > 0 else None for v in values)
+def _positive(series: Series) -> bool:
+    return all(value is not None and value > 0 for value in series.y)
+
+
+def _across(series: Sequence[Series]) -> Axis:
+    """Epochs; few of them get a tick each, for there is nothing between them."""
+    epochs = sorted({x for each in series for x in each.x if x is not None})
+    return Axis("epoch", ticks=tuple(epochs) if len(epochs) <= 12 else ())
 
 
 def _words(series: Sequence[Series], share: bool) -> str:
-    """First and last value of each curve."""
+    """First and last value of each curve; of a single one its values."""
     unit = " %" if share else ""
     told = []
     for each in series:
-        first, last = each.y[0], each.y[-1]
-        at = f"{_number(last, share)}{unit} in epoch {each.x[-1]:g}"
+        first, last = _number(each.y[0], share), _number(each.y[-1], share)
+        text = f"{last}{unit} in epoch {each.x[-1]:g}"
         if len(each.y) > 1:
-            at = f"{_number(first, share)}{unit} in epoch {each.x[0]:g}, then {at}"
-        told.append(f"{each.name}: {at}")
-    return "; ".join(told) + "."
+            text = f"{first}{unit} in epoch {each.x[0]:g}, then {text}"
+        told.append(f"{each.name}: {text}")
+    return f"{'; '.join(told)}."
 
 
 def _number(value: float | None, share: bool) -> str:
     if value is None:
-        return "0"
+        return "–"
     return f"{value:.1f}" if share else f"{value:.4g}"
 
 
@@ -386,7 +408,8 @@ def _made(run: Finished) -> Section:
         f"Summiteer {result['version']} (torch {spec['torch']}) trained "
         f"{spec['model']} for {plural(len(result['epochs']), 'epoch')} on "
         f"{plural(result['examples'], 'example')} of {spec['data']} in batches of "
-        f"{spec['batch_size']}, minimising {result['objective']} at the points that "
+        f"{spec['batch_size']} with {str(spec['optimizer']).partition(' ')[0]}, "
+        f"minimising {result['objective']} at the points that "
         f"{plural(spec['max_steps'], 'step')} of {spec['adversary']} from "
         f"{spec['start']} reach in the {region['norm']} region of radius "
         f"{spread_of(region['radius'])}{limits}, seed {result['seed']}; "

@@ -1,0 +1,518 @@
+"""The page of `landscape`: every sentence and picture is what the arrays say."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from summiteer.cells import Cell
+from summiteer.report.cut import Cut, kept
+from summiteer.report.document import Facts, Plot, Prose, Table
+from summiteer.report.finished import Finished
+from summiteer.report.landscape_document import landscape_document
+from summiteer.report.page import page
+from summiteer.report.slice_charts import plane_chart
+from summiteer.store import Store
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+RADIUS = 2.0
+SPEC = {
+    "command": "landscape",
+    "torch": "2.13.0",
+    "model": "nets.py:tanh",
+    "data": "data.npz",
+    "adversary": "None",
+}
+
+
+def peak(**changes):
+    made = {
+        "loss": 1.5,
+        "norm": 2.0,
+        "sign": 0,
+        "runs": 6,
+        "share": 0.75,
+        "share_interval": [0.35, 0.97],
+        "verdict": "STRICT_LOCAL_MAXIMUM",
+        "evidence": "PROVED",
+        "apart": "PROVED",
+        "joined": "NUMERICAL",
+        "distance_bound": 1e-9,
+        "uniqueness_radius": None,
+        "curvature_ratio": 0.25,
+        "indices": {"global": None, "unique": None},
+    }
+    return {**made, **changes}
+
+
+def land(**changes):
+    quartiles = [1.0, 2.0, 3.0]
+    made = {
+        "id": 3,
+        "target": 1,
+        "restarts": 8,
+        "outcomes": {"STATIONARY": 8},
+        "verdicts": {"STRICT_LOCAL_MAXIMUM": {"PROVED": 5, "NUMERICAL": 2}},
+        "at_maximum": 7,
+        "counted": 8,
+        "saddles": 0,
+        "count": 2,
+        "count_per_sign": None,
+        "at_least": 1,
+        "at_most": None,
+        "complete": False,
+        "unseen": 0.0,
+        "unseen_bound": 0.4,
+        "spread": 0.2,
+        "a_priori": 1.25,
+        "maxima": [peak(), peak(loss=1.2, runs=2, share=0.25, evidence="NUMERICAL",
+                                share_interval=[0.03, 0.65])],
+        "ways": dict.fromkeys(
+            ("straightness", "monotonicity", "gradient_variation", "gradient_slope",
+             "steps"), quartiles,
+        ),
+        "gradient_evaluations": 99,
+        "slices": {},
+        "no_slices": {},
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def height(x, y):
+    """Not symmetric, so that rows are not taken for columns."""
+    return x + 10 * y
+
+
+def slices(count=21, reach=2.2, box=None, norm=2):
+    """(what the record says, arrays) of a plane, a circle and a line in the plane."""
+    ticks = torch.linspace(-reach, reach, count, dtype=torch.float64)
+    x, y = torch.meshgrid(ticks, ticks, indexing="ij")
+    points = torch.stack([x, y], -1)
+    inside = torch.linalg.vector_norm(points, norm, dim=-1) <= RADIUS
+    if box is not None:
+        inside &= x <= box
+    angle = torch.linspace(-math.pi, math.pi, count, dtype=torch.float64)
+    basis, zero = torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    arrays = {
+        "plane.values": height(x, y),
+        "plane.inside": inside,
+        "plane.coordinates.0": ticks,
+        "plane.coordinates.1": ticks,
+        "plane.origin": zero,
+        "plane.directions": basis,
+        "circle.values": torch.cos(2 * angle),
+        "circle.inside": torch.ones(count, dtype=torch.bool),
+        "circle.coordinates.0": angle,
+        "line.values": height(ticks, 0 * ticks),
+        "line.inside": ticks.abs() <= RADIUS,
+        "line.coordinates.0": ticks,
+    }
+    spots = {"centre": (0.0, 0.0), "maximum 0": (2.0, 0.0), "maximum 1": (0.0, 1.0)}
+    away = {"centre": 0.0, "maximum 0": 0.0, "maximum 1": 0.5}
+    for kind, axes in (("plane", 2), ("circle", 1), ("line", 1)):
+        for number, (name, spot) in enumerate(spots.items()):
+            place = torch.tensor([spot[:axes]], dtype=torch.float64)
+            arrays[f"{kind}.marks.{number}.coordinates"] = place
+            arrays[f"{kind}.marks.{number}.away"] = torch.tensor([away[name]]).double()
+            arrays[f"{kind}.marks.{number}.losses"] = torch.tensor([1.5]).double()
+        way = torch.linspace(0, 1, 300, dtype=torch.float64)[:, None].repeat(1, axes)
+        arrays[f"{kind}.paths.0.coordinates"] = way
+        arrays[f"{kind}.paths.0.away"] = torch.linspace(0.75, 0, 300).double()
+        arrays[f"{kind}.paths.0.losses"] = way[:, 0]
+    arrays = {name: values.contiguous() for name, values in arrays.items()}
+    axes = {
+        "plane": ["from 'centre' to 'maximum 0'", "across it, towards 'maximum 1'"],
+        "circle": ["angle from 'maximum 0' towards 'maximum 1', radians"],
+        "line": ["from 'centre' to 'maximum 0'"],
+    }
+    told = {
+        kind: {
+            "axes": words,
+            "radius": RADIUS if kind == "circle" else 0.0,
+            "marks": [*spots],
+            "paths": ["run 5"],
+        }
+        for kind, words in axes.items()
+    }
+    return told, arrays
+
+
+def planted(directory, lands, arrays=None, spec=None, **changes):
+    """A finished run that says so."""
+    spec = {**SPEC, **(spec or {})}
+    with Store.open(directory, spec) as store:
+        for index, each in enumerate(lands):
+            cell = Cell("landscape", {"run": store.run, "example": each["id"]})
+            store.put(cell, index, {"landscape": each}, arrays or {})
+    result = {
+        "schema": 1,
+        "command": "landscape",
+        "version": "0.2.0",
+        "run": "abc",
+        "seed": 0,
+        "examples": [each["id"] for each in lands],
+        "region": {"norm": "l2", "radius": RADIUS, "box": None},
+        "objective": "Quadratic",
+        "restarts": 8,
+        "max_steps": 500,
+        "within": 1e-3,
+        "landscapes": list(lands),
+        "messages": [],
+        "seconds": 1.0,
+        "files": [],
+    }
+    return Finished(directory, spec, {**result, **changes})
+
+
+def blocks(document, kind):
+    return [
+        block
+        for section in document.sections
+        for block in section.blocks
+        if isinstance(block, kind)
+    ]
+
+
+def plots(document):
+    return {block.chart.title: block for block in blocks(document, Plot)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            ["Example 3: 8 of 8 runs from uniform starts ended at 2 distinct maxima, "
+             "1 of them climbed on from where the adversary stopped.",
+             "Proved of the number of local maxima: at least 1; there may be more.",
+             "One more run ends at a maximum not met yet with an estimated chance of "
+             "0.0 %, at most 40.0 % (95 %)."],
+        ),
+        (
+            {"counted": 0, "at_maximum": 0, "count": 0, "at_least": 0, "maxima": [],
+             "unseen": None, "unseen_bound": None, "spread": None, "a_priori": None},
+            ["Example 3: none of 8 runs from uniform starts ended at a maximum.",
+             "Of the number of local maxima nothing is proved."],
+        ),
+        (
+            {"count": 1, "at_maximum": 8, "at_least": 2, "at_most": 2.0,
+             "complete": True, "maxima": [peak()]},
+            ["Example 3: 8 of 8 runs from uniform starts ended at 1 maximum.",
+             "The landscape is completely known: there are 2 local maxima; 1 of them "
+             "no run met (proved).",
+             "One more run ends at a maximum not met yet with an estimated chance of "
+             "0.0 %, at most 40.0 % (95 %)."],
+        ),
+        (
+            {"at_most": 4.0, "at_maximum": 8},
+            ["Example 3: 8 of 8 runs from uniform starts ended at 2 distinct maxima.",
+             "Proved of the number of local maxima: at least 1, at most 4.",
+             "One more run ends at a maximum not met yet with an estimated chance of "
+             "0.0 %, at most 40.0 % (95 %)."],
+        ),
+    ],
+    ids=["some", "none", "known", "bounded"],
+)  # fmt: skip
+def test_the_headline_of_one_example(tmp_path, changes, expected):
+    document = landscape_document(planted(tmp_path / "run", [land(**changes)]))
+    assert list(document.lead) == expected
+
+
+def test_the_headline_of_several_counts_them(tmp_path):
+    lands = [
+        land(id=1, count=1, maxima=[peak()], complete=True, at_most=1.0),
+        land(id=2, count=5, unseen_bound=0.1),
+        land(id=7, count=0, maxima=[], unseen=None, unseen_bound=None),
+    ]
+    lead = landscape_document(planted(tmp_path / "run", lands)).lead
+    assert lead == (
+        "Runs from uniform starts met a single maximum in 1 of 3 examples; the most, "
+        "5, in example 2.",
+        "In 1 example no run ended at a maximum.",
+        "The landscape is completely known (proved) in 1 of 3.",
+        "One more run ends at a maximum not met yet with a chance of at most 10.0 % to "
+        "40.0 %, depending on the example (95 %, of each for itself).",
+    )
+
+
+def test_a_plane_is_drawn_as_it_was_evaluated(tmp_path):
+    told, arrays = slices()
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    shown = plots(landscape_document(run))
+    space, above = shown["The objective on a plane"], shown["The plane as a map"]
+    assert space.chart.space
+    assert not above.chart.space
+    for chart in (space.chart, above.chart):
+        for row, y in zip(chart.heights, chart.rows, strict=True):
+            for value, x in zip(row, chart.columns, strict=True):
+                assert value == pytest.approx(height(x, y))
+    inside = arrays["plane.inside"]
+    values = arrays["plane.values"][inside]
+    assert f"from {values.min():.4g} to {values.max():.4g}" in space.words
+    assert f"({int(inside.sum())} of 441 points)" in space.words
+    # The way is thinned, but begins and ends where the run did.
+    (way,) = (t for t in space.chart.tracks if t.name == "ways of runs")
+    assert len(way.x) == 80
+    assert (way.x[0], way.x[-1], way.z[-1]) == (0.0, 1.0, 1.0)
+    assert way.texts[-1] == "run 5, step 299"
+    assert "came from up to 0.75 beside it" in space.words
+    assert "1 of 2 maxima lie beside it, by up to 0.5" in space.words
+
+
+def test_maxima_are_told_apart_by_symbol_and_colour(tmp_path):
+    told, arrays = slices()
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    (chart,) = (
+        block.chart
+        for block in plots(landscape_document(run)).values()
+        if block.chart.title == "The plane as a map"
+    )
+    looks = {t.name: (t.symbol, t.colour) for t in chart.tracks if t.look == "points"}
+    assert looks == {
+        "strict local maximum, proved": ("circle", "green"),
+        "strict local maximum, numerical": ("circle-open", "orange"),
+        "centre": ("cross", "quiet"),
+    }
+    kinds = [
+        peak(verdict=verdict, evidence=evidence)
+        for verdict in ("GLOBAL_MAXIMUM", "STRICT_LOCAL_MAXIMUM", "LOCAL_MAXIMUM")
+        for evidence in ("PROVED", "NUMERICAL")
+    ]
+    cut = Cut.of("plane", told["plane"], arrays)
+    symbols = set()
+    for place in range(0, 6, 2):
+        made = plane_chart(cut, "t", kinds[place : place + 2], space=False)
+        symbols |= {t.symbol for t in made.tracks if "maximum," in t.name}
+    assert len(symbols) == 6
+
+
+def test_the_border_of_a_ball_is_a_circle(tmp_path):
+    told, arrays = slices()
+    cut = Cut.of("plane", told["plane"], arrays, "l2", RADIUS)
+    assert np.linalg.norm(cut.border, axis=1) == pytest.approx(RADIUS)
+    assert cut.border[0] == pytest.approx(cut.border[-1])
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    chart = plots(landscape_document(run))["The objective on a plane"].chart
+    (track,) = (t for t in chart.tracks if t.name == "border of the region")
+    # The heights are on the surface: this one is linear, and bilinear is exact.
+    for x, y, z in zip(track.x, track.y, track.z, strict=True):
+        assert z == pytest.approx(height(x, y))
+
+
+def test_the_border_of_a_ball_that_a_box_cuts():
+    told, arrays = slices(count=41, box=1.0)
+    cut = Cut.of("plane", told["plane"], arrays, "l2", RADIUS)
+    border = np.array(cut.border)
+    # Known to two ticks at the corners, where both end nearly at once.
+    assert border[:, 0].max() <= 1.0 + 2 * 4.4 / 40
+    left = border[border[:, 0] < 0.9]
+    assert np.linalg.norm(left, axis=1) == pytest.approx(RADIUS)
+
+
+@pytest.mark.parametrize("norm", [1, math.inf])
+def test_the_border_of_other_balls_is_known_to_a_tick(norm):
+    told, arrays = slices(count=41, norm=norm)
+    cut = Cut.of("plane", told["plane"], arrays, "linf", RADIUS)
+    size = np.linalg.norm(cut.border, norm, axis=1)
+    assert np.abs(size - RADIUS).max() <= math.sqrt(2) * 4.4 / 40
+
+
+def test_nothing_allowed_has_no_border_and_says_so(tmp_path):
+    told, arrays = slices()
+    arrays["plane.inside"] = torch.zeros_like(arrays["plane.inside"])
+    run = planted(
+        tmp_path / "run",
+        [land(slices=told)],
+        arrays,
+        region={"norm": "linf", "radius": RADIUS, "box": None},
+    )
+    shown = plots(landscape_document(run))["The objective on a plane"]
+    assert "No point of its grid is allowed." in shown.words
+    assert "border of the region" not in {t.name for t in shown.chart.tracks}
+
+
+def test_a_sphere_is_drawn_as_the_border(tmp_path):
+    told, arrays = slices()
+    arrays["plane.inside"] = torch.zeros_like(arrays["plane.inside"])
+    cut = Cut.of("plane", told["plane"], arrays, "sphere", RADIUS)
+    assert np.linalg.norm(cut.border, axis=1) == pytest.approx(RADIUS)
+
+
+def test_a_circle_shows_its_tops_and_the_maxima_on_it(tmp_path):
+    told, arrays = slices(count=41)
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    shown = plots(landscape_document(run))["Round a great circle of the sphere"]
+    values = arrays["circle.values"].numpy()[:-1]
+    tops = (values > np.roll(values, 1)) & (values > np.roll(values, -1))
+    assert int(tops.sum()) == 2  # cos 2φ: at 0, and at ±π, which is one point
+    assert "it has 2 tops" in shown.words
+    names = [each.name for each in shown.chart.series]
+    # "maximum 1" lies beside it.
+    assert names == ["allowed", "strict local maximum, proved", "centre"]
+    assert shown.chart.series[0].y == tuple(arrays["circle.values"].tolist())
+
+
+def test_what_is_not_allowed_on_a_line_is_dotted(tmp_path):
+    told, arrays = slices()
+    run = planted(tmp_path / "run", [land(slices={"line": told["line"]})], arrays)
+    chart = plots(landscape_document(run))["Along a line"].chart
+    allowed, outside = chart.series[:2]
+    inside = arrays["line.inside"].tolist()
+    assert [v is not None for v in allowed.y] == inside
+    assert all(v is not None for v, good in zip(outside.y, inside, strict=True)
+               if not good)  # fmt: skip
+    assert outside.dash == "dot"
+
+
+def test_a_line_that_is_an_axis_of_the_plane_is_not_drawn_again(tmp_path):
+    told, arrays = slices()
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    assert "Along a line" not in plots(landscape_document(run))
+
+
+def test_a_fine_slice_is_thinned_and_says_so(tmp_path):
+    told, arrays = slices(count=301)
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    shown = plots(landscape_document(run))["The objective on a plane"]
+    assert len(shown.chart.columns) == 101
+    assert shown.chart.columns[-1] == pytest.approx(2.2)
+    assert "Of its ticks 101 per axis are drawn" in shown.words
+
+
+def test_basins_show_shares_with_their_intervals(tmp_path):
+    one = land()
+    document = landscape_document(planted(tmp_path / "run", [one]))
+    shown = plots(document)["Basins: share of the runs"]
+    interval, *points = shown.chart.series
+    expected = []
+    for each in one["maxima"]:
+        expected += [*(100 * share for share in each["share_interval"]), None]
+    assert list(interval.x) == pytest.approx(expected)
+    assert [p.x for p in points] == [(75.0,), (25.0,)]
+    assert [p.name for p in points] == [
+        "strict local maximum, proved",
+        "strict local maximum, numerical",
+    ]
+    assert "75.0 % of the runs (35.0 % to 97.0 %)" in shown.words
+    (table,) = blocks(document, Table)
+    assert [row[6:9] for row in table.rows] == [(0.75, 0.35, 0.97), (0.25, 0.03, 0.65)]
+    assert [row[3] for row in table.rows] == [1.5, 1.2]
+
+
+def test_a_single_maximum_has_no_chart_of_basins(tmp_path):
+    one = land(maxima=[peak(share=1.0, runs=8)], count=1)
+    document = landscape_document(planted(tmp_path / "run", [one]))
+    assert "Basins: share of the runs" not in plots(document)
+
+
+def test_where_runs_ended_keeps_proofs_and_measurements_apart(tmp_path):
+    verdicts = {"UNDECIDED": {"NUMERICAL": 1}, **land()["verdicts"]}
+    document = landscape_document(planted(tmp_path / "run", [land(verdicts=verdicts)]))
+    shown = plots(document)["Where the adversary's own runs ended"]
+    assert shown.chart.bars == ("strict local maximum", "undecided")
+    parts = {part.name: part.values for part in shown.chart.parts}
+    assert parts == {"proved": (5.0, 0.0), "numerical": (2.0, 1.0)}
+    assert "strict local maximum: 5 proved, 2 numerical; undecided: 1" in shown.words
+
+
+def test_no_slices_and_why(tmp_path):
+    why = "points: 'gradient' lies on the line of those before it."
+    empty = landscape_document(planted(tmp_path / "a", [land()]))
+    refused = landscape_document(
+        planted(tmp_path / "b", [land(no_slices={"plane": why})])
+    )
+    assert "No slice was asked for." in [each.text for each in blocks(empty, Prose)]
+    texts = [each.text for each in blocks(refused, Prose)]
+    assert f"There is no plane: {why}" in texts
+    assert "No slice was asked for." not in texts
+
+
+def test_of_many_examples_the_first_are_drawn(tmp_path):
+    told, arrays = slices(count=5)
+    lands = [land(id=n, slices=told) for n in range(9)]
+    document = landscape_document(planted(tmp_path / "run", lands, arrays))
+    drawn = [s.title for s in document.sections if s.title.startswith("Example ")]
+    assert drawn == [f"Example {n}, target 1" for n in range(6)]
+    overview = next(table for table in blocks(document, Table) if len(table.rows) == 9)
+    assert "first 6 are drawn" in overview.note
+
+
+def test_several_radii_have_a_circle_that_says_which(tmp_path):
+    told, arrays = slices()
+    region = {"norm": "l2", "radius": [1.0, RADIUS], "box": [0.0, 1.0]}
+    run = planted(tmp_path / "run", [land(slices=told)], arrays, region=region)
+    chart = plots(landscape_document(run))["The objective on a plane"].chart
+    (track,) = (t for t in chart.tracks if t.name == "border of the region")
+    assert np.hypot(track.x, track.y) == pytest.approx(RADIUS)
+    bare = {"plane": told["plane"]}
+    run = planted(tmp_path / "b", [land(slices=bare)], arrays, region=region)
+    assert "radius 1 … 2" in landscape_document(run).facts["region"]
+
+
+def test_hostile_names_are_text_and_the_bytes_are_the_same(tmp_path):
+    told, arrays = slices(count=5)
+    run = planted(
+        tmp_path / "run",
+        [land(slices=told, target=HOSTILE, no_slices={"circle": HOSTILE})],
+        arrays,
+        spec={"model": HOSTILE, "data": HOSTILE},
+        messages=[HOSTILE],
+    )
+    html = page(landscape_document(run))
+    assert html == page(landscape_document(run))
+    assert html.count("<script") == 3
+    assert "<img src=x" not in html
+
+
+def test_every_verdict_on_the_page_is_explained(tmp_path):
+    verdicts = {"FLAT": {"NUMERICAL": 1}, **land()["verdicts"]}
+    document = landscape_document(planted(tmp_path / "run", [land(verdicts=verdicts)]))
+    (meanings,) = (s for s in document.sections if s.title == "What the words mean")
+    (facts,) = meanings.blocks
+    assert isinstance(facts, Facts)
+    names = [name for name, _ in facts.pairs]
+    assert names == ["strict local maximum", "flat", "proved", "numerical"]
+
+
+@pytest.mark.parametrize("most", [2, 5, 101])
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 300])
+def test_what_is_kept_has_both_ends(count, most):
+    shown = kept(count, most)
+    assert len(shown) == min(count, most)
+    assert (shown[0], shown[-1]) == (0, count - 1)
+    assert shown == sorted(set(shown))
+
+
+def test_the_page_of_a_run_says_what_its_arrays_say(tmp_path, run_cli):
+    model = tmp_path / "nets.py"
+    model.write_text(
+        "import summiteer as sm\n\n\ndef tanh():\n    return sm.TwoLayerNetwork.random("
+        "input_dim=3, width=8, activation='tanh', weight_std=2.0, seed=1)\n"
+    )
+    generator = np.random.default_rng(0)
+    inputs, targets = generator.normal(size=(2, 3)), generator.normal(size=2)
+    np.savez(tmp_path / "data.npz", inputs=inputs, targets=targets)
+    out = tmp_path / "run"
+    options = "--norm l2 --radius 2 --box none --objective quadratic --restarts 8"
+    command = ("landscape", f"{model}:tanh", tmp_path / "data.npz", "--example", 1)
+    code, _, errors = run_cli(
+        *command, *options.split(), "--resolution", 7, "--out", out
+    )
+    assert code == 0, errors
+    run = Finished.read(out)
+    document = landscape_document(run)
+    with Store.read(out) as store:
+        (record,) = store.finished().values()
+        arrays = store.arrays(record.name)
+    met = arrays["label"][arrays["label"] >= 0]
+    count = len(met.unique())
+    noun = "maximum" if count == 1 else "distinct maxima"
+    assert document.lead[0].startswith(
+        f"Example 1: {len(met)} of 8 runs from uniform starts ended at {count} {noun}"
+    )
+    shown = plots(document)["The objective on a plane"]
+    values = arrays["plane.values"][arrays["plane.inside"]]
+    assert f"from {values.min():.4g} to {values.max():.4g}" in shown.words
+    assert json.loads((out / "result.json").read_text())["run"] in document.footer
