@@ -130,6 +130,23 @@ def test_links_lead_somewhere(name):
             assert anchor in slugs(there.read_text(encoding="utf-8")), link
 
 
+def test_the_comparison_says_what_was_measured():
+    """The sentence about time has the table's numbers: batch 256, L∞."""
+    rows = re.findall(
+        r"^\| linf +\| 256 +\| (.+?) +\| [\d.]+ +\| ([\d.]+)",
+        PAGES["benchmarks.md"],
+        re.MULTILINE,
+    )
+    told = re.search(
+        r"batch 256, L∞: bare loop (.+?), torchattacks (.+?), foolbox (.+?),\s+"
+        r"Summiteer (.+?) \((.+?) with its stopping test\), ART (.+?)\. ",
+        PAGES["comparison.md"],
+    )
+    order = ["bare loop", "torchattacks", "foolbox"]
+    order += ["summiteer, same work", "summiteer, stopping test", "ART"]
+    assert list(told.groups()) == [dict(rows)[name] for name in order]
+
+
 def test_every_public_name_is_described_once():
     described = [
         name

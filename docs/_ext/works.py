@@ -1,10 +1,18 @@
-"""The directive `works`: the bibliography, from summiteer.bibliography as it is now."""
+"""Directives made of summiteer.bibliography: `works`, all of it; `citation`, BibTeX."""
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from summiteer.bibliography import METHODS, REFERENCES, Reference
+from summiteer.bibliography import (
+    METHODS,
+    PAPER,
+    REFERENCES,
+    SELF,
+    SUMMITEER,
+    Reference,
+    cited,
+)
 
 
 class Works(Directive):
@@ -30,11 +38,21 @@ class Works(Directive):
         return [entries]
 
 
+class Citation(Directive):
+    """How to cite Summiteer and the paper, as BibTeX."""
+
+    def run(self) -> list[nodes.Node]:
+        """One literal block."""
+        text = cited({SELF: SUMMITEER, PAPER: REFERENCES[PAPER]}, "bibtex")
+        return [nodes.literal_block(text, text, language="bibtex")]
+
+
 def _said(work: Reference) -> str:
     return f"doi:{work.doi}" if work.doi else f"arXiv:{work.arxiv}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("works", Works)
+    app.add_directive("citation", Citation)
     return {"parallel_read_safe": True}
