@@ -152,8 +152,11 @@ def test_the_headline_names_each_claim_once_with_its_first_verdict(result):
     told = headlines(result)[0].removesuffix(".").split(": ", 1)[1]
     said = {}
     for part in told.split("; "):
-        verdict, keys = part.split(": ")
-        said |= dict.fromkeys(keys.split(", "), verdict)
+        *keys, (last, verdict) = (
+            *part.split(", ")[:-1],
+            part.split(", ")[-1].split(" ", 1),
+        )
+        said |= dict.fromkeys([*keys, last], verdict)
     assert said == {c["key"]: c["judgements"][0]["standing"] for c in result["claims"]}
 
 
@@ -164,7 +167,7 @@ def test_the_headline_counts_the_verdicts_that_differ(result):
         counts = Counter(each["standing"] for each in claim["judgements"])
         for aside in (first, "as it must be", "not judged"):
             del counts[aside]
-        part = told.partition(f"{claim['key']} ")[2].partition(";")[0]
+        part = told.partition(f"{claim['key']}: ")[2].partition(";")[0]
         said = part.partition(". What")[0].split(", ") if part else []
         assert sorted(said) == sorted(f"{n} {name}" for name, n in counts.items())
     assert "C1" in told
@@ -303,8 +306,9 @@ def test_trainings_join_the_ranges_and_stand_beside_the_doubled_ones(result):
     titles = [
         plot.chart.title for plot in evidence({"key": "C5", "judgements": judged})
     ]
-    assert titles[0] == "P2: the best rate at each scale"
-    assert "doubled initialisation" in titles[1]
+    assert titles[0].startswith("P2: the best rate at each scale: digits 0 against 1")
+    assert "from f ≡ 0" in titles[0]
+    assert "other tasks" in titles[1]
     assert "Slope" in titles[2]
 
 
@@ -321,6 +325,20 @@ def test_slopes_of_training_have_a_row_per_setting(result):
         if j["numbers"].get("protocol") == "P2" and j["numbers"].get("range") == "mid"
     }
     assert drawn == wanted
+
+
+def test_the_same_regime_by_two_methods_has_two_bars(result):
+    one = judgements(result, "C6")[0]
+    judged = [one, {**one, "protocol": "PGA with backtracking", "effect": 0.2}]
+    (plot,) = evidence({"key": "C6", "judgements": judged})
+    assert len(set(plot.chart.bars)) == 2
+
+
+def test_the_cause_is_told_at_once(result):
+    cause = judgements(result, "C5")[1]
+    assert cause["protocol"].endswith("as the cause")
+    (told,) = (each for each in headlines(result) if "what makes" in each)
+    assert told.endswith(f": {cause['standing']}.")
 
 
 @pytest.mark.parametrize("key", ["C6", "C7"])
@@ -344,7 +362,7 @@ def test_what_was_not_judged_has_a_page_too(result, tmp_path):
     cells = {"done": 5, "failed": 3}
     broken = {**result, "claims": claims, "cells": cells, "decided": None}
     made = claims_document(Finished(tmp_path, spec(), broken))
-    assert "not judged: C1, C2, C3, C4, C5, C6, C7" in made.lead[1]
+    assert "C1, C2, C3, C4, C5, C6, C7 not judged" in made.lead[1]
     assert "3 cells failed" in page(made)
 
 

@@ -56,8 +56,7 @@ def share_curves(judged: Sequence[Judged]) -> list[Curve]:
         if scale and each["effect"] is not None:
             where = each["regime"].split(", c =")[0]
             where += ", MNIST" if "MNIST" in each["regime"] else ""
-            method = re.sub(r"^PGA(,| with) ", "", each["protocol"])
-            pairs = found.setdefault((where, method), [])
+            pairs = found.setdefault((where, method_of(each)), [])
             pairs.append((float(scale[1]), each))
     made = []
     for place, ((where, method), pairs) in enumerate(found.items()):
@@ -193,9 +192,20 @@ def training_curves(judged: Sequence[Judged], protocol: str) -> dict[str, Curve]
         known = any(each is not None for each in low)
         dash: Dash = "dash" if "f ≡ 0" in name else "solid"
         made[name] = Curve(
-            name, x, y, low if known else (), high if known else (), dash=dash
+            name,
+            x,
+            y,
+            low if known else (),
+            high if known else (),
+            _training_colour(name),
+            dash,
         )
     return made
+
+
+def _training_colour(setting: str) -> str:
+    """By the activation; with biases it is another network."""
+    return "green" if "biases" in setting else _colour(setting.partition(") ")[2])
 
 
 def with_whiskers(found: Iterable[Curve]) -> tuple[Series, ...]:
@@ -228,6 +238,15 @@ def with_whiskers(found: Iterable[Curve]) -> tuple[Series, ...]:
 def _turn(place: int) -> str:
     tints = ("blue", "orange", "pink", "green", "violet", "gold", "red")
     return tints[place % len(tints)]
+
+
+def method_of(each: Judged) -> str:
+    """The method of a judgement of C1, C6 or C7, in few words.
+
+    Args:
+        each: the judgement.
+    """
+    return re.sub(r"^PGA(,| with) ", "", each["protocol"])
 
 
 def activation_of(each: Judged) -> str:

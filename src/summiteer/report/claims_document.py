@@ -104,8 +104,8 @@ def headlines(result: Mapping[str, Any]) -> tuple[str, ...]:
         found.setdefault(claim["judgements"][0]["standing"], []).append(claim["key"])
     ordered = [(name, found[name]) for name in GLOSSES if name in found]
     told = [
-        "Where each claim is judged first: "
-        + "; ".join(f"{name}: {', '.join(keys)}" for name, keys in ordered)
+        "Primary verdicts: "
+        + "; ".join(f"{', '.join(keys)} {name}" for name, keys in ordered)
         + "."
     ]
     apart = _apart(result["claims"])
@@ -114,6 +114,11 @@ def headlines(result: Mapping[str, Any]) -> tuple[str, ...]:
             f"Other verdicts elsewhere: {'; '.join(apart)}. What holds has edges, and "
             "they are shown."
         )
+    told += [
+        "Whether the regular landscape is what makes training faster (C5): "
+        f"{each['standing']}."
+        for each in _causes(result["claims"])
+    ]
     if result["extent"] == "quick":
         told.append(
             "This is the quick run: few networks, digits alone. C5 is shown and not "
@@ -137,8 +142,18 @@ def _apart(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         aside = {"as it must be", "not judged", claim["judgements"][0]["standing"]}
         others = [j for j in claim["judgements"] if j["standing"] not in aside]
         if others:
-            told.append(f"{claim['key']} {_counted(others)}")
+            told.append(f"{claim['key']}: {_counted(others)}")
     return told
+
+
+def _causes(claims: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What is judged of the landscape as the cause of C5's effect."""
+    return [
+        each
+        for claim in claims
+        for each in claim["judgements"]
+        if each["protocol"].endswith("as the cause")
+    ]
 
 
 def _strip(result: Mapping[str, Any]) -> dict[str, str]:
@@ -195,8 +210,7 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
         facts.append(("effect", _effect(first)))
     facts += [
         ("the cause", f"{each['standing']}: {each['protocol']}; {each['sentence']}")
-        for each in judged
-        if each["protocol"].endswith("as the cause")
+        for each in _causes([claim])
     ]
     facts.append(("all judgements", _counted(judged)))
     alone = {**run.spec, "studies": {key: run.spec["studies"][key]}}

@@ -1,7 +1,6 @@
 """Charts of what the judgements of `reproduce` rest on, from result.json alone."""
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from summiteer.report.claim_curves import (
     activation_of,
     ascent_curves,
     landscape_curves,
+    method_of,
     share_curves,
     step_curves,
     training_curves,
@@ -31,8 +31,14 @@ _VERDICTS = {
     "a bug of ours": "red",
     "not judged": "quiet",
 }
+#: C5's settings on one task with the same weights: iid, doubled, ReLU, biases.
+_TASK = "digits 0v1"
+#: More curves than this need the whole width.
+_FEW = 4
 #: An axis that spans less has ticks within its decades.
 _DECADES = 300.0
+#: One that spans less than this has ticks at every digit.
+_DIGITS = 4.0
 #: Names of C2's parameters, as its numbers have them.
 _PARAMETERS = {
     "dimension": "dimension d",
@@ -159,6 +165,11 @@ def _landscapes(judged: Sequence[Judged]) -> list[Plot]:
         if not found:
             continue
         words = f"{_ends(found)}."
+        if any("control" in curve.name for curve in found) and _flat(judged):
+            words += (
+                " The control does not move at the same image and sign of u; its "
+                "medians move with which maxima are met."
+            )
         if any(None in curve.y for curve in found):
             words += " Where a curve ends the value is ∞ or not known."
         marks = (Mark(1.0, _ONE[name], "y"),) if name in _ONE else ()
@@ -171,6 +182,11 @@ def _landscapes(judged: Sequence[Judged]) -> list[Plot]:
         )
         made.append(Plot(chart, words))
     return made
+
+
+def _flat(judged: Iterable[Judged]) -> bool:
+    controls = [each["numbers"].get("flat") for each in judged]
+    return True in controls and False not in controls
 
 
 def _ascents(judged: Sequence[Judged]) -> list[Plot]:
@@ -202,20 +218,20 @@ def _meets(found: Iterable[Curve], limit: float) -> bool:
 
 
 def _trainings(judged: Sequence[Judged]) -> list[Plot]:
+    """By each protocol: one task with its controls, and what else was trained."""
     made = []
     for protocol in dict.fromkeys(each["protocol"] for each in judged):
-        found = training_curves(judged, protocol)
-        groups = {
-            protocol: [
-                curve for name, curve in found.items() if "f ≡ 0 at first" not in name
-            ],
-            f"{protocol}, from f ≡ 0 (doubled initialisation)": [
-                curve for name, curve in found.items() if "f ≡ 0 at first" in name
-            ],
-        }
-        for title, some in groups.items():
-            if some:
-                made.append(_training(title, some))
+        found = training_curves(judged, protocol).values()
+        same = [curve for curve in found if _TASK in curve.name]
+        others = [curve._replace(colour="") for curve in found if curve not in same]
+        if others and same:
+            beside = (
+                "; dashed from f ≡ 0" if any(c.dash == "dash" for c in same) else ""
+            )
+            made.append(_training(f"{protocol}: digits 0 against 1{beside}", same))
+            made.append(_training(f"{protocol}: other tasks and networks", others))
+        elif found:
+            made.append(_training(protocol, same or others))
     slopes = _training_slopes(judged)
     return [*made[:2], *slopes, *made[2:]]
 
@@ -229,6 +245,7 @@ def _training(title: str, found: Sequence[Curve]) -> Plot:
         _scales(found),
         _logarithmic("steps to half-way to the floor (θ50)", found),
         with_whiskers(found),
+        wide=len(found) > _FEW,
     )
     return Plot(chart, words)
 
@@ -297,12 +314,9 @@ def _bars(judged: Sequence[Judged]) -> list[Plot]:
     ]
     if not rows:
         return []
+    # Bars of the same name would lie on each other.
     names = tuple(
-        each["regime"].removesuffix(", digits")
-        + {"backtracking": "", "numerical verdicts": " (numerical verdicts)"}.get(
-            re.sub(r"^.*(, | with )", "", each["protocol"]), ""
-        )
-        for each in rows
+        f"{each['regime'].removesuffix(', digits')}; {method_of(each)}" for each in rows
     )
     lows = tuple(100 * each["low"] for each in rows)
     widths = tuple(100 * (each["high"] - each["low"]) for each in rows)
@@ -330,7 +344,8 @@ def _logarithmic(title: str, found: Iterable[Curve]) -> Axis:
     if low <= 0 or high / low > _DECADES:
         return Axis(title, log=True)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    digits = range(1, 10) if high / low < _DIGITS else (1, 2, 5)
+    ticks = [digit * 10.0**power for power in powers for digit in digits]
     inside = tuple(tick for tick in ticks if low / 2 <= tick <= high * 2)
     return Axis(title, log=True, ticks=inside)
 
@@ -341,16 +356,19 @@ def _scales(found: Iterable[Curve]) -> Axis:
 
 
 def _ends(found: Iterable[Curve]) -> str:
-    """The first and the last value of each curve."""
-    return "; ".join(
-        f"{curve.name} from {_told(curve.y[0])} at {curve.x[0]:g} to "
-        f"{_told(curve.y[-1])} at {curve.x[-1]:g}"
-        for curve in found
-    )
+    """The first and the last value of each curve that are known."""
+    told = []
+    for curve in found:
+        known = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
+        ends = [
+            f"{_told(y)} at {x:g}" for x, y in dict.fromkeys((*known[:1], *known[-1:]))
+        ]
+        told.append(f"{curve.name}: {' to '.join(ends) or 'nowhere'}")
+    return "; ".join(told)
 
 
-def _told(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}"
+def _told(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _interval(estimate: Mapping[str, Any], name: str = "value") -> str:
