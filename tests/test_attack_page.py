@@ -11,12 +11,18 @@ import torch
 
 from planted_runs import arrays_of, audit_arrays_of, planted
 from summiteer.errors import UserError
-from summiteer.examination import QUANTILES, paths_of
+from summiteer.examination import (
+    EVIDENCE_NAMES,
+    QUANTILES,
+    VERDICT_NAMES,
+    paths_of,
+)
 from summiteer.optimality import Verdict
 from summiteer.report.attack_headline import attack_headline, audit_headline
 from summiteer.report.document import Code, Plot, Table
 from summiteer.report.examined_groups import KINDS, kinds_of
 from summiteer.report.examples_table import ROWS, chosen
+from summiteer.report.finished import Finished
 from summiteer.report.page import page
 from summiteer.report.pages import document_of
 from summiteer.report.pictures import LARGEST, image_of, picture, png
@@ -51,6 +57,11 @@ def near_proved(recorded):
     return torch.tensor(found)
 
 
+def global_ones(recorded):
+    pairs = zip(recorded.named("verdict"), recorded.named("evidence"), strict=True)
+    return torch.tensor([p == ("GLOBAL_MAXIMUM", "PROVED") for p in pairs])
+
+
 # Sentences.
 
 
@@ -76,9 +87,11 @@ def test_the_headline_says_what_the_arrays_hold(tmp_path, seed):
     assert said[2:4] == [int(sure.sum()), 1e-3]
     largest = float(arrays["loss_gap_bounds"][sure].max())
     assert largest <= said[4] <= 1.1 * largest
-    known = survived & (arrays["draws"] >= 4)
+    summits = survived & global_ones(recorded)
+    assert numbers_in(basins)[0] == int(summits.sum())
+    known = survived & ~summits & (arrays["draws"] >= 4)
     bound = float(arrays["unseen_bound"][known].mean())
-    assert 0 <= numbers_in(basins)[0] - 100 * bound < 0.1
+    assert 0 <= numbers_in(basins)[1] - 100 * bound < 0.1
     assert numbers_in(basins)[-1] == int(known.sum())
     assert more == "50 more steps flip none of the survivors."
 
@@ -102,7 +115,10 @@ def test_what_is_not_known_is_left_out(tmp_path):
     arrays = arrays_of(60, bound=False)
     for name in ("loss_gap_bounds", "upper_bounds", "distance_bounds"):
         del arrays[name]  # of a run by an older version
-    run = planted(tmp_path / "run", arrays, result={"search": None})
+    for name in ("source", "draws", "stopped", "spent", "unseen", "unseen_bound"):
+        del arrays[name]  # of an adversary of the user's own
+    arrays["verdict"][:] = VERDICT_NAMES.index("LOCAL_MAXIMUM")
+    run = planted(tmp_path / "run", arrays)
     bracket, points, basins, _ = headline(run)
     assert "at least" not in bracket
     assert "no lower bound is known" in bracket
@@ -204,6 +220,22 @@ def test_rows_of_other_units_are_given_no_numbers(tmp_path):
     ]
 
 
+def test_above_a_proved_summit_nothing_is_said_to_be(tmp_path):
+    arrays = arrays_of(20)
+    arrays["verdict"][:] = VERDICT_NAMES.index("GLOBAL_MAXIMUM")
+    arrays["evidence"][:] = EVIDENCE_NAMES.index("PROVED")
+    basins = headline(planted(tmp_path / "run", arrays))[2]
+    assert basins.startswith("No other basin holds more")
+
+
+def test_nobody_within_the_tolerance_is_nobody(tmp_path):
+    arrays = arrays_of(20, labelled=False)
+    arrays["losses"] += 10
+    within = headline(planted(tmp_path / "run", arrays))[1]
+    assert within.startswith("None of the outputs stays within 1.8")
+    assert "at least" not in within
+
+
 # Numbers in sentences.
 
 
@@ -290,7 +322,7 @@ def test_paths_say_where_runs_went(tmp_path, run_cli, model_file):
     assert code == 0
     html = (folder / "report.html").read_text()
     assert "on the first way up" in html
-    recorded = RecordedRun.of(planted_like(folder))
+    recorded = RecordedRun.of(Finished.read(folder))
     path = recorded.paths["path_losses", "all"]
     assert path.steps.tolist() == list(range(21))
     assert sum(count for _, count in path.values) == 12
@@ -300,12 +332,6 @@ def test_paths_say_where_runs_went(tmp_path, run_cli, model_file):
     assert end > start
     # No wider than its examples, and the same run says the same.
     assert page(document_of(recorded.run)) == html
-
-
-def planted_like(folder):
-    from summiteer.report.finished import Finished
-
-    return Finished.read(folder)
 
 
 # Examples.

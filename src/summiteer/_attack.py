@@ -46,7 +46,7 @@ from summiteer.until import Misclassified, Until
 
 #: Steps that take the strongest point to the top of its hill.
 _SETTLING = 50
-#: Of runs that measure their residual anyway, to know when they are done.
+#: Of that way; the residual of longer ones would cost more than it tells.
 _PATHS = Recorder(fields=("loss", "residual"))
 
 
@@ -222,8 +222,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         objective is highest), rescued (see `Ascent.rescue`), survived, flipped (by
         more_steps), proved_robust (see `proved_robustness`), steps (of the run that
         ended at the point), gradient_evaluations; and how the runs went (`paths_of`):
-        path_losses of the first, or best, run and path_residuals of the last. Of a
-        search also source (int8 code in `SOURCE_NAMES`), stopped (int8 code in
+        path_losses of the first, or best, run. Of a search also path_residuals of the
+        last, source (int8 code in `SOURCE_NAMES`), stopped (int8 code in
         `STOPPED`), spent (gradient evaluations), draws (random restarts counted),
         maxima (distinct ones met), unseen and unseen_bound (of the chance that one more
         restart ends in another; NaN without restarts).
@@ -326,7 +326,7 @@ def _climbed(problem: Problem, settings: Settings) -> _Found:
         method,
         start,
         effort.max_steps,
-        recorder=_PATHS,
+        recorder=Recorder(fields=("loss",)),
         until=settings.until,
     )
     found = _found(problem, ascent)

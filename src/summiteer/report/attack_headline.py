@@ -2,7 +2,7 @@
 
 import torch
 
-from summiteer.report.examined_groups import Group
+from summiteer.report.examined_groups import Group, kinds_of
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.rounded_text import at_least, at_most, no_more_than, part_of
 
@@ -10,6 +10,7 @@ from summiteer.report.rounded_text import at_least, at_most, no_more_than, part_
 _LOSSES = ("CrossEntropy", "Logistic", "Quadratic")
 #: Restarts that estimate anything; as in result.json's "search".
 _FEWEST = 4
+_GLOBAL = "global maximum, proved"
 
 
 def loss_word(recorded: RecordedRun) -> str:
@@ -115,25 +116,31 @@ def _bracket(recorded: RecordedRun, how: str) -> str:
 
 
 def _basins(recorded: RecordedRun) -> str:
-    """What the restarts leave unseen."""
-    search = recorded.run.result.get("search")
+    """What other basins may hold: nothing more where a point is proved global."""
     numbers = recorded.numbers
-    if not search or "unseen_bound" not in numbers:
-        return "Other basins may hold more: nothing here bounds what they hold."
     labelled = recorded.run.result["robust_accuracy"] is not None
-    known = numbers["draws"] >= _FEWEST
-    if labelled:
-        known = known & numbers["survived"]
+    noun = "survivors" if labelled else "examples"
+    asked = numbers["survived"] if labelled else torch.ones(recorded.count).bool()
+    summits = torch.tensor([kind == _GLOBAL for kind in kinds_of(recorded)]) & asked
+    count, where = int(summits.sum()), "Other basins"
+    if count and count == int(asked.sum()):
+        return "No other basin holds more: that these maxima are global is proved."
+    if count:
+        where = (
+            f"{count} of these maxima are proved to be global; elsewhere other basins"
+        )
+    if "unseen_bound" not in numbers:
+        return f"{where} may hold more: nothing here bounds what they hold."
+    known = asked & ~summits & (numbers["draws"] >= _FEWEST)
     bounds = numbers["unseen_bound"][known]
     bounds = bounds[bounds.isfinite()]
-    noun = "survivors" if labelled else "examples"
     if not len(bounds):
         return (
-            f"Other basins may hold more: no {noun.removesuffix('s')} was restarted "
-            "often enough to say how likely one more restart finds another."
+            f"{where} may hold more: none of the {noun} was restarted often enough to "
+            "say how likely one more restart finds another."
         )
     return (
-        "Other basins may hold more: one more random restart ends in a maximum not met "
+        f"{where} may hold more: one more random restart ends in a maximum not met "
         f"yet with a chance of at most {at_most(float(bounds.mean()))} (mean of 95 % "
         f"bounds over {len(bounds)} {noun})."
     )
@@ -166,12 +173,12 @@ def _regression(recorded: RecordedRun) -> tuple[str, ...]:
     if within:
         most = 0.5 * within["tolerance"] ** 2
         inside = float((numbers["losses"] <= most).double().mean())
-        text = (
-            f"At most {at_most(inside)} of the outputs stay within "
-            f"{within['tolerance']:g} of their targets (found by attack)"
-        )
+        stay = f"within {within['tolerance']:g} of their targets (found by attack)"
+        text = f"At most {at_most(inside)} of the outputs stay {stay}"
+        if not inside:
+            text = f"None of the outputs stays {stay}"
         bounds = numbers.get("upper_bounds")
-        if bounds is not None and bool(bounds.isfinite().any()):
+        if inside and bounds is not None and bool(bounds.isfinite().any()):
             proved = float((bounds <= most).double().mean())
             text += f"; at least {at_least(proved)} do (proved)"
         said.append(text + ".")
