@@ -270,7 +270,7 @@ proof that there is none above it.
 
 """
 SLOPE_TEXT = """
-### The slope of closed gates
+## The slope of closed gates
 
 Runs of APGD towards each of nine rivals, from the centre (of 9) and from four uniform
 points (of 36): how many hit, and the highest margin of all. With a slope: so many

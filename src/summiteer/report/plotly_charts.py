@@ -1,11 +1,21 @@
 """Charts as Plotly figures: what `page` embeds."""
 
+import html
 import math
 from typing import Any
 
 from plotly import graph_objects
 
-from summiteer.report.charts import Axis, Bars, Chart, Lines, Series, Surface, Track
+from summiteer.report.charts import (
+    Axis,
+    Bars,
+    Chart,
+    Lines,
+    Mark,
+    Series,
+    Surface,
+    Track,
+)
 from summiteer.report.palette import colour
 
 _SOFT = "rgba(128,128,128,0.25)"
@@ -61,7 +71,9 @@ def _axis(axis: Axis) -> dict[str, Any]:
         "automargin": True,
     }
     if axis.log:
-        look |= {"exponentformat": "power", "dtick": 1}
+        look |= {"exponentformat": "power"}
+        if not axis.span or axis.span[1] >= 100 * axis.span[0]:
+            look["dtick"] = 1
     if axis.ticks:
         look["tickvals"] = list(axis.ticks)
     if axis.labels:
@@ -94,16 +106,26 @@ def _lines(chart: Lines) -> graph_objects.Figure:
             )
         )
     for mark in chart.marks:
-        across = made.add_vline if mark.along == "x" else made.add_hline
-        at = {mark.along: mark.at}
-        across(
-            **at,
-            line={"color": colour(mark.colour), "dash": "dot", "width": 1.5},
-            annotation_text=mark.words,
-            annotation_position="top right",
-        )
+        _draw_mark(made, chart, mark)
     made.update_layout(xaxis=_axis(chart.x), yaxis=_axis(chart.y))
     return made
+
+
+def _draw_mark(made: graph_objects.Figure, chart: Lines, mark: Mark) -> None:
+    """A line across, and its words at its upper or right end."""
+    vertical = mark.along == "x"
+    axis = chart.x if vertical else chart.y
+    # Shapes on a logarithmic axis are placed by values, annotations by exponents.
+    at = math.log10(mark.at) if axis.log else mark.at
+    look = {"color": colour(mark.colour), "dash": "dot", "width": 1.5}
+    across = {"x0": mark.at, "x1": mark.at, "yref": "paper", "y0": 0, "y1": 1}
+    told = {"x": at, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top"}
+    if not vertical:
+        across = {"y0": mark.at, "y1": mark.at, "xref": "paper", "x0": 0, "x1": 1}
+        told = {"y": at, "xref": "paper", "x": 1, "xanchor": "right"}
+        told["yanchor"] = "bottom"
+    made.add_shape(type="line", line=look, **across)
+    made.add_annotation(text=html.escape(mark.words), showarrow=False, **told)
 
 
 def _band(each: Series, tint: str) -> graph_objects.Scatter:
@@ -117,6 +139,7 @@ def _band(each: Series, tint: str) -> graph_objects.Scatter:
     return graph_objects.Scatter(
         x=[*there, *reversed(there)],
         y=[*(low for _, low, _ in known), *(high for *_, high in reversed(known))],
+        mode="lines",
         fill="toself",
         fillcolor=tint,
         opacity=0.2,
@@ -131,7 +154,7 @@ def _bars(chart: Bars) -> graph_objects.Figure:
     made = _empty(chart.title, len(chart.parts), 110 + 44 * len(chart.bars))
     for place, part in enumerate(chart.parts):
         tint = colour(part.colour, place)
-        pattern = {"shape": "/", "fgcolor": "white", "fillmode": "overlay"}
+        pattern = {"shape": "/", "fillmode": "replace", "fgcolor": tint}
         made.add_trace(
             graph_objects.Bar(
                 x=part.values,

@@ -17,9 +17,17 @@ const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
 }, { rootMargin: "400px" });
 places.forEach((place) => seen.observe(place));
+// Paper is white, whatever the screen is.
+let chosen;
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
-  places.forEach((place) => { if (!drawn.has(place)) draw(place); });
+  chosen = root.dataset.theme;
+  root.dataset.theme = "light";
+  places.forEach(draw);
+});
+addEventListener("afterprint", () => {
+  if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
+  places.forEach(draw);
 });
 
 // The system decides between light and dark until the reader does.

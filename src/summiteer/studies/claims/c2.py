@@ -178,6 +178,7 @@ def _growth(parts: dict[str, list[Row]], words: str, regime: str) -> Judgement:
     numbers = {
         "slopes": {axis: as_numbers(each) for axis, each in growths.items()},
         "decades": as_numbers(tail),
+        "tolerances": _to_tolerances(every),
         "missed": missed,
         "runs": runs,
         "steps": {
@@ -200,6 +201,23 @@ def _growth(parts: dict[str, list[Row]], words: str, regime: str) -> Judgement:
         numbers,
         "largest log-log slope",
     )
+
+
+def _to_tolerances(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Median steps to each tolerance in the cells that every axis has in common."""
+    values = [
+        {axis: row.parameters[axis] for axis in AXES if axis in row.parameters}
+        for row in rows
+    ]
+    usual = max(values, key=values.count)
+    common = [row for row, each in zip(rows, values, strict=True) if each == usual]
+    steps = torch.cat([row.arrays()["steps"] for row in common], 1).double()
+    medians = torch.where(steps < 0, torch.inf, steps).median(1).values
+    levels = common[0].parameters["tolerances"]
+    return {
+        f"{level:g}": finite(float(median))
+        for level, median in zip(levels, medians, strict=True)
+    }
 
 
 def _proved(rows: Sequence[Row]) -> Judgement:

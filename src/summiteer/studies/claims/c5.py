@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from summiteer.cells import finite
 from summiteer.studies.claims.c5_cells import RANGES, Planned, planned
 from summiteer.studies.claims.c5_rule import Runs, cause, crossing_standing, majority
 from summiteer.studies.claims.claim import (
@@ -132,6 +133,7 @@ def _judged(plan: Planned, rows: Sequence[Row], name: str) -> Judgement:
         "edge": list(runs.edge),
         "thresholds": rows[0].record["thresholds"],
         "steps": [_middles(runs, n) for n in range(3)],
+        "intervals": [_intervals(runs, n) for n in range(3)],
         "never": (runs.steps >= runs.never).mean(1).tolist(),
         "slopes": [as_numbers(each) for each in growth],
         "mean_loss": np.exp(np.log(runs.mean_loss).mean(0)).tolist(),
@@ -215,7 +217,14 @@ def _shown(plan: Planned, rows: Sequence[Row]) -> Judgement:
         Standing.NOT_JUDGED,
         f"{_TOLD} {_listed(runs.scales)}: {_steps(runs, 1)}; mean robust loss "
         f"{_listed(np.exp(np.log(runs.mean_loss).mean(0)))}",
-        numbers={"steps": [_middles(runs, n) for n in range(3)]},
+        numbers={
+            "setting": plan.setting.number,
+            "protocol": plan.protocol.key,
+            "range": "all",
+            "scales": runs.scales.tolist(),
+            "steps": [_middles(runs, n) for n in range(3)],
+            "intervals": [_intervals(runs, n) for n in range(3)],
+        },
     )
 
 
@@ -225,6 +234,17 @@ def _middles(runs: Runs, level: int) -> list[float | None]:
     means = np.expm1(np.log1p(steps).mean(0))
     most = (steps >= runs.never).mean(0) > 0.5
     return [None if m else float(x) for x, m in zip(means, most, strict=True)]
+
+
+def _intervals(runs: Runs, level: int) -> list[list[float | None] | None]:
+    """95 % t intervals of `_middles`."""
+    each = [student(np.log1p(column)) for column in runs.steps[level].T]
+    return [
+        None
+        if middle is None
+        else [finite(float(np.expm1(end))) for end in (known.low, known.high)]
+        for known, middle in zip(each, _middles(runs, level), strict=True)
+    ]
 
 
 def _steps(runs: Runs, level: int) -> str:
