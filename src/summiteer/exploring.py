@@ -30,6 +30,10 @@ from summiteer.store import Store
 from summiteer.summary import objective_name, region_record
 
 
+#: A line costs one axis of a plane: it has so many times its ticks.
+_ALONE = 8
+
+
 @dataclass(frozen=True)
 class View:
     """What is looked at of each example.
@@ -39,7 +43,7 @@ class View:
         restarts: runs per example.
         max_steps: of each.
         slices: kinds of slices.
-        resolution: ticks per axis of a slice.
+        resolution: ticks per axis of a plane; `_ALONE` times as many of a line.
     """
 
     examples: tuple[int, ...]
@@ -171,10 +175,11 @@ def _slices(
     if view.slices:
         paths = runs_to(land, 0, settings.adversary, max_steps=view.max_steps)
     for kind in view.slices:
+        ticks = view.resolution
+        if kind != "plane":
+            ticks = _ALONE * ticks + 1
         try:
-            found[kind] = landscape_slice(
-                land, kind, 0, resolution=view.resolution, paths=paths
-            )
+            found[kind] = landscape_slice(land, kind, 0, resolution=ticks, paths=paths)
         except UserError as error:
             without[kind] = str(error)
     return found, without

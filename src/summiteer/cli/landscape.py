@@ -46,7 +46,7 @@ def landscape(
             help="line, plane, circle (L2) or none; repeatable; all that can be had",
         ),
     ] = None,
-    resolution: Annotated[int, typer.Option(help="ticks per axis of a slice")] = 41,
+    resolution: Annotated[int, typer.Option(help="ticks per axis of a plane")] = 41,
     within: options.Within = 1e-3,
     weights: options.Weights = None,
     mean: options.Mean = None,

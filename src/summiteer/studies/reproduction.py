@@ -268,7 +268,7 @@ def result(found: Reproduction, store: Store) -> dict[str, Any]:
             }
             for claim, judgements in zip(found.claims, found.judgements, strict=True)
         ],
-        "files": ["run.json", "store.sqlite", "report.html", "seconds.json"],
+        "files": ["run.json", "store.sqlite", "seconds.json"],
     }
 
 
