@@ -53,6 +53,11 @@ def test_commands_run_in_the_order_of_the_readme(tmp_path, monkeypatch, run_cli)
             assert code == 0, error
             assert "12 of 12 cells done" in out or words[2] != "status"
             continue
+        if words[1] == "cite":
+            code, out, error = run_cli(*words[1:])
+            assert code == 0, error
+            assert out.startswith("@")
+            continue
         if words[1] == "landscape":
             small = ["--restarts", "3", "--resolution", "5"]
             code, out, error = run_cli(*words[1:], *small)
@@ -110,8 +115,8 @@ def test_numbers_of_the_efforts_are_those_of_the_search():
             assert cell.startswith(text.format(**asdict(effort)))
 
 
-def test_the_readme_names_every_operator():
-    listed = re.search(r"known are (.+?)\. A VNN-LIB", README, re.DOTALL)
+def test_the_pages_name_every_operator():
+    listed = re.search(r"known are (.+?)\. A VNN-LIB", PAGES["models"], re.DOTALL)
     assert {*re.findall(r"[A-Z]\w+", listed[1])} == KNOWN
 
 
@@ -125,5 +130,5 @@ def test_every_finding_has_its_line():
 def test_choices_of_the_command_line_are_told():
     for name in ADVERSARIES:
         assert re.search(rf"[`\s]{name}`", PAGES["adversaries"])
-        assert re.search(rf"[`\s]{name}[`\s]", README)
+        assert re.search(rf"[`\s]{name}[`\s]", PAGES["models"])
     assert {"cross-entropy", "margin", "dlr", "quadratic"} < {*OBJECTIVES}
