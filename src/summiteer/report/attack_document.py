@@ -1,6 +1,9 @@
 """What an attack found, as a page."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
 
 from summiteer.optimality import Verdict
 from summiteer.report.attack_headline import attack_headline
@@ -93,6 +96,19 @@ def weakened(run: Finished) -> tuple[str, ...]:
     return (f"What weakens these numbers: {named}; below is what to do.",)
 
 
+def region_of(result: Mapping[str, Any]) -> str:
+    """Norm and radius.
+
+    Args:
+        result: content of result.json.
+    """
+    region = result["region"]
+    sizes = torch.tensor(region["radius"], dtype=torch.float64)
+    low, high = float(sizes.min()), float(sizes.max())
+    size = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{region['norm']}, radius {size}"
+
+
 def points_section(recorded: RecordedRun) -> Section:
     """Where the robust accuracy lies, and what the examined points are.
 
@@ -142,6 +158,7 @@ def _strip(run: Finished) -> Mapping[str, str]:
         for name, share in shares.items()
         if share is not None
     }
+    found = {"region": region_of(result), **found}
     loss = result["loss"]
     for name, key in (("clean", "clean_mean"), ("attacked", "attacked_mean")):
         if loss[key] is not None:

@@ -11,6 +11,7 @@ from summiteer.report.attack_document import (
     convergence_section,
     footer_of,
     points_section,
+    region_of,
     title_of,
     weakened,
 )
@@ -91,7 +92,7 @@ def _strip(run: Finished) -> Mapping[str, str]:
         for name, share in shares.items()
         if share is not None
     }
-    return {**found, "examples": str(result["examples"])}
+    return {"region": region_of(result), **found, "examples": str(result["examples"])}
 
 
 def _given_section(recorded: RecordedRun) -> Section:
@@ -104,7 +105,13 @@ def _given_section(recorded: RecordedRun) -> Section:
         if corrections and corrections[name.lower()]
     ]
     if told:
-        blocks.append(Facts(tuple((f"{n} examples", text) for n, text in told)))
+        blocks.append(
+            Facts(
+                tuple(
+                    (f"{n} example{'' if n == '1' else 's'}", text) for n, text in told
+                )
+            )
+        )
     blocks += [plot for plot in (_lengths(recorded), _gains(recorded)) if plot]
     return Section("What was given", tuple(blocks))
 

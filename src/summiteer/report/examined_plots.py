@@ -17,8 +17,9 @@ from summiteer.report.recorded_run import RecordedRun
 _POINTS, _SHOWN = 200, 200
 #: Curves of fewer points show them.
 _FEW = 20
-#: A residual of 0 is drawn here: below what float64 resolves.
-_LEAST = 1e-18
+#: Residuals below this, and 0, are drawn here; they are as good as none.
+_LEAST = 1e-12
+_TICKS = (1e-12, 1e-9, 1e-6, 1e-3, 1.0)
 _BAND = (0.1, 0.5, 0.9)
 
 
@@ -134,7 +135,7 @@ def residual_plot(recorded: RecordedRun) -> Plot | None:
         return None
     chart = Lines(
         "How stationary the points are",
-        Axis("first-order residual", log=True),
+        Axis("first-order residual", log=True, ticks=_TICKS),
         Axis("share of the points / %", span=(0, 101)),
         tuple(series),
         (Mark(least, "called stationary"),),
@@ -165,7 +166,12 @@ def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:
         told.append(f"{name}: half have ended after {middle}, all after {longest}")
     if not series:
         return None
-    chart = Lines(title, Axis("steps"), Axis("share that has ended / %"), tuple(series))
+    chart = Lines(
+        title,
+        Axis("steps"),
+        Axis("share that has ended / %", span=(0, 101)),
+        tuple(series),
+    )
     return Plot(chart, f"Steps: {'; '.join(told)}.")
 
 
@@ -211,7 +217,7 @@ def path_plots(recorded: RecordedRun) -> tuple[Plot, ...]:
             chart = Lines(
                 title.format(word),
                 Axis("steps"),
-                Axis(axis.format(word), log=log),
+                Axis(axis.format(word), log=log, ticks=_TICKS if log else ()),
                 tuple(series),
             )
             words = "; ".join(told)
@@ -220,7 +226,7 @@ def path_plots(recorded: RecordedRun) -> tuple[Plot, ...]:
 
 
 def restarts_plot(recorded: RecordedRun) -> Plot | None:
-    """What is left unseen against the number of random restarts made.
+    """What random restarts leave unseen: share of examples up to each chance.
 
     Args:
         recorded: of the run.
@@ -232,41 +238,34 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
     draws = numbers["draws"][mask]
     if not len(draws):
         return None
-    used = torch.unique(draws).tolist()
-    means: dict[str, list[float]] = {"unseen": [], "unseen_bound": [], "maxima": []}
-    for count in used:
-        for name, values in means.items():
-            some = numbers[name][mask][draws == count].double()
-            values.append(float(some[some.isfinite()].mean()))
     noun = "survivors" if "survivors" in groups(recorded) else "examples"
-    series = tuple(
-        Series(
-            name,
-            tuple(map(float, used)),
-            tuple(100 * v if v == v else None for v in means[key]),
-            look="both",
-            colour=colour,
+    series, told = [], []
+    for name, key, colour in (
+        ("estimate", "unseen", "blue"),
+        ("at most (95 %)", "unseen_bound", "orange"),
+    ):
+        values = 100 * numbers[key][mask].sort().values
+        place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
+        shares = 100 * (place + 1).double() / len(values)
+        x, y = tuple(values[place].tolist()), tuple(shares.tolist())
+        series.append(Series(name, x, y, colour=colour))
+    for count in torch.unique(draws).tolist():
+        some = [
+            float(numbers[key][mask][draws == count].double().mean())
+            for key in ("maxima", "unseen", "unseen_bound")
+        ]
+        told.append(
+            f"after {count} ({int((draws == count).sum())} {noun}) {some[0]:.3g} "
+            f"different maxima were met, and one more restart ends in another with a "
+            f"chance of {100 * some[1]:.3g} %, at most {100 * some[2]:.3g} %"
         )
-        for name, key, colour in (
-            ("estimate", "unseen", "blue"),
-            ("at most (95 %)", "unseen_bound", "orange"),
-        )
-    )
-    told = "; ".join(
-        f"after {n} restarts ({int((draws == n).sum())} {noun}) {met:.3g} maxima were "
-        f"met, and another one is met next with a chance of {100 * unseen:.3g} %, at "
-        f"most {100 * bound:.3g} %"
-        for n, met, unseen, bound in zip(
-            used, means["maxima"], means["unseen"], means["unseen_bound"], strict=True
-        )
-    )
     chart = Lines(
         "What random restarts leave unseen",
-        Axis("random restarts of an example"),
         Axis("chance that one more finds another maximum / %", span=(0, 101)),
-        series,
+        Axis(f"share of the {noun} / %", span=(0, 101)),
+        tuple(series),
     )
-    return Plot(chart, f"Means over {noun}: {told}.")
+    return Plot(chart, f"Means by the number of restarts: {'; '.join(told)}.")
 
 
 def bracket_plot(recorded: RecordedRun) -> Plot | None:
@@ -321,4 +320,4 @@ def _said(value: float | None) -> str:
 
 
 def _zero(value: float) -> str:
-    return "0" if value == _LEAST else f"{value:.3g}"
+    return "≤ 1e-12" if value <= _LEAST else f"{value:.3g}"

@@ -15,6 +15,7 @@ ROWS = 200
 _OTHERS = ROWS // 4
 #: Numbers of all pictures at most: more would make the page slow to open.
 _NUMBERS = 2_000_000
+_IMAGES = ("input", "perturbation", "sum")
 
 #: A column, and what it says of all examples: one value for each, in order.
 Fields = Sequence[tuple[Column, Sequence[Value]]]
@@ -74,13 +75,13 @@ def examples_section(
     ids = recorded.numbers["ids"].tolist()
     columns = [Column("example", words="its id in the data"), Column("target")]
     if scale:
-        columns.append(Column("input, perturbation, sum", words=scale))
+        columns += [Column(name, words=scale) for name in _IMAGES]
     columns += [column for column, _ in fields]
     rows = []
     for number, place in enumerate(places):
         row: list[Value] = [ids[place], targets[number]]
         if scale:
-            row.append(shown[number])
+            row += shown[number]
         rows.append((*row, *(values[place] for _, values in fields)))
     note = _note(recorded, len(places)) + (f" Pictures: {scale}." if scale else "")
     table = Table("Examples", tuple(columns), tuple(rows), note, filtered=True)
@@ -110,7 +111,7 @@ def _target(target: Tensor) -> Value:
 
 def _pictures(
     recorded: RecordedRun, inputs: list[Tensor], moves: list[Tensor], made: str
-) -> tuple[list[tuple[Picture, ...] | None], str]:
+) -> tuple[list[tuple[Picture | None, ...]], str]:
     """Three pictures for each example, and how they are scaled; "" for no images."""
     if not inputs or image_of(inputs[0]) is None:
         return [], ""
@@ -130,11 +131,11 @@ def _pictures(
     most = _NUMBERS // size
     if most < len(inputs):
         scale += f"; only of the first {most} rows"
-    found: list[tuple[Picture, ...] | None] = []
+    found: list[tuple[Picture | None, ...]] = []
     for number, (given, move) in enumerate(zip(inputs, moves, strict=True)):
         start, step = image_of(given), image_of(move)
         if number >= most or start is None or step is None:
-            found.append(None)
+            found.append((None,) * len(_IMAGES))
             continue
         found.append(
             (
