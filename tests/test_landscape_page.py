@@ -13,7 +13,7 @@ from summiteer.report.document import Facts, Plot, Prose, Table
 from summiteer.report.finished import Finished
 from summiteer.report.landscape_document import landscape_document
 from summiteer.report.page import page
-from summiteer.report.slice_charts import plane_chart
+from summiteer.report.slice_charts import plane_chart, scale_plots
 from summiteer.store import Store
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -348,6 +348,9 @@ def test_a_circle_shows_its_tops_and_the_maxima_on_it(tmp_path):
     tops = (values > np.roll(values, 1)) & (values > np.roll(values, -1))
     assert int(tops.sum()) == 2  # cos 2φ: at 0, and at ±π, which is one point
     assert "it has 2 tops" in shown.words
+    symbols = {each.name: each.symbol for each in shown.chart.series}
+    assert symbols["strict local maximum, proved"] == "circle"
+    assert symbols["centre"] == "cross"
     names = [each.name for each in shown.chart.series]
     # "maximum 1" lies beside it.
     assert names == ["allowed", "strict local maximum, proved", "centre"]
@@ -474,6 +477,24 @@ def test_every_verdict_on_the_page_is_explained(tmp_path):
     assert isinstance(facts, Facts)
     names = [name for name, _ in facts.pairs]
     assert names == ["strict local maximum", "flat", "proved", "numerical"]
+
+
+def test_several_scales_stand_beside_each_other():
+    told, arrays = slices(count=41)
+    found = {}
+    for scale, tops in ((10.0, 3), (0.1, 1)):
+        angle = arrays["circle.coordinates.0"]
+        own = arrays | {"circle.values": 5 + scale * torch.cos(tops * angle)}
+        kinds = ("plane", "circle")
+        found[scale] = {kind: Cut.of(kind, told[kind], own) for kind in kinds}
+    circles, *maps = scale_plots(found)
+    assert circles.words == "Round the circle: one top at c = 0.1, 3 tops at c = 10."
+    assert [each.name for each in circles.chart.series] == ["c = 0.1", "c = 10"]
+    for each in circles.chart.series:
+        assert (min(each.y), max(each.y)) == (0.0, 1.0)
+    assert [each.chart.title for each in maps] == ["c = 0.1", "c = 10"]
+    assert not any(each.chart.wide for each in maps)
+    assert scale_plots({}) == ()
 
 
 @pytest.mark.parametrize("most", [2, 5, 101])

@@ -283,8 +283,8 @@ def test_alarms_are_first_and_marked_where_they_were(tmp_path):
     for title in ("Robust and clean accuracy", "Residual, median"):
         marks = plots(document)[title].chart.marks
         assert [(mark.at, mark.words) for mark in marks if mark.along == "x"] == [
-            (3.0, "catastrophic overfitting"),
-            (4.0, "overstated robustness"),
+            (3.0, "alarms"),
+            (4.0, ""),
             (6.0, ""),
         ]
     warnings = [b.text for b in blocks(document, Prose) if b.tone == "warning"]

@@ -23,6 +23,7 @@ from summiteer.report.slice_charts import (
     ON_IT,
     curve_chart,
     plane_chart,
+    tops_words,
     verdict_words,
 )
 from summiteer.report.terminal import percent, plural, spread_of
@@ -179,7 +180,7 @@ def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
     rows = tuple(
         (
             land["id"],
-            str(land["target"]),
+            _target(land),
             land["count"],
             land["at_least"],
             land["at_most"],
@@ -214,7 +215,8 @@ def _section(
     if not cuts and not land["no_slices"]:
         blocks.append(Prose("No slice was asked for.", "note"))
     blocks += [*_basins(land), *_maxima(land), *_ends(land), _ways(land)]
-    return Section(f"Example {land['id']}, target {land['target']}", tuple(blocks))
+    title = f"Example {land['id']}, target {_target(land)}"
+    return Section(title, tuple(blocks))
 
 
 def _cuts(
@@ -258,6 +260,8 @@ def _pictures(
 def _slice_words(cut: Cut, radius: float | None) -> str:
     """What a slice shows, with its numbers."""
     told = [f"The {cut.kind} goes {_through(cut)}."]
+    if cut.kind == "plane":
+        told = [f"Its first axis goes {cut.axes[0]}, its second {cut.axes[1]}."]
     allowed = [good for row in cut.inside for good in row]
     if cut.span() is None:
         told.append("No point of its grid is allowed.")
@@ -268,7 +272,7 @@ def _slice_words(cut: Cut, radius: float | None) -> str:
             f"objective goes from {low:.4g} to {high:.4g}."
         )
     if cut.kind == "circle":
-        told.append(f"At this resolution it has {_tops(cut.tops())}.")
+        told.append(f"At this resolution it has {tops_words(cut.tops())}.")
     if cut.kind == "plane" and cut.ways:
         away = max(max(way.away) for way in cut.ways)
         told.append(
@@ -290,10 +294,6 @@ def _slice_words(cut: Cut, radius: float | None) -> str:
 
 def _through(cut: Cut) -> str:
     return ", ".join(cut.axes).removeprefix("angle ").removesuffix(", radians")
-
-
-def _tops(count: int) -> str:
-    return "one top" if count == 1 else f"{count} tops"
 
 
 def _basins(land: Mapping[str, Any]) -> list[Block]:
@@ -448,6 +448,11 @@ def _made(run: Finished) -> Section:
     blocks: list[Block] = [Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]
     return Section("How it was made", tuple(blocks))
+
+
+def _target(land: Mapping[str, Any]) -> str:
+    target = land["target"]
+    return f"{target:.4g}" if isinstance(target, float) else str(target)
 
 
 def _name(verdict: str) -> str:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
 
 from summiteer.optimality import Verdict
 from summiteer.report.charts import Axis, Lines, Series, Surface, Track
 from summiteer.report.cut import Cut, Seen, kept
+from summiteer.report.document import Plot
 
 #: Points that are drawn of a way.
 _STEPS = 80
@@ -18,6 +20,7 @@ _SYMBOLS: Mapping[str, Any] = {
     "LOCAL_MAXIMUM": "square",
 }
 _COLOURS = {"PROVED": "green", "NUMERICAL": "orange"}
+_DASHES: tuple[Literal["solid", "dash", "dot"], ...] = ("solid", "dash", "dot")
 
 #: A landscape's maxima, as its record has them, numbered from the highest.
 Maxima: TypeAlias = Sequence[Mapping[str, Any]]
@@ -51,7 +54,9 @@ def plane_chart(cut: Cut, title: str, maxima: Maxima, space: bool) -> Surface:
     for point in others:
         look = {"symbol": "cross", "colour": "quiet"}
         tracks.append(_track(point.name, _ends([point]), look="points", **look))
-    first, second = (Axis(f"{name}, units of inputs") for name in cut.axes)
+    # In space there is no room for more.
+    names = ("first axis", "second axis") if space else cut.axes
+    first, second = (Axis(f"{name}, units of inputs") for name in names)
     columns, rows = cut.ticks
     above = Axis("objective")
     return Surface(
@@ -79,30 +84,65 @@ def curve_chart(cut: Cut, title: str, maxima: Maxima, radius: float | None) -> L
     groups, others = _grouped(cut, maxima, ON_IT * (radius or 1.0))
     for (verdict, evidence), points in groups.items():
         name = verdict_words(verdict, evidence)
-        series.append(_points(name, points, _COLOURS[evidence]))
-    series += [_points(point.name, [point], "quiet") for point in others]
+        look = {"symbol": _symbol(verdict, evidence), "colour": _COLOURS[evidence]}
+        series.append(_points(name, points, **look))
+    for point in others:
+        series.append(_points(point.name, [point], symbol="cross", colour="quiet"))
     unit = "" if cut.kind == "circle" else ", units of inputs"
     across = Axis(cut.axes[0] + unit)
     return Lines(title, across, Axis("objective"), tuple(series), wide=True)
 
 
-def scale_chart(cuts: Mapping[float, Cut], title: str) -> Lines:
-    """Circles at several input scales, each from its lowest to its highest value.
+def scale_plots(found: Mapping[float, Mapping[str, Cut]]) -> tuple[Plot, ...]:
+    """Landscapes of one input at several input scales, beside each other.
 
     Args:
-        cuts: input scale c -> a circle.
-        title: of the chart.
+        found: input scale c -> kind of slice -> slice; circles go into one chart, each
+            from its lowest to its highest value, planes are maps of their own.
+
+    Returns:
+        Charts from the smallest scale to the largest; none where there are no slices.
     """
-    series = []
-    for scale, cut in sorted(cuts.items()):
-        (row,) = cut.values
-        low, high = min(row), max(row)
-        room = (high - low) or 1.0
-        heights = tuple((value - low) / room for value in row)
-        series.append(Series(f"c = {scale:g}", cut.ticks[0], heights))
-    across = Axis("angle on the circle, radians, from the highest maximum")
-    return Lines(
-        title, across, Axis("objective, 0 lowest, 1 highest"), tuple(series), wide=True
+    plots, series, told = [], [], []
+    for scale, cuts in sorted(found.items()):
+        if "circle" in cuts:
+            (row,) = cuts["circle"].values
+            low, room = min(row), (max(row) - min(row)) or 1.0
+            heights = tuple((value - low) / room for value in row)
+            dash = _DASHES[len(series) % len(_DASHES)]
+            (ticks,) = cuts["circle"].ticks
+            series.append(Series(f"c = {scale:g}", ticks, heights, dash=dash))
+            told.append(f"{tops_words(cuts['circle'].tops())} at c = {scale:g}")
+        if "plane" in cuts:
+            chart = plane_chart(cuts["plane"], f"c = {scale:g}", (), False)
+            plots.append(Plot(replace(chart, wide=False), _plane_words(cuts["plane"])))
+    if not series:
+        return tuple(plots)
+    chart = Lines(
+        "Round a great circle, at several input scales",
+        Axis("angle from the highest maximum, radians"),
+        Axis("objective, from its lowest to its highest"),
+        tuple(series),
+        wide=True,
+    )
+    return (Plot(chart, f"Round the circle: {', '.join(told)}."), *plots)
+
+
+def tops_words(count: int) -> str:
+    """How many tops a curve has.
+
+    Args:
+        count: of them.
+    """
+    return "one top" if count == 1 else f"{count} tops"
+
+
+def _plane_words(cut: Cut) -> str:
+    span = cut.span()
+    if span is None:
+        return "No point of the plane's grid is allowed."
+    return (
+        f"Where it is allowed the objective goes from {span[0]:.4g} to {span[1]:.4g}."
     )
 
 
@@ -135,14 +175,14 @@ def _track(name: str, spots: _Spots, **look: Any) -> Track:
     return Track(name, x, y, losses, texts=tuple(text for *_, text in spots), **look)
 
 
-def _points(name: str, points: Sequence[Seen], colour: str) -> Series:
+def _points(name: str, points: Sequence[Seen], **look: Any) -> Series:
     return Series(
         name,
         tuple(point.places[0][0] for point in points),
         tuple(point.losses[0] for point in points),
         look="points",
-        colour=colour,
         texts=tuple(point.name for point in points),
+        **look,
     )
 
 
@@ -156,7 +196,7 @@ def _grouped(
         kind, _, number = mark.name.partition(" ")
         if mark.away[0] > near:
             continue
-        if kind == "maximum":
+        if kind == "maximum" and maxima:
             peak = maxima[int(number)]
             found.setdefault((peak["verdict"], peak["evidence"]), []).append(mark)
         else:

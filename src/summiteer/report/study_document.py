@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from summiteer.report.charts import Axis, Lines, Series
 from summiteer.report.cut import kept
@@ -32,6 +32,8 @@ _ROWS = 500
 _CURVES = 7
 _CHARTS = 24
 _LONGEST = 80
+#: In turn: curves that lie on each other are seen both.
+_DASHES: tuple[Literal["solid", "dash", "dot"], ...] = ("solid", "dash", "dot")
 #: From this ratio of largest to smallest on an axis is logarithmic: of parameters,
 #: which are chosen, and of numbers.
 _SPREAD, _FAR = 10.0, 30.0
@@ -221,7 +223,10 @@ def _plot(
             points.setdefault(float(row[name]), []).append(float(row[number]))
     if not groups:
         return None
-    series = tuple(_series(label, points) for label, points in groups.items())
+    series = tuple(
+        _series(label, points, _DASHES[number % len(_DASHES)])
+        for number, (label, points) in enumerate(groups.items())
+    )
     every = [value for each in series for value in (*each.y, *each.low, *each.high)]
     places = sorted({x for each in series for x in each.x if x is not None})
     ticks = tuple(places) if len(places) <= _TICKS else ()
@@ -237,14 +242,18 @@ def _plot(
     return Plot(chart, words)
 
 
-def _series(label: str, points: Mapping[float, Sequence[float]]) -> Series:
+def _series(
+    label: str,
+    points: Mapping[float, Sequence[float]],
+    dash: Literal["solid", "dash", "dot"],
+) -> Series:
     """Means with their band; no band where each point is one cell."""
     x = tuple(sorted(points))
     y = tuple(statistics.fmean(points[each]) for each in x)
     several = any(min(points[each]) < max(points[each]) for each in x)
     low = tuple(min(points[each]) for each in x) if several else ()
     high = tuple(max(points[each]) for each in x) if several else ()
-    return Series(label, x, y, low, high, look="both")
+    return Series(label, x, y, low, high, look="both", dash=dash)
 
 
 def _told(each: Series, name: str) -> str:

@@ -21,6 +21,8 @@ from summiteer.report.terminal import percent, plural, spread_of
 
 #: Epochs that are drawn and listed; of more some are left out.
 _EPOCHS = 300
+#: Alarms that are marked in a chart.
+_MARKS = 50
 
 _PERCENT = Axis("%", span=(0.0, 100.0))
 #: Curves of the training: how each group is drawn, and each kind of number.
@@ -205,6 +207,7 @@ def _looks(epochs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _alarms(result: Mapping[str, Any]) -> Section:
+    """All of them, for charts mark only where they were."""
     blocks: list[Block] = [Prose(alarm, "warning") for alarm in result["alarms"][:20]]
     if len(result["alarms"]) > 20:
         blocks.append(Prose(f"and {len(result['alarms']) - 20} more", "note"))
@@ -333,15 +336,14 @@ def _number(value: float | None, share: bool) -> str:
 
 
 def _marks(epochs: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
-    """Where there was an alarm; in words at the first of each kind."""
-    marks, met = [], set()
-    for look in _looks(epochs):
-        if look["alarm"]:
-            kind = look["alarm"].partition(" in epoch ")[0]
-            words = "" if kind in met else kind
-            met.add(kind)
-            marks.append(Mark(float(look["epoch"]), words, colour="red"))
-    return tuple(marks[n] for n in kept(len(marks), 50))
+    """Where there was an alarm; in words at the first, for others stand beside it."""
+    found = [float(look["epoch"]) for look in _looks(epochs) if look["alarm"]]
+    shown = [found[n] for n in kept(len(found), _MARKS)]
+    word = "alarm" if len(found) == 1 else "alarms"
+    return tuple(
+        Mark(at, "" if number else word, colour="red")
+        for number, at in enumerate(shown)
+    )
 
 
 _COLUMNS = (
