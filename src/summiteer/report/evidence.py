@@ -33,8 +33,6 @@ _VERDICTS = {
 }
 #: C5's settings on one task with the same weights: iid, doubled, ReLU, biases.
 _TASK = "digits 0v1"
-#: More curves than this need the whole width.
-_FEW = 4
 #: An axis that spans less has ticks within its decades.
 _DECADES = 300.0
 #: One that spans less than this has ticks at every digit.
@@ -228,24 +226,29 @@ def _trainings(judged: Sequence[Judged]) -> list[Plot]:
             beside = (
                 "; dashed from f ≡ 0" if any(c.dash == "dash" for c in same) else ""
             )
-            made.append(_training(f"{protocol}: digits 0 against 1{beside}", same))
-            made.append(_training(f"{protocol}: other tasks and networks", others))
+            title = f"{protocol}: digits 0 against 1{beside}"
+            made.append(_training(title, same, wide=True))
+            title = f"{protocol}: other tasks and networks"
+            made.append(_training(title, others, wide=True))
         elif found:
             made.append(_training(protocol, same or others))
     slopes = _training_slopes(judged)
     return [*made[:2], *slopes, *made[2:]]
 
 
-def _training(title: str, found: Sequence[Curve]) -> Plot:
-    words = f"{_ends(found)}. A curve ends where most networks never get there."
+def _training(title: str, found: Sequence[Curve], wide: bool = False) -> Plot:
+    words = (
+        "Steps until the robust loss stays below θ50, half-way to the floor. "
+        f"{_ends(found)}. A curve ends where most networks never get there."
+    )
     if any(curve.low for curve in found):
         words += " Bars are 95 % intervals over networks."
     chart = Lines(
         title,
         _scales(found),
-        _logarithmic("steps to half-way to the floor (θ50)", found),
+        _logarithmic("steps to θ50", found),
         with_whiskers(found),
-        wide=len(found) > _FEW,
+        wide=wide,
     )
     return Plot(chart, words)
 
