@@ -10,6 +10,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 #: Without a sandbox, which needs rights that CI's root does not have; surfaces in space
 #: are drawn by software where there is no graphics card.
 _ARGUMENTS = ("--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage")
+#: Milliseconds: machines that run tests may be busy.
+_PATIENCE = 120_000
 
 
 def executable() -> str | None:
@@ -52,7 +54,7 @@ class Shown:
         places = self.page.query_selector_all(".plot")
         for place in places:
             place.scroll_into_view_if_needed()
-            place.wait_for_selector("svg, canvas", state="attached", timeout=20_000)
+            place.wait_for_selector("svg, canvas", state="attached")
         return places
 
     def overflow(self) -> float:
@@ -76,6 +78,7 @@ def shown(browser: Any, file: Path, width: int = 1280, scheme: str = "light"):
         offline=True,
         accept_downloads=True,
     )
+    context.set_default_timeout(_PATIENCE)
     seen = Shown(context.new_page())
 
     def ask(request: Any) -> None:

@@ -31,10 +31,12 @@ def classifier():
 def tanh():
     return sm.TwoLayerNetwork.random(input_dim=4, width=8, activation="tanh", seed=1)
 """
-_STUDY = """
+_STUDY = f"""
 name = "toy"
 experiment = "toy.py:TOY"
 seeds = [0, 1]
+[fixed]
+kind = "{HOSTILE}"
 [grid]
 number = [1.0, 2.0]
 """
@@ -132,7 +134,8 @@ def _reproduced(directory: Path) -> Path:
         ],
         "files": ["run.json", "store.sqlite", "seconds.json"],
     }
-    spec = {"command": "reproduce", "extent": "quick", "seed": 0, "studies": {"C1": []}}
+    spec = {"command": "reproduce", "extent": "quick", "seed": 0, "torch": "2.6"}
+    spec |= {"version": "0.2.0", "studies": {"C1": [], "C3": []}}
     head = {"schema": 1, "run": result["run"], "spec": spec, "version": "0.2.0"}
     directory.mkdir()
     for name, content in (("run.json", head), ("result.json", result)):

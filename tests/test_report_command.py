@@ -107,10 +107,11 @@ def test_a_page_that_cannot_be_made_is_a_warning(
 
 def test_a_page_that_cannot_be_written_is_a_warning(folder, documents, run_cli):
     documents("study", planted)
-    (folder / "o" / "report.html").mkdir(parents=True)
+    run_cli("study", "run", "study.toml", "--out", "o", "--no-report")
+    (folder / "o" / "report.html").mkdir()
     code, _, error = run_cli("study", "run", "study.toml", "--out", "o")
     assert code == 0
-    assert "report.html cannot be used" in error
+    assert "cannot be used: Is a directory" in error
 
 
 def test_with_json_the_place_is_told_beside_the_document(folder, documents, run_cli):
