@@ -33,6 +33,8 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
+from summiteer.report.rounded_text import at_least, at_most
+from summiteer.report.terminal import percent
 
 
 def attack_document(run: Finished) -> Document:
@@ -147,15 +149,15 @@ def _strip(run: Finished) -> Mapping[str, str]:
     """The most important numbers."""
     result = run.result
     shares = {
-        "clean accuracy": result["clean_accuracy"],
-        "robust, at most": result["robust_accuracy"],
-        "robust, at least (proved)": result["proved_robust_accuracy"],
+        "clean accuracy": (result["clean_accuracy"], percent),
+        "robust, at most": (result["robust_accuracy"], at_most),
+        "robust, at least (proved)": (result["proved_robust_accuracy"], at_least),
     }
     if result["clean_accuracy"] is None:
         shares = {}
     found = {
-        name: f"{100 * share:.1f} %"
-        for name, share in shares.items()
+        name: rounded(share)
+        for name, (share, rounded) in shares.items()
         if share is not None
     }
     found = {"region": region_of(result), **found}

@@ -34,6 +34,8 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
+from summiteer.report.rounded_text import at_least, at_most
+from summiteer.report.terminal import percent
 
 _TINTS = {
     "NOT_FINITE": "red",
@@ -81,15 +83,16 @@ def audit_document(run: Finished) -> Document:
 def _strip(run: Finished) -> Mapping[str, str]:
     result = run.result
     shares = {
-        "clean accuracy": result["clean_accuracy"],
-        "robust, claimed": result["claimed_robust_accuracy"],
-        "robust, at most": result["corrected_robust_accuracy"],
+        "clean accuracy": (result["clean_accuracy"], percent),
+        "robust, claimed": (result["claimed_robust_accuracy"], percent),
+        "robust, at most": (result["corrected_robust_accuracy"], at_most),
     }
     if result["corrected_robust_accuracy"] is not None:
-        shares["robust, at least (proved)"] = result["proved_robust_accuracy"]
+        proved = result["proved_robust_accuracy"]
+        shares["robust, at least (proved)"] = (proved, at_least)
     found = {
-        name: f"{100 * share:.1f} %"
-        for name, share in shares.items()
+        name: rounded(share)
+        for name, (share, rounded) in shares.items()
         if share is not None
     }
     return {"region": region_of(result), **found, "examples": str(result["examples"])}
