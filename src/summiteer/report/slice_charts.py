@@ -103,7 +103,9 @@ def scale_plots(found: Mapping[float, Mapping[str, Cut]]) -> tuple[Plot, ...]:
     Returns:
         Charts from the smallest scale to the largest; none where there are no slices.
     """
-    plots, series, told = [], [], []
+    plots: list[Plot] = []
+    series: list[Series] = []
+    told = []
     for scale, cuts in sorted(found.items()):
         if "circle" in cuts:
             (row,) = cuts["circle"].values
@@ -114,8 +116,8 @@ def scale_plots(found: Mapping[float, Mapping[str, Cut]]) -> tuple[Plot, ...]:
             series.append(Series(f"c = {scale:g}", ticks, heights, dash=dash))
             told.append(f"{tops_words(cuts['circle'].tops())} at c = {scale:g}")
         if "plane" in cuts:
-            chart = plane_chart(cuts["plane"], f"c = {scale:g}", (), False)
-            plots.append(Plot(replace(chart, wide=False), _plane_words(cuts["plane"])))
+            above = plane_chart(cuts["plane"], f"c = {scale:g}", (), False)
+            plots.append(Plot(replace(above, wide=False), _plane_words(cuts["plane"])))
     if not series:
         return tuple(plots)
     chart = Lines(
