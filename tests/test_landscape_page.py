@@ -258,6 +258,7 @@ def test_a_plane_is_drawn_as_it_was_evaluated(tmp_path):
     assert (way.x[0], way.x[-1], way.z[-1]) == (0.0, 1.0, 1.0)
     assert way.texts[-1] == "run 5, step 299"
     assert "came from up to 0.75 beside it" in space.words
+    assert "1 proved (filled), 1 numerical (open)" in above.words
     assert "1 of 2 maxima lie beside it, by up to 0.5" in space.words
 
 

@@ -244,8 +244,12 @@ def _pictures(
     words = _slice_words(cut, radius)
     maxima = land["maxima"]
     if cut.kind == "plane":
+        marked = {mark.name for mark in cut.marks}
+        shown = [p for n, p in enumerate(maxima) if f"maximum {n}" in marked]
+        proved = sum(peak["evidence"] == Evidence.PROVED.name for peak in shown)
         above = (
-            "The same plane from above. Filled marks are proved, open ones numerical."
+            f"The same plane from above. Marked maxima: {proved} proved (filled), "
+            f"{len(shown) - proved} numerical (open)."
         )
         return [
             Plot(plane_chart(cut, "The objective on a plane", maxima, True), words),

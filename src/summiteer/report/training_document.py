@@ -275,7 +275,9 @@ def _inner(result: Mapping[str, Any]) -> Section:
             at_one = [
                 Mark(1.0, _AT_ONE[name], "y") for name in names if name in _AT_ONE
             ]
-            every = (*marks, *at_one)
+            # Two words in one chart would lie on each other.
+            bare = [replace(mark, words="") for mark in marks] if at_one else marks
+            every = (*bare, *at_one)
             chart = Lines(title, _across(curves), axis, tuple(curves), every)
             plots.append(Plot(chart, _words(curves, share)))
     blocks: list[Block] = [*plots]
