@@ -317,6 +317,9 @@ def nothing(problem, points, within):
         verdict=[Verdict.UNDECIDED] * len(points),
         evidence=[Evidence.NUMERICAL] * len(points),
         maximum=torch.zeros(len(points), dtype=torch.bool),
+        distance_bound=torch.full((len(points),), torch.nan),
+        loss_gap_bound=torch.full((len(points),), torch.nan),
+        upper_bound=torch.full((len(points),), torch.nan),
     )
 
 examination.local_optimality = nothing
