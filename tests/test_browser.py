@@ -259,7 +259,9 @@ def check_reference(file):
     text = file.read_text()
     if file.suffix == ".bib" and "@" in text:
         bibtexparser = pytest.importorskip("bibtexparser")
-        assert len(bibtexparser.loads(text).entries) == text.count("\n@") + 1
+        found = bibtexparser.parse_string(text)
+        assert not found.failed_blocks
+        assert len(found.entries) == len(re.findall("^@", text, re.MULTILINE))
     elif file.suffix == ".ris":
         rispy = pytest.importorskip("rispy")
         assert len(rispy.loads(text)) == len(re.findall("^TY  - ", text, re.MULTILINE))
