@@ -3,12 +3,13 @@
 `make docs` builds them into out/docs; each test skips where that was not done.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 BUILT = Path(__file__).parents[1] / "out" / "docs"
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(shutil.which("chromium") or "chromium")
 #: One page of each kind; the others are made by the same templates.
 LOOKED_AT = (
     "index",

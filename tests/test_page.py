@@ -71,7 +71,9 @@ def document(text="plain"):
         Prose(text),
         Facts(((text, text),)),
         *(Plot(chart, f"words {text}") for chart in CHARTS),
-        Plot(Lines(text, Axis(text), Axis(text), (Series(text, (1.0,), (1.0,)),)), text),
+        Plot(
+            Lines(text, Axis(text), Axis(text), (Series(text, (1.0,), (1.0,)),)), text
+        ),
         Table(text, columns, rows, text, filtered=True),
         Table("", columns, rows),
         Code(text, text, "a.bib"),

@@ -29,7 +29,6 @@ from summiteer.settings import Settings
 from summiteer.store import Store
 from summiteer.summary import objective_name, region_record
 
-
 #: A line costs one axis of a plane: it has so many times its ticks.
 _ALONE = 8
 
