@@ -82,12 +82,6 @@ def test_python_blocks_are_python(page):
         list(tokenize.generate_tokens(iter(block.splitlines(keepends=True)).__next__))
 
 
-@pytest.mark.filterwarnings("ignore::summiteer.SummiteerWarning")
-def test_the_blocks_of_the_pages_run():
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGES["adversaries"], re.S | re.M)
-    exec(compile(block, "adversaries.md", "exec"), {})
-
-
 def test_numbers_of_the_efforts_are_those_of_the_search():
     standard, thorough = EFFORTS["standard"], EFFORTS["thorough"]
     assert f"search: at most {standard.budget} gradient evaluations" in README
