@@ -163,7 +163,7 @@ def test_explanations_of_single_examples(run_cli, model_file, tmp_path):
     place = arrays(tmp_path / "run")
     assert out.index("example 3: ") < out.index("example 0: ")
     assert "search distance" in out
-    assert out.rstrip().endswith("docs/certificates.md")
+    assert "docs/certificates.md" in out
     assert len(place["ids"]) == 4
     # From the finished run, with the document alone on stdout.
     code, out, error = run_cli(*arguments, "--json")

@@ -12,7 +12,7 @@ from summiteer.driver import Progress
 from summiteer.engine import Engine
 from summiteer.environment import environment
 from summiteer.store import Store
-from summiteer.studies.claims import CLAIMS
+from summiteer.studies import claims as all_claims
 from summiteer.studies.claims.claim import (
     Claim,
     Extent,
@@ -236,7 +236,9 @@ def reproduce_command(spec: Mapping[str, Any]) -> str:
     keys = [*spec["studies"]]
     words = ["summiteer", "reproduce"]
     words += [] if spec["extent"] == "full" else [f"--{spec['extent']}"]
-    words += [f"--only={key}" for key in keys] if len(keys) < len(CLAIMS) else []
+    words += (
+        [f"--only={key}" for key in keys] if len(keys) < len(all_claims.CLAIMS) else []
+    )
     return shlex.join(words + ([f"--seed={spec['seed']}"] if spec["seed"] else []))
 
 
