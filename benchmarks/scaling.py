@@ -57,8 +57,8 @@ class Job:
 
     function: str
     cells: int
-    examples: int = 32
-    steps: int = 100
+    examples: int = 16
+    steps: int = 30
 
     def all_cells(self) -> list[Cell]:
         size = {"examples": self.examples, "steps": self.steps}
