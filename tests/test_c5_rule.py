@@ -97,6 +97,26 @@ def test_one_end_censored_still_counts():
     assert crossing_standing(runs.within(1.0, 10.0)) is Standing.NOT_REACHED
 
 
+@pytest.mark.parametrize(
+    ("steps", "verdict"),
+    [
+        ((58, 58, 58), Standing.NO_EFFECT),
+        ((58, 58, 61), Standing.INCONCLUSIVE),
+        ((61, 58, 58), Standing.INCONCLUSIVE),
+        ((58, 61, 58), Standing.INCONCLUSIVE),
+        ((3, 10, 61), Standing.SUPPORTED),
+        ((61, 10, 3), Standing.REVERSED),
+        ((3, 61, 61), Standing.SUPPORTED),
+    ],
+)
+def test_c5_gives_no_verdict_that_longer_training_could_overturn(steps, verdict):
+    rise = np.tile([0.1, 0.2, 0.3], (10, 1))
+    table = np.tile(np.array(steps, float), (3, 10, 1))
+    scales = np.array([0.1, 1.0, 10.0])
+    runs = Runs(scales, table, 61.0, rise, np.ones((10, 3)), [False] * 3)
+    assert crossing_standing(runs) is verdict
+
+
 def test_networks_that_diverge_never_arrive():
     losses = curve(1.0)
     losses[3, 5:] = math.inf
