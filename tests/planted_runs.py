@@ -75,6 +75,9 @@ def arrays_of(count, shape=(64,), seed=0, labelled=True, bound=True, survivors=0
     robust = (survived & (random(count) < 0.5)).to(torch.int8)
     draws = torch.arange(count, dtype=torch.int32) % 6
     unseen = torch.where(draws > 0, 0.3 * random(count), nothing)
+    # The first run and up to five restarts, the best of which is not above the end.
+    ends = losses[:, None] - 0.5 * random(count, 6)
+    ends[torch.arange(6) > draws[:, None]] = torch.nan
     paths = random(1, 2, 5, QUANTILES).float().sort(3).values
     steps = torch.arange(0, 50, 10, dtype=torch.int32)[None]
     return {
@@ -102,6 +105,7 @@ def arrays_of(count, shape=(64,), seed=0, labelled=True, bound=True, survivors=0
         "draws": draws,
         "stopped": torch.zeros(count, dtype=torch.int8),
         "spent": draws,
+        "restart_losses": ends,
         "maxima": draws,
         "unseen": unseen,
         "unseen_bound": unseen + 0.2,

@@ -80,6 +80,23 @@ def test_blocks_change_no_start_and_no_verdict(digits):
     # Converged runs: what is left of different rounding is far below the residual.
     gap = (whole.arrays["losses"] - parts.arrays["losses"]).abs()
     assert float(gap.max()) < 1e-10
+    ends = [each.arrays["restart_losses"] for each in (whole, parts)]
+    assert torch.allclose(*ends, rtol=0, atol=1e-9, equal_nan=True)
+
+
+def test_the_restarts_of_every_example_are_recorded(digits):
+    model, inputs, targets = digits
+    attack = sm.attack(model, inputs, targets, region=sm.L2Ball(0.3))
+    ends = attack.arrays["restart_losses"]
+    assert ends.shape == (60, 1 + 4)
+    survived = attack.arrays["survived"]
+    made = (~ends[:, 1:].isnan()).sum(1)
+    assert torch.equal(made[survived].int(), attack.arrays["draws"][survived])
+    assert not bool(ends[:, 0].isnan().any())
+    top = ends.nan_to_num(-torch.inf).amax(1)[survived]
+    last = attack.arrays["losses"][survived]
+    # The model's rounding, in batches of another size: a few units of float32.
+    assert bool((top <= last + 1e-6 * (1 + last)).all())
 
 
 def test_more_steps_expose_an_attack_that_has_not_converged(digits):

@@ -232,7 +232,7 @@ def test_an_example_with_a_run_that_was_cut_short_is_not_counted():
     points = torch.zeros(3, 2, 8, dtype=torch.float64)
     points[2] = 0.3
     made = torch.ones(3, 2, dtype=torch.bool)
-    basins = Basins(points, made, torch.tensor([True, False]))
+    basins = Basins(points, points[..., 0], made, torch.tensor([True, False]))
     maxima, number = basins.maxima(problem, points[0])
     assert maxima.label[:, 1].tolist() == [-1, -1, -1]
     assert maxima.count.tolist()[1] == 0
@@ -244,7 +244,7 @@ def test_an_example_with_a_run_that_was_cut_short_is_not_counted():
 def test_the_run_from_the_centre_is_seen_but_no_draw():
     problem = KNOWN["double well"].problem
     ends = torch.tensor([[0.3, 0, 0], [-0.3, 0, 0], [-0.3, 0, 0]]).double()[:, None]
-    basins = Basins(ends, torch.ones(3, 1).bool(), torch.ones(1).bool())
+    basins = Basins(ends, ends[..., 0], torch.ones(3, 1).bool(), torch.ones(1).bool())
     maxima, _ = basins.maxima(problem, ends[0])
     assert maxima.count.tolist() == [2]
     # Two draws, both of the second maximum: the first was met by none of them.
@@ -256,7 +256,7 @@ def test_the_run_from_the_centre_is_seen_but_no_draw():
 def test_a_best_point_elsewhere_has_no_number():
     problem = KNOWN["double well"].problem
     ends = torch.tensor([[0.3, 0.0, 0.0]]).double()[:, None]
-    basins = Basins(ends, torch.ones(1, 1).bool(), torch.ones(1).bool())
+    basins = Basins(ends, ends[..., 0], torch.ones(1, 1).bool(), torch.ones(1).bool())
     for best, expected in ((0.29, 0), (-0.3, -1)):
         point = torch.tensor([[best, 0.0, 0.0]]).double()
         assert basins.maxima(problem, point)[1].tolist() == [expected]

@@ -82,8 +82,9 @@ def content(out):
     files = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in out.rglob("*")
-        # The page is made of the others, and says how long they took.
-        if path.is_file() and path.name != "report.html"
+        # The page is made of the others, and says how long they took; the command
+        # names the directory.
+        if path.is_file() and path.name not in {"report.html", "command.json"}
     }
     result = json.loads(files.pop("result.json"))
     assert result.pop("seconds") > 0

@@ -8,6 +8,7 @@ from torch import nn
 
 import summiteer as sm
 from fakes import Counting, classifier, labelled_problem, seeded
+from summiteer import tolerances
 from summiteer.analytic import PROBLEMS
 from summiteer.errors import UserError
 from summiteer.networks.reference import digits_mlp
@@ -19,6 +20,8 @@ ALONE = {
     "escapes": tuple(name for name in SOURCES if name != "escapes"),
     "restarts": tuple(name for name in SOURCES if name != "restarts"),
 }
+#: Sources whose runs are those of the problem's own objective that are counted.
+_OWN = ("objective", "restarts")
 #: All sources but the certificates, which take most of a second.
 SMALL = sm.Effort(
     restarts=4,
@@ -290,6 +293,43 @@ def test_an_example_alone_finds_what_it_finds_in_a_batch(case):
         )
         assert one.stopped == whole.stopped[i : i + 1]
         assert int(one.spent) == int(whole.spent[i])
+        assert torch.allclose(
+            one.restart_losses[:, 0],
+            whole.restart_losses[:, i],
+            rtol=0,
+            atol=1e-9,
+            equal_nan=True,
+        )
+
+
+@pytest.mark.parametrize("budget", [1, 40, 120])
+@pytest.mark.parametrize("case", MAKERS)
+def test_the_highest_of_each_restart_is_kept(case, budget):
+    problem = MAKERS[case]()
+    found = sm.search(problem, SMALL, budget=budget)
+    ends = found.restart_losses
+    assert ends.shape == (1 + SMALL.restarts, len(problem))
+    assert torch.equal(ends[0], found.ascent.best_loss)
+    # No run of these was cut short: all that were made are counted.
+    made = torch.zeros_like(ends, dtype=torch.bool)
+    made[: len(found.maxima.label)] = found.maxima.label >= 0
+    assert torch.equal(~ends.isnan(), made)
+    top = ends.nan_to_num(-torch.inf).amax(0)
+    assert bool((top <= found.best_loss).all())
+    own = torch.tensor([found.sources[i] in _OWN for i in found.source.tolist()])
+    if found.misclassified is not None:
+        own &= ~found.misclassified  # `source` then says who broke it
+    # Other sources may have raised it by what no credit is given for.
+    noise = tolerances.same_loss(ends.dtype) * found.best_loss.abs()
+    assert bool((top >= found.best_loss - 4 * noise)[own].all())
+
+
+def test_restarts_that_were_not_made_have_no_loss():
+    """Four are enough for this one, of 64."""
+    effort = sm.Effort(restarts=64, max_steps=20, budget=10_000, unseen=0.2)
+    found = sm.search(KNOWN["linear on L2"].problem, effort, without=ALONE["restarts"])
+    assert found.restart_losses.isnan()[:, 0].tolist() == [False] * 5 + [True] * 60
+    assert float(found.restart_losses[:5].max()) == float(found.best_loss)
 
 
 def test_equal_seeds_are_equal_bytes_and_others_are_not():

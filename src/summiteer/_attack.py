@@ -226,7 +226,8 @@ def attack_block(problem: Problem, settings: Settings) -> dict[str, Tensor]:
         last, source (int8 code in `SOURCE_NAMES`), stopped (int8 code in
         `STOPPED`), spent (gradient evaluations), draws (random restarts counted),
         maxima (distinct ones met), unseen and unseen_bound (of the chance that one more
-        restart ends in another; NaN without restarts).
+        restart ends in another; NaN without restarts), and restart_losses `[batch, 1 +
+        restarts]`, those of `Search`.
 
     Raises:
         UserError: the block does not fit into memory.
@@ -307,6 +308,7 @@ def _told(found: _Found) -> dict[str, Tensor]:
         "draws": (maxima.label[1:] >= 0).sum(0).to(torch.int32).cpu(),
         "stopped": torch.tensor(stopped, dtype=torch.int8),
         "spent": made.spent.to(torch.int32).cpu(),
+        "restart_losses": made.restart_losses.T.double().cpu().contiguous(),
         "maxima": maxima.count.to(torch.int32).cpu(),
         "unseen": maxima.unseen.double().cpu(),
         "unseen_bound": maxima.unseen_bound.double().cpu(),

@@ -1,5 +1,7 @@
 """What every command does while it runs: notes, progress, interruption, exit codes."""
 
+import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +95,25 @@ def placed(
     return directory, named
 
 
+def note_command(directory: Path) -> None:
+    """Write the command line beside a run, unless a former one is noted there.
+
+    It is for readers: unlike the specification it has the names of files as they were
+    given, and what changes no number.
+
+    Args:
+        directory: of the run.
+    """
+    from summiteer.disk import explained, replaced
+
+    place = directory / "command.json"
+    if place.exists():
+        return
+    words = shlex.join(["summiteer", *sys.argv[1:]])
+    with explained(place):
+        replaced(place, (json.dumps({"command": words}) + "\n").encode())
+
+
 def finish(
     directory: Path,
     result: Mapping[str, Any],
@@ -113,16 +134,17 @@ def finish(
     from summiteer.report.pages import DOCUMENTS
 
     wanted = result["command"] in DOCUMENTS and not no_report
-    page = _page(directory) if wanted else None
+    page = _page(directory, wanted)
     say(closing_text(result, str(directory), page, advice), quiet)
 
 
-def _page(directory: Path) -> Path | None:
-    """The page, written; None, and a warning, if that fails."""
+def _page(directory: Path, wanted: bool) -> Path | None:
+    """The page, written if it is wanted; None, and a warning, if that fails."""
     from summiteer.report.pages import write_page
 
     try:
-        return write_page(directory)
+        note_command(directory)  # of commands that do not when they begin
+        return write_page(directory) if wanted else None
     except Exception as error:
         # Whatever it is: the run has come to its end, and its result stands.
         said = error if isinstance(error, UserError) else repr(error)
@@ -153,7 +175,8 @@ def progress(
 
 @contextmanager
 def resumption(store: Any, quiet: bool) -> Iterator[None]:
-    """Say that this is a run that was begun before."""
+    """Note the command, or say that this is a run that was begun before."""
+    note_command(store.directory)
     done = len(store.names())
     if done:
         parts = "1 part is" if done == 1 else f"{done} parts are"

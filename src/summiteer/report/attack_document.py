@@ -21,6 +21,7 @@ from summiteer.report.examined_plots import (
     bracket_plot,
     path_plots,
     residual_plot,
+    restart_losses_plot,
     restarts_plot,
     steps_plot,
     verdict_bars,
@@ -33,7 +34,12 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import at_least, at_most
+from summiteer.report.rounded_text import (
+    at_least,
+    at_most,
+    rounded_up,
+    share_above,
+)
 from summiteer.report.terminal import percent
 
 
@@ -140,6 +146,7 @@ def convergence_section(recorded: RecordedRun, steps: str) -> Section:
         *path_plots(recorded),
         residual_plot(recorded),
         steps_plot(recorded, steps),
+        restart_losses_plot(recorded),
         restarts_plot(recorded),
     ]
     return Section("Had it converged?", tuple(plot for plot in plots if plot))
@@ -193,19 +200,25 @@ def _fields(recorded: RecordedRun) -> Fields:
         ),
     ]
     more = {
-        "loss_gap_bounds": Column(
-            "left to gain, at most",
-            words="proved: what the maximum near the point can have more",
+        "loss_gap_bounds": (
+            Column(
+                "left to gain, at most",
+                words="proved: what the maximum near the point can have more",
+            ),
+            rounded_up,
         ),
-        "unseen_bound": Column(
-            "unseen, at most",
-            "%",
-            "95 % bound of the chance that one more restart finds another maximum",
+        "unseen_bound": (
+            Column(
+                "unseen, at most",
+                "%",
+                "95 % bound of the chance that one more restart finds another maximum",
+            ),
+            share_above,
         ),
     }
-    for array, column in more.items():
+    for array, (column, rounded) in more.items():
         if array in numbers:
-            fields.append((column, numbers_of_examples(recorded, array)))
+            fields.append((column, numbers_of_examples(recorded, array, rounded)))
     if "source" in numbers:
         fields.append((Column("found by"), recorded.named("source")))
     if "steps" in numbers:

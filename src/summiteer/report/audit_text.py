@@ -9,6 +9,7 @@ from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.kinds import Kind
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
+from summiteer.report.rounded_text import at_least, at_most
 from summiteer.report.terminal import (
     Output,
     number,
@@ -108,7 +109,7 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
             f"robust accuracy, claimed    {percent(claimed)}  right at the given points"
         )
         console.say(
-            f"                 corrected  {percent(corrected)}  at most: no allowed "
+            f"                 corrected  {at_most(corrected)}  at most: no allowed "
             "point tried here misleads the model"
         )
         for name in CORRECTIONS[1:]:
@@ -119,7 +120,7 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
         proved = result["proved_robust_accuracy"]
         if proved is not None:
             console.say(
-                f"                 proved     {percent(proved)}  at least, for the "
+                f"                 proved     {at_least(proved)}  at least, for the "
                 "whole region"
             )
     given = "given (projected)" if result["excess"]["outside"] else "given"

@@ -12,6 +12,7 @@ from summiteer.report.charts import Axis, Bars, Lines, Mark, Part, Series
 from summiteer.report.document import Plot
 from summiteer.report.examined_groups import KINDS, Group
 from summiteer.report.recorded_run import RecordedRun
+from summiteer.report.rounded_text import at_most, no_more_than
 
 #: Points of a curve, and examples of a bracket, that are drawn at most.
 _POINTS, _SHOWN = 200, 200
@@ -215,7 +216,7 @@ def path_plots(recorded: RecordedRun) -> tuple[Plot, ...]:
         if series:
             word = loss_word(recorded)
             chart = Lines(
-                title.format(word),
+                title.format(word.removeprefix("the ")),
                 Axis("steps"),
                 Axis(axis.format(word), log=log, ticks=_TICKS if log else ()),
                 tuple(series),
@@ -257,7 +258,7 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
         told.append(
             f"after {count} ({int((draws == count).sum())} {noun}) {some[0]:.3g} "
             f"different maxima were met, and one more restart ends in another with a "
-            f"chance of {100 * some[1]:.3g} %, at most {100 * some[2]:.3g} %"
+            f"chance of {100 * some[1]:.3g} %, at most {at_most(some[2])}"
         )
     chart = Lines(
         "What random restarts leave unseen",
@@ -266,6 +267,50 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
         tuple(series),
     )
     return Plot(chart, f"Means by the number of restarts: {'; '.join(told)}.")
+
+
+def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
+    """What more random restarts add: mean of the highest of the first, and of all.
+
+    All means are over the same examples: those with as many restarts as half of them
+    have at least. To average, at each number, over whoever came that far would show
+    other examples at every number.
+
+    Args:
+        recorded: of the run.
+    """
+    numbers = recorded.numbers
+    if "restart_losses" not in numbers:
+        return None
+    group, mask = list(groups(recorded).items())[-1]
+    noun = "examples" if group == "all" else group
+    ends, final = numbers["restart_losses"], numbers["losses"]
+    made = ends[:, 1:].isfinite().cummin(1).values.sum(1)
+    asked = mask & ends[:, 0].isfinite() & final.isfinite() & (made > 0)
+    if not bool(asked.any()):
+        return None
+    count = int(made[asked].median())
+    asked &= made >= count
+    highest = ends[asked, : count + 1].cummax(1).values
+    means, last = highest.mean(0).tolist(), float(final[asked].mean())
+    raised = int((highest[:, -1] > highest[:, 0]).sum())
+    word, many = loss_word(recorded), int(asked.sum())
+    x = tuple(map(float, range(count + 1)))
+    chart = Lines(
+        f"What random restarts add to the {word.removeprefix('the ')}",
+        Axis("random restarts", ticks=x),
+        Axis(f"highest {word} so far, mean"),
+        (Series("", x, tuple(means), look="both", colour=_TINT[group]),),
+        (Mark(last, "in the end", "y"),),
+    )
+    return Plot(
+        chart,
+        f"Means over the same {many} of {int(mask.sum())} {noun} throughout, those "
+        f"with {count} restarts or more: the highest {word} is {means[0]:.4g} after "
+        f"the first run, {means[-1]:.4g} after {count} random restarts, which raised "
+        f"it for {raised}, and {last:.4g} in the end, when every other run and the way "
+        "to the top of the hill are made.",
+    )
 
 
 def bracket_plot(recorded: RecordedRun) -> Plot | None:
@@ -303,7 +348,7 @@ def bracket_plot(recorded: RecordedRun) -> Plot | None:
         chart,
         f"{len(index)} of {recorded.count} examples have a proved upper bound of "
         f"{word}; it exceeds what was found by {float(gaps.median()):.3g} (median), at "
-        f"most {float(gaps.max()):.3g}.{shown}",
+        f"most {no_more_than(float(gaps.max()))}.{shown}",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from summiteer.report.document import (
@@ -35,15 +36,25 @@ def methods_section(recorded: RecordedRun) -> Section:
     Args:
         recorded: of the run.
     """
-    blocks: list[Block] = []
-    command = recorded.run.directory / "command.json"
-    if command.exists():
-        said = json.loads(command.read_text("utf-8"))["command"]
-        blocks.append(Code(str(said), "The command"))
-    text = methods_text(recorded)
-    blocks.append(Code(text, "For a methods section", "methods.txt"))
-    blocks.append(Facts(_facts(recorded)))
-    return Section("What was run", tuple(blocks))
+    blocks = (
+        *command_blocks(recorded.run.directory),
+        Code(methods_text(recorded), "For a methods section", "methods.txt"),
+        Facts(_facts(recorded)),
+    )
+    return Section("What was run", blocks)
+
+
+def command_blocks(directory: Path) -> tuple[Block, ...]:
+    """The command line as it was given; nothing where it is not noted.
+
+    Args:
+        directory: of any run.
+    """
+    try:
+        said = json.loads((directory / "command.json").read_bytes())["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # of an older version, or not from a command line
+    return (Code(str(said), "The command"),)
 
 
 def methods_text(recorded: RecordedRun) -> str:

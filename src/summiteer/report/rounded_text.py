@@ -21,6 +21,15 @@ def at_least(share: float) -> str:
     return f"{math.floor(_tenths(share)) / 10:.1f} %"
 
 
+def share_above(share: float) -> float:
+    """`at_most` as a number, for cells that are sorted.
+
+    Args:
+        share: in [0, 1].
+    """
+    return math.ceil(_tenths(share)) / 1000
+
+
 def part_of(count: int, whole: int) -> str:
     """A share with what was counted; all and none only where it is all or none.
 
@@ -40,12 +49,25 @@ def no_more_than(value: float) -> str:
     Args:
         value: the bound.
     """
-    if value <= 0:
-        return "0"
+    return f"{rounded_up(value, 2):g}"
+
+
+def rounded_up(value: float, digits: int = 4) -> float:
+    """The least number ≥ a bound ≥ 0 that so many digits can say.
+
+    Args:
+        value: the bound.
+        digits: at least one.
+    """
+    if value <= 0 or not math.isfinite(value):
+        return max(value, 0.0)
     if value < 1e-15:  # below what float64 resolves of a loss of 1
-        return "1e-15"
-    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return f"{float(f'{math.ceil(value / scale) * scale:.2g}'):g}"
+        return 1e-15
+    near = float(f"{value:.{digits - 1}e}")
+    if near >= value:
+        return near
+    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    return float(f"{near + unit:.{digits - 1}e}")
 
 
 def _tenths(share: float) -> float:

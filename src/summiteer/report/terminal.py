@@ -12,6 +12,7 @@ from rich.text import Text
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
 from summiteer.report.findings_text import findings_text
+from summiteer.report.rounded_text import at_least, at_most
 
 _WIDTH = 80
 #: A count, or what is set off by two spaces: the rest of a line stands under its rest.
@@ -136,13 +137,13 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
     if result["clean_accuracy"] is not None:
         console.say(f"clean accuracy   {percent(result['clean_accuracy'])}")
         console.say(
-            f"robust accuracy  {percent(result['robust_accuracy'])}  at most: found "
+            f"robust accuracy  {at_most(result['robust_accuracy'])}  at most: found "
             "by attack, not proved"
         )
         proved = result["proved_robust_accuracy"]
         if proved is not None:
             console.say(
-                f"                 {percent(proved)}  at least: proved for the "
+                f"                 {at_least(proved)}  at least: proved for the "
                 "whole region"
             )
     console.say(
@@ -153,7 +154,7 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
     if within:
         console.say(
             f"within {within['tolerance']:g}: {percent(within['clean'])} clean, "
-            f"{percent(within['attacked'])} attacked"
+            f"at most {at_most(within['attacked'])} attacked"
         )
 
 
@@ -241,7 +242,7 @@ def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None
         f"{restarted} restarted from random points: "
         f"{met} {'maximum' if met == '1' else 'maxima'} met on average;"
     )
-    bound = percent(search["unseen_bound"])
+    bound = at_most(search["unseen_bound"])
     if search["unseen_bound"] > _VAGUE:
         console.say(
             "the next restart may find another: its chance is below "

@@ -63,6 +63,9 @@ class Search:
         maxima: what the first run (row 0 of `label`) and the random restarts (a row
             each) ended in, and what these restarts leave unseen; see
             `summiteer.searching.basins` for which runs are counted.
+        restart_losses: `[1 + restarts, batch]` the highest objective of each of these
+            runs, in their order, as many rows as the effort has restarts; NaN where no
+            run was made. It never exceeds `best_loss`.
         best_maximum: `[batch]` int64, the number in `maxima` of the one that `best`
             belongs to; -1 where none of these runs ended in it.
         ascent: the runs of the problem's own objective, with which it began.
@@ -78,6 +81,7 @@ class Search:
     gradient_evaluations: int
     stopped: tuple[str, ...]
     maxima: Maxima
+    restart_losses: Tensor
     best_maximum: Tensor
     ascent: Ascent
     sources: tuple[str, ...] = NAMES
@@ -147,6 +151,7 @@ def search(
         known.rows,
         _stopped(known, refused, seen_enough(maxima, effort.unseen)),
         maxima,
+        known.basins.losses_of(effort.restarts),
         best_maximum,
         ascent,
     )

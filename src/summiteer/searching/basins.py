@@ -25,8 +25,8 @@ one (`landscape.distinct_maxima`); on networks trained on digits and MNIST this 
 within one what polishing every end point to its maximum counts, where distance alone
 counts up to fifteen too many.
 
-What is kept: the end points, `Effort.restarts` + 1 times the size of the inputs of one
-block.
+What is kept: the end points and the objective there, `Effort.restarts` + 1 times the
+size of the inputs of one block.
 """
 
 from dataclasses import dataclass
@@ -46,11 +46,13 @@ class Basins:
 
     Attributes:
         points: `[1 + restarts, batch, *input]` highest point of each run.
+        losses: `[1 + restarts, batch]` the objective there; NaN where no run was made.
         made: `[1 + restarts, batch]` bool, whether the run was made.
         whole: `[batch]` bool, whether no run of the example was cut short.
     """
 
     points: Tensor
+    losses: Tensor
     made: Tensor
     whole: Tensor
 
@@ -58,7 +60,12 @@ class Basins:
     def of(cls, ascent: Ascent) -> "Basins":
         """That of the first run."""
         cut = cut_short(ascent)
-        return cls(ascent.best[None], torch.ones_like(cut[:1]), ~cut.any(0))
+        return cls(
+            ascent.best[None],
+            ascent.best_loss[None],
+            torch.ones_like(cut[:1]),
+            ~cut.any(0),
+        )
 
     def after(self, runs: Runs, ends: Ends) -> "Basins":
         """Those with more runs; only random restarts are kept.
@@ -71,16 +78,17 @@ class Basins:
             return self
         place = runs.draw + 1
         missing = int(place.max()) + 1 - len(self.points)
-        points, made = self.points, self.made
+        points, losses, made = self.points, self.losses, self.made
         if missing > 0:
-            more = torch.zeros_like(points[:1]).expand(missing, *points.shape[1:])
-            points = torch.cat([points, more])
-            made = torch.cat([made, torch.zeros_like(made[:1]).expand(missing, -1)])
+            points = _longer(points, missing, 0)
+            losses = _longer(losses, missing, torch.nan)
+            made = _longer(made, missing, False)
         where = (place, ends.example)
         whole = self.whole.clone()
         whole[ends.example[ends.cut]] = False
         return Basins(
             points=points.index_put(where, ends.best),
+            losses=losses.index_put(where, ends.loss),
             made=made.index_put(where, torch.ones_like(ends.cut)),
             whole=whole,
         )
@@ -88,8 +96,19 @@ class Basins:
     def take(self, examples: Tensor) -> "Basins":
         """Those of the examples with these indices."""
         return Basins(
-            self.points[:, examples], self.made[:, examples], self.whole[examples]
+            self.points[:, examples],
+            self.losses[:, examples],
+            self.made[:, examples],
+            self.whole[examples],
         )
+
+    def losses_of(self, restarts: int) -> Tensor:
+        """`[1 + restarts, batch]` losses, with rows for the restarts no one made.
+
+        Args:
+            restarts: at least as many as were made.
+        """
+        return _longer(self.losses, 1 + restarts - len(self.losses), torch.nan)
 
     def maxima(self, problem: Problem, best: Tensor) -> tuple[Maxima, Tensor]:
         """What the runs met, and which of these maxima the best point belongs to.
@@ -120,6 +139,12 @@ class Basins:
         drawn[0] = False
         seen = Maxima(label, count, *unseen_mass(label, drawn))
         return seen, number.masked_fill(number >= count, -1)
+
+
+def _longer(tensor: Tensor, missing: int, value: float) -> Tensor:
+    """The tensor and so many more rows, all of one value."""
+    rows = tensor.new_full((missing, *tensor.shape[1:]), value)
+    return torch.cat([tensor, rows])
 
 
 def seen_enough(seen: Maxima, limit: float) -> Tensor:
