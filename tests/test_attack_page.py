@@ -1,7 +1,6 @@
 """Pages of attacks and audits: what they say is what the arrays hold."""
 
 import base64
-import json
 import math
 import re
 import struct
@@ -239,45 +238,6 @@ def test_nobody_within_the_tolerance_is_nobody(tmp_path):
 # Charts and paths.
 
 
-def restarts_of(run):
-    plots = {p.chart.title: p for p in blocks_of(document_of(run), Plot)}
-    return plots.get("What random restarts add to the loss")
-
-
-@pytest.mark.parametrize("labelled", [True, False])
-def test_restarts_are_averaged_over_the_same_examples(tmp_path, labelled):
-    arrays = arrays_of(120, labelled=labelled)
-    plot = restarts_of(planted(tmp_path / "run", arrays))
-    (curve,), (mark,) = plot.chart.series, plot.chart.marks
-    asked = arrays["survived"] if labelled else torch.ones(120, dtype=torch.bool)
-    draws = arrays["draws"][asked]
-    count = len(curve.x) - 1
-    # Half of those with any restart have as many at least.
-    some = draws[draws > 0]
-    assert 2 * int((some >= count).sum()) >= len(some)
-    assert 2 * int((some > count).sum()) <= len(some)
-    same = asked & (arrays["draws"] >= count)
-    first = arrays["restart_losses"][same]
-    for k, mean in enumerate(curve.y):
-        assert mean == pytest.approx(float(first[:, : k + 1].amax(1).mean()))
-    assert mark.at == pytest.approx(float(arrays["losses"][same].mean()))
-    assert mark.at >= curve.y[-1]
-    noun = "survivors" if labelled else "examples"
-    assert f"the same {int(same.sum())} of {int(asked.sum())} {noun}" in plot.words
-    raised = int((first[:, : count + 1].amax(1) > first[:, 0]).sum())
-    assert f"after {count} random restarts, which raised it for {raised}" in plot.words
-
-
-def test_no_restarts_no_chart(tmp_path):
-    arrays = arrays_of(30)
-    arrays["restart_losses"][:, 1:] = torch.nan
-    assert restarts_of(planted(tmp_path / "none", arrays)) is None
-    del arrays["restart_losses"]  # of a run by an older version
-    assert restarts_of(planted(tmp_path / "older", arrays)) is None
-    run = planted(tmp_path / "broken", arrays_of(30, survivors=0))
-    assert "examples" in restarts_of(run).words
-
-
 def test_bars_show_the_counts(tmp_path):
     arrays = arrays_of(140)
     run = planted(tmp_path / "run", arrays)
@@ -474,20 +434,6 @@ def test_what_was_run_can_be_copied(tmp_path):
         assert wanted in code.text
     assert f"PyTorch {torch.__version__}" in code.text
     assert code.file == "methods.txt"
-
-
-def test_the_command_is_shown_where_it_is_known(tmp_path):
-    run = planted(tmp_path / "run", arrays_of(20))
-    (run.directory / "command.json").write_text('{"command": "summiteer attack a b"}')
-    assert blocks_of(document_of(run), Code)[0].text == "summiteer attack a b"
-    hostile = json.dumps({"command": f"summiteer attack '{HOSTILE}'"})
-    (run.directory / "command.json").write_text(hostile)
-    html = page(document_of(run))
-    assert "<img src=x" not in html
-    assert "49" not in blocks_of(document_of(run), Code)[0].text
-    for damaged in ("", "[]", "{}", "\0"):
-        (run.directory / "command.json").write_text(damaged)
-        assert len(blocks_of(document_of(run), Code)) == 1
 
 
 def test_ten_thousand_examples_make_a_small_page(tmp_path):

@@ -1,6 +1,6 @@
 """What an attack found, as a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -199,7 +199,7 @@ def _fields(recorded: RecordedRun) -> Fields:
             numbers_of_examples(recorded, "residuals"),
         ),
     ]
-    more = {
+    more: Mapping[str, tuple[Column, Callable[[float], Value]]] = {
         "loss_gap_bounds": (
             Column(
                 "left to gain, at most",
