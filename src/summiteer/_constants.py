@@ -130,7 +130,11 @@ def regularity_of(
 
 
 def _a_priori(gradient_norm: Tensor, lipschitz: Tensor, radius: Tensor) -> Tensor:
-    """Prop. 5: q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε."""
+    """Prop. 5: q = εL/(‖g0‖ - Lε), ∞ where ‖g0‖ ≤ Lε.
+
+    The a-priori index, after the principle that a smooth map takes a ball that is small
+    enough to a convex set (`polyak2001convexity`).
+    """
     growth = lipschitz * radius
     room = gradient_norm - growth
     return torch.where(room > 0, growth / room, torch.inf)

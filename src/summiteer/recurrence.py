@@ -4,7 +4,9 @@ Brent's algorithm (`brent1980improved`): the iterate of step s is saved and ever
 one, up to step s + w, compared with it; if none is the same, that of step s + w is
 saved and w doubled. A run that enters a cycle of λ steps after μ is found out by step
 2·max(μ + 1, λ) + λ. The first return to a saved point takes exactly λ steps: no
-divisor of it is taken for the period, and no multiple.
+divisor of it is taken for the period, and no multiple. That projected gradient ascent
+which has come back can be ended without a change of what it finds is shown in
+`doldo2025stop`.
 
 Only the same numbers count, all of them. That is a proof where the model gives a point
 the same value each time. Some kernels of torch round a row differently in a batch of

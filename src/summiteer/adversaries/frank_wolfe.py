@@ -163,8 +163,9 @@ class FrankWolfe:
 def frank_wolfe_gap(problem: Problem, points: Tensor) -> Tensor:
     """G = max over v in the region of gᵀ(v - δ), g = ∇ℓ(δ): 0 exactly where stationary.
 
-    Of a concave objective it bounds what is missing: max ℓ - ℓ(δ) ≤ G. On convex
-    regions G ≥ 0; it has the unit of the loss, where `residual` has none.
+    Of the loss of adversarial training it is FOSC (`wang2019convergence`). Of a concave
+    objective it bounds what is missing: max ℓ - ℓ(δ) ≤ G. On convex regions G ≥ 0; it
+    has the unit of the loss, where `residual` has none.
 
     Args:
         problem: what is maximised.

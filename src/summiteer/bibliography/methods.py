@@ -57,13 +57,14 @@ METHODS: tuple[Method, ...] = (
     ),
     Method("sparse PGD on L1", "adversaries.sparse_pgd", ("croce2021mind",), _ATTACKS),
     Method(
-        "Frank-Wolfe and its steps",
+        "Frank-Wolfe, its steps, its gap (FOSC)",
         "adversaries.frank_wolfe",
         (
             "frank1956algorithm",
             "freund2016new",
             "lacostejulien2016convergence",
             "pedregosa2020linearly",
+            "wang2019convergence",
         ),
         _ATTACKS,
     ),
@@ -100,7 +101,18 @@ METHODS: tuple[Method, ...] = (
         ("bitran1981disaggregation", "dantzig1957discrete", "michelot1986finite"),
         ("attack", "audit"),
     ),
-    Method("cycles of iterates", "recurrence", ("brent1980improved",), ("attack",)),
+    Method(
+        "cycles of iterates",
+        "recurrence",
+        ("brent1980improved", "doldo2025stop"),
+        ("attack",),
+    ),
+    Method(
+        "constants of a network on a ball",
+        "_constants",
+        ("polyak2001convexity",),
+        ("landscape", "train", "reproduce"),
+    ),
     Method("named random numbers", "draws", ("salmon2011parallel",), _EVERY),
     Method(
         "proved largest eigenvalues",
