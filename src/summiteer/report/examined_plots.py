@@ -1,7 +1,6 @@
 """Charts of what an attack or an audit examined, each with its words."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +15,6 @@ from summiteer.report.rounded_text import at_most, no_more_than
 
 #: Points of a curve, and examples of a bracket, that are drawn at most.
 _POINTS, _SHOWN = 200, 200
-#: Curves of fewer points show them.
-_FEW = 20
 #: Residuals below this, and 0, are drawn here; they are as good as none.
 _LEAST = 1e-12
 _TICKS = (1e-12, 1e-9, 1e-6, 1e-3, 1.0)
@@ -161,7 +158,6 @@ def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:
             continue
         used, counts = torch.unique(values, return_counts=True)
         shares = 100 * counts.cumsum(0).double() / len(values)
-        # A stair would hide its steps: points, joined.
         series.append(_curve(name, used.tolist(), shares.tolist()))
         middle, longest = int(values[len(values) // 2]), int(values[-1])
         told.append(f"{name}: half have ended after {middle}, all after {longest}")
@@ -248,8 +244,9 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
         values = 100 * numbers[key][mask].sort().values
         place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
         shares = 100 * (place + 1).double() / len(values)
-        x, y = tuple(values[place].tolist()), tuple(shares.tolist())
-        series.append(Series(name, x, y, colour=colour))
+        x, y = values[place].tolist(), shares.tolist()
+        stair = Series(name, (x[0], *x), (0.0, *y), look="stair", colour=colour)
+        series.append(stair)
     for count in torch.unique(draws).tolist():
         some = [
             float(numbers[key][mask][draws == count].double().mean())
@@ -293,7 +290,8 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
     asked &= made >= count
     highest = ends[asked, : count + 1].cummax(1).values
     means, last = highest.mean(0).tolist(), float(final[asked].mean())
-    raised = int((highest[:, -1] > highest[:, 0]).sum())
+    first, noise = highest[:, 0], tolerances.same_loss(numbers["inputs"].dtype)
+    raised = int((highest[:, -1] > first + noise * first.abs()).sum())
     word, many = loss_word(recorded), int(asked.sum())
     x = tuple(map(float, range(count + 1)))
     chart = Lines(
@@ -308,8 +306,8 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
         f"Means over the same {many} of {int(mask.sum())} {noun} throughout, those "
         f"with {count} restarts or more: the highest {word} is {means[0]:.4g} after "
         f"the first run, {means[-1]:.4g} after {count} random restarts, which raised "
-        f"it for {raised}, and {last:.4g} in the end, when every other run and the way "
-        "to the top of the hill are made.",
+        f"it for {raised} by more than rounding, and {last:.4g} in the end, when every "
+        "other run and the way to the top of the hill are made.",
     )
 
 
@@ -356,8 +354,9 @@ _TINT = {"all": "blue", "survivors": "orange"}
 
 
 def _curve(group: str, x: list[float], y: list[float]) -> Series:
-    look: Literal["both", "line"] = "both" if len(x) < _FEW else "line"
-    return Series(group, tuple(map(float, x)), tuple(y), look=look, colour=_TINT[group])
+    # Shares jump: between two values there is nobody.
+    places = (float(x[0]), *map(float, x))
+    return Series(group, places, (0.0, *y), look="stair", colour=_TINT[group])
 
 
 def _said(value: float | None) -> str:
