@@ -108,8 +108,8 @@ def test_nothing_is_wider_than_a_telephone_or_paper(opened, kind):
     seen.page.set_viewport_size({"width": PAPER_WIDTH, "height": 1000})
     seen.page.wait_for_timeout(200)
     wide = seen.overflow()
-    # Buttons are of no use on paper.
-    buttons = seen.page.locator("button").locator("visible=true").count()
+    # Buttons are of no use on paper, but for the names in heads of tables.
+    buttons = seen.page.locator("button:not(th *)").locator("visible=true").count()
     seen.page.emulate_media(media="screen")
     seen.page.set_viewport_size(screen)
     assert (wide <= 0, buttons) == (True, 0)

@@ -19,7 +19,7 @@ from summiteer.report.claim_curves import (
 )
 from summiteer.report.claims_document import claims_document, headlines
 from summiteer.report.claims_text import GLOSSES
-from summiteer.report.document import Code, Facts, Plot, Prose, Table
+from summiteer.report.document import Code, Facts, Fold, Plot, Prose, Table
 from summiteer.report.evidence import evidence, verdicts
 from summiteer.report.finished import Finished
 from summiteer.report.page import page
@@ -141,7 +141,7 @@ def section(document, name):
 
 
 def blocks(where, kind):
-    return [block for block in where.blocks if isinstance(block, kind)]
+    return [block for block in where.unfolded() if isinstance(block, kind)]
 
 
 def judgements(result, key):
@@ -303,19 +303,23 @@ def test_trainings_join_the_ranges_and_stand_beside_the_doubled_ones(result):
             joined = dict(zip(curve.x, curve.y, strict=True))
             scales, steps = each["numbers"]["scales"], each["numbers"]["steps"][1]
             assert [joined[c] for c in scales] == steps
-    titles = [
-        plot.chart.title for plot in evidence({"key": "C5", "judgements": judged})
-    ]
+    found = evidence({"key": "C5", "judgements": judged})
+    titles = [plot.chart.title for plot in found if isinstance(plot, Plot)]
     assert titles[0].startswith("P2: the best rate at each scale: digits 0 against 1")
     assert "from f ≡ 0" in titles[0]
     assert "other tasks" in titles[1]
     assert "Slope" in titles[2]
+    # What the verdict does not rest on is folded.
+    assert len(titles) == 3
+    (fold,) = (each for each in found if isinstance(each, Fold))
+    assert all(not p.chart.title.startswith("P2") for p in fold.blocks)
 
 
 def test_slopes_of_training_have_a_row_per_setting(result):
     judged = judgements(result, "C5")
-    plots = evidence({"key": "C5", "judgements": judged})
-    (chart,) = (plot.chart for plot in plots if "Slope" in plot.chart.title)
+    found = evidence({"key": "C5", "judgements": judged})
+    charts = [plot.chart for plot in found if isinstance(plot, Plot)]
+    (chart,) = (chart for chart in charts if "Slope" in chart.title)
     drawn = {
         y: x for s in chart.series if s.name for x, y in zip(s.x, s.y, strict=True)
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from summiteer.report.charts import Axis, Bars, Lines, Mark, Part, Series
-from summiteer.report.document import Document, Plot, Prose, Section
+from summiteer.report.document import Document, Fold, Plot, Prose, Section
 from test_page import (
     BARS,
     CHARTS,
@@ -198,6 +198,7 @@ def test_files_are_numbered_and_named_after_their_titles(tmp_path):
         "03-map.svg",
         "04-space.svg",
         "05-robust-clean-b.svg",
+        "06-robust-clean-b.svg",
     ]
     assert all(place.stat().st_size > 1000 for place in places)
     bare = Document("t", (), (Section("s", (Prose("p"),)),))
@@ -213,7 +214,7 @@ def test_names_of_files_are_plain(title, name):
     assert slug(title) == name
 
 
-def test_charts_in_folded_sections_are_drawn_too(tmp_path):
+def test_charts_in_folds_are_drawn_too(tmp_path):
     plot = Plot(LINES, "words")
-    folded = Document("t", (), (Section("s", (plot,), folded=True),))
+    folded = Document("t", (), (Section("s", (Fold("f", (plot,)),)),))
     assert len(write_figures(folded, tmp_path, "png")) == 1

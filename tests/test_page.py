@@ -20,6 +20,7 @@ from summiteer.report.document import (
     Column,
     Document,
     Facts,
+    Fold,
     Graph,
     Node,
     Picture,
@@ -79,7 +80,9 @@ def document(text="plain"):
         Code(text, text, "a.bib"),
         Graph(text, nodes, (("a", "b"),), text, (text, text)),
     )  # fmt: skip
-    sections = (Section(text, blocks), Section("folded", (Prose(text),), folded=True))
+    curve = Lines(text, Axis(text), Axis(text), (Series("", (1.0,), (1.0,)),))
+    fold = Fold(text, (Prose(text), Plot(curve, "folded")))
+    sections = (Section(text, blocks), Section("folded", (fold,)))
     return Document(text, (text,), sections, text, {text: text})
 
 
@@ -97,7 +100,7 @@ def test_hostile_text_is_shown_as_text():
     embedded = re.search(r'id="figures">(.*?)</script>', html, re.DOTALL)
     assert "<" not in embedded[1]
     titles = [each["layout"]["meta"]["title"] for each in json.loads(embedded[1])]
-    assert titles == [*(chart.title for chart in CHARTS), HOSTILE]
+    assert titles == [*(chart.title for chart in CHARTS), HOSTILE, HOSTILE]
 
 
 def test_nothing_is_asked_of_any_network():

@@ -110,7 +110,7 @@ def blocks(document, kind):
     return [
         block
         for section in document.sections
-        for block in section.blocks
+        for block in section.unfolded()
         if isinstance(block, kind)
     ]
 
@@ -243,7 +243,7 @@ def test_what_was_looked_at_once_is_told_in_words(tmp_path):
     document = training_document(planted(tmp_path, records))
     assert "Residual, median" not in plots(document)
     pairs = dict(pair for facts in blocks(document, Facts) for pair in facts.pairs)
-    assert pairs["Residual, median: residual"] == "residual: 0.01 in epoch 2."
+    assert pairs["Residual, median"] == "0.01 after epoch 2"
 
 
 def test_a_zero_is_told_where_an_axis_cannot_show_it(tmp_path):
@@ -251,8 +251,7 @@ def test_a_zero_is_told_where_an_axis_cannot_show_it(tmp_path):
     document = training_document(planted(tmp_path, records))
     assert "Residual, median" not in plots(document)
     pairs = dict(pair for facts in blocks(document, Facts) for pair in facts.pairs)
-    told = pairs["Residual, median: residual"]
-    assert told == "residual: 0 in epoch 1, then 0 in epoch 2."
+    assert pairs["Residual, median"] == "0 after epoch 1; 0 after epoch 2"
 
 
 def test_nobody_watched(tmp_path):

@@ -167,7 +167,8 @@ def _lengths(recorded: RecordedRun) -> Plot | None:
     outside = int((~recorded.numbers["inside"]).sum())
     return Plot(
         chart,
-        f"The median is {middle:.3g} radii, the longest {longest:.4g}; {outside} of "
+        f"The median is {middle:.3g} times the radius, the longest {longest:.4g} "
+        f"times; {outside} of "
         f"{recorded.count} lie outside region or box beyond rounding.",
     )
 
@@ -198,7 +199,11 @@ def _shares(values: torch.Tensor, whole: float, below: int = 0) -> Series:
     """The share of examples up to each of some of the sorted values."""
     place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
     shares = whole * (place + 1 + below).double() / (len(values) + below)
-    return Series("", tuple(values[place].tolist()), tuple(shares.tolist()))
+    x, y = tuple(values[place].tolist()), tuple(shares.tolist())
+    # From the first value on; before it there is none.
+    return Series(
+        "", (x[0], *x), (whole * below / (len(values) + below), *y), look="stair"
+    )
 
 
 def _fields(recorded: RecordedRun) -> Fields:

@@ -47,7 +47,8 @@ class Series:
         y: values.
         low: lower ends of a band around it, or empty.
         high: upper ends.
-        look: a line, single points, or both.
+        look: a line, single points, both, or a stair that keeps each value until the
+            next position.
         dash: how the line is drawn.
         colour: a name of `palette.COLOURS`; by order if "".
         texts: shown at each point on demand.
@@ -59,7 +60,7 @@ class Series:
     y: Values
     low: Values = ()
     high: Values = ()
-    look: Literal["line", "points", "both"] = "line"
+    look: Literal["line", "points", "both", "stair"] = "line"
     dash: Literal["solid", "dash", "dot"] = "solid"
     colour: str = ""
     texts: tuple[str, ...] = ()
@@ -171,7 +172,7 @@ class Surface:
         title: of the chart.
         x: horizontal axis.
         y: the other axis.
-        z: axis of heights.
+        z: axis of heights; its span is what the colours of a map tell apart.
         columns: positions along x.
         rows: positions along y.
         heights: `[rows][columns]`; None outside.

@@ -14,10 +14,12 @@ from summiteer.report.document import (
     Column,
     Document,
     Facts,
+    Fold,
     Link,
     Prose,
     Section,
     Table,
+    Value,
 )
 from summiteer.report.evidence import evidence, verdicts
 from summiteer.report.finished import Finished
@@ -53,6 +55,8 @@ _EXTENTS = {
 _MANY = 8
 #: What the paper does not claim.
 _OURS = "C7"
+#: What is seen best in pictures of a landscape.
+_LANDSCAPE = "C3"
 #: Names in records of a store -> for readers.
 _VERSIONS = {
     "version": "Summiteer",
@@ -220,17 +224,17 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
         Prose(claim["statement"] if ours else f"The paper: {claim['statement']}"),
         Facts(tuple(facts)),
         *evidence(claim),
-        Prose(f"Rule, fixed beforehand: {claim['rule']}", "note"),
-        Table(
-            f"All {len(rows)} judgements of {key}",
-            _COLUMNS,
-            rows,
-            filtered=len(rows) > _MANY,
-            folded=len(rows) > _MANY,
-        ),
+        Fold("The rule, fixed beforehand", (Prose(claim["rule"]),)),
+        _judgements(f"All {len(rows)} judgements of {key}", rows),
         Code(command, f"Redo {key} alone"),
     ]
     return Section(f"{key}: {claim['title']}", tuple(blocks), key=key)
+
+
+def _judgements(title: str, rows: tuple[tuple[Value, ...], ...]) -> Block:
+    """A table; closed and with a filter where it is long."""
+    table = Table(title, _COLUMNS, rows, filtered=len(rows) > _MANY)
+    return Fold(title, (table,)) if len(rows) > _MANY else table
 
 
 def _row(each: Mapping[str, Any]) -> tuple[str, ...]:

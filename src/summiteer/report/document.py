@@ -113,7 +113,6 @@ class Table:
         rows: one value per column each.
         note: below it; which rows were left out, for example.
         filtered: whether a field to filter by is shown.
-        folded: whether it is closed at first.
     """
 
     title: str
@@ -121,7 +120,6 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     note: str = ""
     filtered: bool = False
-    folded: bool = False
 
     def __post_init__(self) -> None:
         wrong = {len(row) for row in self.rows} - {len(self.columns)}
@@ -183,7 +181,20 @@ class Graph:
     columns: tuple[str, ...] = ()
 
 
-Block: TypeAlias = Prose | Facts | Plot | Table | Code | Graph
+@dataclass(frozen=True)
+class Fold:
+    """What is closed at first, and open on paper.
+
+    Attributes:
+        title: says what is in it.
+        blocks: no folds among them.
+    """
+
+    title: str
+    blocks: "tuple[Block, ...]"
+
+
+Block: TypeAlias = Prose | Facts | Plot | Table | Code | Graph | Fold
 
 
 @dataclass(frozen=True)
@@ -193,14 +204,19 @@ class Section:
     Attributes:
         title: heading.
         blocks: what stands in it.
-        folded: whether it is closed at first.
         key: by which links find it; "" for its number.
     """
 
     title: str
     blocks: tuple[Block, ...]
-    folded: bool = False
     key: str = ""
+
+    def unfolded(self) -> tuple[Block, ...]:
+        """Its blocks, and in place of folds what is in them."""
+        found: list[Block] = []
+        for block in self.blocks:
+            found += block.blocks if isinstance(block, Fold) else (block,)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -220,3 +236,8 @@ class Document:
     sections: tuple[Section, ...]
     footer: str = ""
     facts: Mapping[str, str] | None = None
+
+    def plots(self) -> tuple[Plot, ...]:
+        """Every chart from above, those in folds too."""
+        every = (block for section in self.sections for block in section.unfolded())
+        return tuple(block for block in every if isinstance(block, Plot))

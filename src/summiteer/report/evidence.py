@@ -17,7 +17,7 @@ from summiteer.report.claim_curves import (
     training_curves,
     with_whiskers,
 )
-from summiteer.report.document import Plot
+from summiteer.report.document import Block, Fold, Plot
 from summiteer.studies.claims.c1 import HIGH
 
 _VERDICTS = {
@@ -61,8 +61,8 @@ _ONE = {
 }
 
 
-def evidence(claim: Mapping[str, Any]) -> tuple[Plot, ...]:
-    """The charts of a claim.
+def evidence(claim: Mapping[str, Any]) -> tuple[Block, ...]:
+    """The charts of a claim; those that the verdict does not rest on are folded.
 
     Args:
         claim: an entry of `claims` in result.json.
@@ -215,7 +215,7 @@ def _meets(found: Iterable[Curve], limit: float) -> bool:
     return any(y is not None and y >= limit for curve in found for y in curve.y)
 
 
-def _trainings(judged: Sequence[Judged]) -> list[Plot]:
+def _trainings(judged: Sequence[Judged]) -> list[Block]:
     """By each protocol: one task with its controls, and what else was trained."""
     made = []
     for protocol in dict.fromkeys(each["protocol"] for each in judged):
@@ -232,8 +232,15 @@ def _trainings(judged: Sequence[Judged]) -> list[Plot]:
             made.append(_training(title, others, wide=True))
         elif found:
             made.append(_training(protocol, same or others))
-    slopes = _training_slopes(judged)
-    return [*made[:2], *slopes, *made[2:]]
+    # What is judged first is the primary protocol.
+    first = judged[0]["protocol"] if judged else ""
+    primary = [plot for plot in made if plot.chart.title.startswith(first)]
+    rest = tuple(plot for plot in made if plot not in primary)
+    blocks: list[Block] = [*primary, *_training_slopes(judged)]
+    if rest:
+        title = f"The same by other protocols ({len(rest)} figures)"
+        blocks.append(Fold(title, rest))
+    return blocks
 
 
 def _training(title: str, found: Sequence[Curve], wide: bool = False) -> Plot:
@@ -380,7 +387,7 @@ def _interval(estimate: Mapping[str, Any], name: str = "value") -> str:
     return f"{estimate[name]:.2g} [{estimate['low']:.2g}, {estimate['high']:.2g}]"
 
 
-_CHARTS: Mapping[str, Callable[[Sequence[Judged]], list[Plot]]] = {
+_CHARTS: Mapping[str, Callable[[Sequence[Judged]], Sequence[Block]]] = {
     "C1": _shares,
     "C2": _steps,
     "C3": _landscapes,

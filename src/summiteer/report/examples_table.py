@@ -75,7 +75,7 @@ def examples_section(
     ids = recorded.numbers["ids"].tolist()
     columns = [Column("example", words="its id in the data"), Column("target")]
     if scale:
-        columns += [Column(name, words=scale) for name in _IMAGES]
+        columns += [Column(name) for name in _IMAGES]
     columns += [column for column, _ in fields]
     rows = []
     for number, place in enumerate(places):

@@ -1,6 +1,7 @@
 """What `landscape` found of single examples, as a page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from summiteer.report.document import (
     Column,
     Document,
     Facts,
+    Link,
     Plot,
     Prose,
     Section,
@@ -33,18 +35,20 @@ from summiteer.store import Store
 _DRAWN = 6
 #: Maxima of an example that are listed and drawn.
 _LISTED = 50
+#: Rows that are seen at once need no filter.
+_FEW = 8
 
 _KINDS = ("plane", "circle", "line")
 _MAXIMA = (
-    Column("", words="number of the maximum, the highest first"),
+    Column("maximum", words="its number, the highest first"),
     Column("verdict"),
     Column("evidence"),
     Column("loss"),
     Column("u", words="sign of the slope of the loss there"),
     Column("runs"),
     Column("share", "%", "of the runs from uniform starts"),
-    Column("from", "%", "lower end of the 95 % interval of this share for itself"),
-    Column("to", "%", "upper end"),
+    Column("share from", "%", "lower end of its 95 % interval, of each for itself"),
+    Column("share to", "%", "upper end"),
     Column("κ", words="curvature ratio, below 1 at a strict maximum on the ball"),
     Column("λ⁺/μ", words="measured; below 1 nothing is higher for this sign of u"),
     Column("apart", words="how it is told from each of the others"),
@@ -70,6 +74,13 @@ _WAYS = {
     "gradient_variation": "variation of the gradient (0: the same all along)",
     "gradient_slope": "largest slope of the gradient",
 }
+#: What slices are laid through.
+_POINTS = (
+    ("'centre'", "the input itself, unperturbed"),
+    ("'maximum 0'", "the highest maximum that was met; 1 the next, and so on"),
+    ("'gradient'", "the farthest allowed point along the gradient at the centre"),
+    ("'random'", "the farthest allowed point in a random direction"),
+)
 
 
 def landscape_document(run: Finished) -> Document:
@@ -214,7 +225,7 @@ def _section(
         blocks.append(Prose(f"There is no {kind}: {why}", "note"))
     if not cuts and not land["no_slices"]:
         blocks.append(Prose("No slice was asked for.", "note"))
-    blocks += [*_basins(land), *_maxima(land), *_ends(land), _ways(land)]
+    blocks += [*_basins(land), *_maxima(land), *_ends(land), *_ways(land)]
     title = f"Example {land['id']}, target {_target(land)}"
     return Section(title, tuple(blocks))
 
@@ -249,12 +260,18 @@ def _pictures(
         proved = sum(peak["evidence"] == Evidence.PROVED.name for peak in shown)
         above = (
             f"The same plane from above. Marked maxima: {proved} proved (filled), "
-            f"{len(shown) - proved} numerical (open)."
+            f"{len(shown) - proved} numerical (open). Colours tell apart what is "
+            "allowed, inside the border; beyond it those of the ends go on."
         )
-        return [
-            Plot(plane_chart(cut, "The objective on a plane", maxima, True), words),
-            Plot(plane_chart(cut, "The plane as a map", maxima, False), above),
-        ]
+        # Beside each other.
+        space, flat = (
+            replace(plane_chart(cut, title, maxima, each), wide=False)
+            for each, title in (
+                (True, "The objective on a plane"),
+                (False, "The plane as a map"),
+            )
+        )
+        return [Plot(space, words), Plot(flat, above)]
     title = "Along a line"
     if cut.kind == "circle":
         title = "Round a great circle of the sphere"
@@ -375,7 +392,15 @@ def _maxima(land: Mapping[str, Any]) -> list[Block]:
     note = ""
     if len(maxima) > _LISTED:
         note = f"{len(maxima) - _LISTED} lower ones are in result.json."
-    return [Table("Distinct maxima", _MAXIMA, rows, note, filtered=len(maxima) > 1)]
+    # Without columns that say nothing of this example.
+    told = [
+        place
+        for place in range(len(_MAXIMA))
+        if any(row[place] not in (None, "") for row in rows)
+    ]
+    columns = tuple(_MAXIMA[place] for place in told)
+    rows = tuple(tuple(row[place] for place in told) for row in rows)
+    return [Table("Distinct maxima", columns, rows, note, filtered=len(maxima) > _FEW)]
 
 
 def _ends(land: Mapping[str, Any]) -> list[Block]:
@@ -405,18 +430,20 @@ def _ends(land: Mapping[str, Any]) -> list[Block]:
     return [Plot(chart, words)]
 
 
-def _ways(land: Mapping[str, Any]) -> Facts:
-    pairs = []
+def _ways(land: Mapping[str, Any]) -> tuple[Block, Facts]:
+    """How the runs climbed."""
+    pairs: list[tuple[str, str | Link]] = []
     for name, words in _WAYS.items():
         low, middle, high = land["ways"][name]
         if middle is not None:
             spread = f"{_short(middle)} ({_short(low)} to {_short(high)})"
-            pairs.append((f"{words}, median (quartiles)", spread))
+            pairs.append((words, spread))
     if land["a_priori"] is not None:
         q = "a-priori index q (below 1: one maximum per sign of u)"
         pairs.append((q, f"{_short(land['a_priori'])}, measured"))
     pairs.append(("gradient evaluations", str(land["gradient_evaluations"])))
-    return Facts(tuple(pairs))
+    words = "How the runs climbed: medians, and quartiles in brackets."
+    return Prose(words), Facts(tuple(pairs))
 
 
 def _meanings(lands: Sequence[Mapping[str, Any]]) -> Section:
@@ -425,6 +452,8 @@ def _meanings(lands: Sequence[Mapping[str, Any]]) -> Section:
     met |= {name for land in lands for name in land["verdicts"]}
     pairs = [(_name(each.name), each.value) for each in Verdict if each.name in met]
     pairs += [(each.name.lower(), each.value) for each in Evidence]
+    if any(land["slices"] for land in lands):
+        pairs += _POINTS
     return Section("What the words mean", (Facts(tuple(pairs)),))
 
 

@@ -132,6 +132,7 @@ def _lines(chart: Lines) -> Figure:
             label=_plain(each.name) if shown and each.name else "_",
             color=tint,
             linestyle="none" if each.look == "points" else _DASHES[each.dash],
+            drawstyle="steps-post" if each.look == "stair" else "default",
             **_points(each, place),
         )
     for mark in chart.marks:
@@ -142,7 +143,7 @@ def _lines(chart: Lines) -> Figure:
 
 def _points(each: Series, place: int) -> dict[str, Any]:
     """How the points of a curve are drawn."""
-    if each.look == "line":
+    if each.look in {"line", "stair"}:
         return {}
     look: dict[str, Any] = {"marker": _symbol(each.symbol)}
     if each.symbol == "circle":

@@ -10,6 +10,7 @@ from summiteer.report.document import (
     Code,
     Column,
     Facts,
+    Fold,
     Prose,
     Section,
     Table,
@@ -195,9 +196,9 @@ def findings_section(result: Mapping[str, Any]) -> Section:
     if checks:
         clear = sum(said == "clear" for said in checks.values())
         rows = tuple((code, said) for code, said in checks.items())
-        note = f"{clear} of {len(checks)} checks are clear."
         columns = (Column("check"), Column("what it saw"))
-        blocks.append(Table("The failure screen", columns, rows, note))
+        title = f"The failure screen: {clear} of {len(checks)} checks are clear"
+        blocks.append(Fold(title, (Table("", columns, rows),)))
     else:
         blocks.append(Prose("The failure screen was not run.", "note"))
     return Section("What weakens these numbers", tuple(blocks))

@@ -5,7 +5,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from summiteer.report.document import Document, Link, Plot, Value
+from summiteer.report.document import Document, Link, Table, Value
 from summiteer.report.palette import PAPER
 from summiteer.report.plotly_charts import figure
 
@@ -19,12 +19,7 @@ def page(document: Document) -> str:
     Args:
         document: what it says.
     """
-    plots = [
-        block
-        for section in document.sections
-        for block in section.blocks
-        if isinstance(block, Plot)
-    ]
+    plots = document.plots()
     environment = Environment(
         loader=PackageLoader("summiteer.report", "templates"),
         autoescape=True,
@@ -39,6 +34,7 @@ def page(document: Document) -> str:
     return environment.get_template("page.html").render(
         document=document,
         place=lambda plot: places[id(plot)],
+        numeric=_numeric,
         height=lambda plot: drawn[places[id(plot)]].layout.height,
         paper=PAPER,
         figures=_inert([each.to_json(engine="json") for each in drawn]),
@@ -78,6 +74,16 @@ def sorted_by(value: Value) -> str:
         return repr(float(value)) if value == value else ""
     text = value.text if isinstance(value, Link) else value
     return text.lower() if isinstance(text, str) else ""
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Of each column whether it has numbers, and nothing else."""
+    found = []
+    for place in range(len(table.columns)):
+        known = [row[place] for row in table.rows if row[place] not in (None, "")]
+        # bool is an int of Python's, and a word here.
+        found.append(bool(known) and all(type(v) in (int, float) for v in known))
+    return found
 
 
 def _inert(texts: list[str]) -> str:

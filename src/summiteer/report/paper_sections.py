@@ -10,7 +10,16 @@ from summiteer.bibliography import (
     SUMMITEER,
     cited,
 )
-from summiteer.report.document import Code, Facts, Graph, Link, Node, Prose, Section
+from summiteer.report.document import (
+    Code,
+    Facts,
+    Fold,
+    Graph,
+    Link,
+    Node,
+    Prose,
+    Section,
+)
 
 #: Weights that a public index of the paper gives its key terms.
 KEY_TERMS = {
@@ -66,13 +75,17 @@ def paper_section() -> Section:
 def cite_section() -> Section:
     """The paper and Summiteer in every format."""
     works = {SELF: SUMMITEER, PAPER: REFERENCES[PAPER]}
-    codes = (
+    first, *others = (
         Code(cited(works, key), each.name, f"summiteer.{each.ending}")
         for key, each in FORMATS.items()
     )
+    names = ", ".join(each.title for each in others)
     words = "The same on the command line, with every work that methods here rest on:"
     command = Code("summiteer cite --all --format bibtex > summiteer.bib")
-    return Section("How to cite", (Prose(_PLEASE), *codes, Prose(words), command))
+    return Section(
+        "How to cite",
+        (Prose(_PLEASE), first, Fold(names, tuple(others)), Prose(words), command),
+    )
 
 
 def methods_graph() -> Graph:

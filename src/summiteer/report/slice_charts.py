@@ -58,7 +58,8 @@ def plane_chart(cut: Cut, title: str, maxima: Maxima, space: bool) -> Surface:
     names = ("first axis", "second axis") if space else cut.axes
     first, second = (Axis(f"{name}, units of inputs") for name in names)
     columns, rows = cut.ticks
-    above = Axis("objective")
+    # Outside the objective may be far higher: there colours need not tell it apart.
+    above = Axis("objective", span=None if space else cut.span())
     return Surface(
         title, first, second, above, columns, rows, cut.values, tuple(tracks), space
     )

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from summiteer.disk import explained
-from summiteer.report.document import Document, Plot
+from summiteer.report.document import Document
 from summiteer.report.matplotlib_charts import Kind, save
 
 #: Letters of a title that are kept in the name of its file.
@@ -23,12 +23,7 @@ def write_figures(document: Document, folder: Path, kind: Kind) -> tuple[Path, .
     Raises:
         UserError: the folder cannot be written to.
     """
-    plots = [
-        block
-        for section in document.sections
-        for block in section.blocks
-        if isinstance(block, Plot)
-    ]
+    plots = document.plots()
     places = []
     with explained(folder):
         if plots:

@@ -1,5 +1,6 @@
 """A training as a page: its curves, and beneath them the inner problem's health."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from summiteer.report.document import (
     Column,
     Document,
     Facts,
+    Fold,
     Plot,
     Prose,
     Section,
@@ -23,6 +25,8 @@ from summiteer.report.terminal import percent, plural, spread_of
 _EPOCHS = 300
 #: Alarms that are marked in a chart.
 _MARKS = 50
+#: Rows that are seen at once need no filter.
+_FEW = 12
 
 _PERCENT = Axis("%", span=(0.0, 100.0))
 #: Curves of the training: how each group is drawn, and each kind of number.
@@ -90,6 +94,19 @@ _AT_ONE = {
     "curvature_ratio": "below 1: a strict maximum",
     "index_global": "below 1: nothing is higher, or there is one maximum only",
 }
+_MEANINGS = (
+    ("inner problem", "the maximisation that the training attack is to solve"),
+    ("probes", "examples that are looked at again and again, the same each time"),
+    ("stationary", "the residual is below its tolerance: no small step climbs on"),
+    ("residual", "first-order residual of the training attack's end, 0 at a maximum"),
+    ("proved", "an inequality between real numbers, rounding included"),
+    ("Frank-Wolfe gap (FOSC)", "what the slope at the end promises within the region"),
+    ("curvature ratio κ", "curvature by multiplier; below 1 at a strict maximum"),
+    ("indices", "below 1 the maximum met is the highest, or the only one"),
+    ("distinct ends", "different points in which several runs from one probe end"),
+    ("unseen mass", "estimated chance that one more run ends in none of these"),
+    ("distortion", "1 where signs of the gradient stay as they are within the ball"),
+)
 
 
 def training_document(run: Finished) -> Document:
@@ -267,7 +284,10 @@ def _inner(result: Mapping[str, Any]) -> Section:
             if len(each.x) > 1 and (not axis.log or _positive(each))
         ]
         single += [
-            (f"{title}: {each.name}", _words([each], share))
+            (
+                title if len(names) == 1 else f"{title}: {each.name}",
+                _points(each, share),
+            )
             for each in series
             if each not in curves
         ]
@@ -294,7 +314,8 @@ def _inner(result: Mapping[str, Any]) -> Section:
     note += (
         f"; it took {percent(cost)} of the time of everything else." if cost else "."
     )
-    return Section("Inner problem", (*blocks, Prose(note, "note")))
+    words = Fold("What the numbers mean", (Facts(_MEANINGS),))
+    return Section("Inner problem", (*blocks, Prose(note, "note"), words))
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str, share: bool) -> Series | None:
@@ -329,6 +350,15 @@ def _words(series: Sequence[Series], share: bool) -> str:
             text = f"{first}{unit} in epoch {each.x[0]:g}, then {text}"
         told.append(f"{each.name}: {text}")
     return f"{'; '.join(told)}."
+
+
+def _points(series: Series, share: bool) -> str:
+    """What is too little for a curve."""
+    unit = " %" if share else ""
+    return "; ".join(
+        f"{_number(y, share)}{unit} after epoch {x:g}"
+        for x, y in zip(series.x, series.y, strict=True)
+    )
 
 
 def _number(value: float | None, share: bool) -> str:
@@ -392,7 +422,7 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
             )
         )
     note = _left_out(len(epochs)) if len(epochs) > _EPOCHS else ""
-    table = Table("", _COLUMNS, tuple(rows), note, filtered=True)
+    table = Table("", _COLUMNS, tuple(rows), note, filtered=len(rows) > _FEW)
     return Section("Epochs", (table,) if rows else ())
 
 
@@ -421,7 +451,20 @@ def _made(run: Finished) -> Section:
     )
     blocks: list[Block] = [Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]
-    blocks.append(
-        Prose(f"The optimiser as it was at first: {spec['optimizer']}", "note")
-    )
+    optimizer = _optimizer(str(spec["optimizer"]))
+    blocks.append(Prose(f"The optimiser as it was at first: {optimizer}.", "note"))
     return Section("How it was made", tuple(blocks))
+
+
+def _optimizer(told: str) -> str:
+    """Its name and settings; what is off or 0 is left out."""
+    name, _, rest = told.partition(" ")
+    settings = re.findall(
+        r'\["(\w+)", ([\d.e+-]+|true|\{"(?:tuple|list)": \[[\d.e+, -]+\]\})\]', rest
+    )
+    shown = {
+        key: re.sub(r"^.*\[|\].*$", "", value).replace(", ", " and ")
+        for key, value in settings
+        if key != "params" and value not in {"0", "0.0"}
+    }
+    return ", ".join([name, *(f"{key} {value}" for key, value in shown.items())])

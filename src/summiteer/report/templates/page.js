@@ -4,30 +4,90 @@ const figures = JSON.parse(document.getElementById("figures").textContent);
 const night = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Set();
 
-function draw(place) {
-  const figure = figures[Number(place.id.slice(5))];
+// Letters of figures are about so wide; a name of a legend has its line and a gap beside it.
+const LETTER = 6.8, BESIDE = 52, ROW = 20;
+
+// Plotly gives each name of a legend the width of the longest, where one row is too short.
+function legendRows(figure, width) {
+  if (!figure.layout.showlegend) return 0;
+  const named = figure.data.filter((each) => each.name && each.showlegend !== false);
+  const widths = named.map((each) => each.name.length * LETTER + BESIDE);
+  if (widths.reduce((sum, each) => sum + each, 0) <= width) return 1;
+  return Math.ceil(widths.length / Math.max(1, Math.floor(width / Math.max(...widths))));
+}
+function broken(text, width) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1) && (lines.at(-1).length + word.length + 1) * LETTER > width) lines.push("");
+    lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
+  }
+  return lines.join("<br>");
+}
+function titled(axis, width) {
+  return { ...axis, title: { ...axis?.title, text: broken(axis?.title?.text ?? "", width) } };
+}
+function laid(figure, width) {
   const look = getComputedStyle(document.body);
   const layout = { ...figure.layout, font: { color: look.color, family: look.fontFamily } };
-  if (innerWidth < 500) layout.margin = { ...layout.margin, l: 44, r: 6 };
-  Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+  const above = legendRows(figure, width) * ROW;
+  if (layout.scene) {
+    // A view in space is as wide as it is high.
+    layout.height = Math.min(layout.height, width);
+    if (width < 480) {
+      const { eye } = layout.scene.camera;
+      const camera = { ...layout.scene.camera, eye: { x: eye.x * 1.15, y: eye.y * 1.15, z: eye.z * 1.15 } };
+      layout.scene = { ...layout.scene, camera };
+      for (const name of ["xaxis", "yaxis"]) {
+        const text = layout.scene[name].title.text.split(",")[0];
+        layout.scene[name] = { ...layout.scene[name], title: { ...layout.scene[name].title, text } };
+      }
+    }
+  } else {
+    // A map is square; beside it stand its colours.
+    if (layout.yaxis.scaleanchor) layout.height = Math.min(layout.height, width - 60);
+    layout.xaxis = titled(layout.xaxis, width - 80);
+    layout.yaxis = titled(layout.yaxis, layout.height - 80);
+    const paper = { bgcolor: look.backgroundColor, borderpad: 1 };
+    layout.annotations = (layout.annotations ?? []).map((each) => ({ ...each, ...paper }));
+  }
+  layout.height += above;
+  layout.margin = { ...layout.margin, t: layout.margin.t + above };
+  if (width < 480 && !layout.scene) layout.margin = { ...layout.margin, l: 44, r: 8 };
+  return layout;
+}
+function draw(place, width = place.clientWidth, scale = 1) {
+  const figure = figures[Number(place.id.slice(5))];
+  const layout = { ...laid(figure, width), width };
+  layout.height *= scale;
+  place.style.minHeight = `${layout.height}px`;
+  Plotly.react(place, figure.data, layout, { displaylogo: false, displayModeBar: false });
   drawn.add(place);
 }
 const places = [...document.querySelectorAll(".plot")];
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
 }, { rootMargin: "400px" });
-places.forEach((place) => seen.observe(place));
-// Paper is white, whatever the screen is.
+places.forEach((place) => {
+  if (place.clientWidth) place.style.minHeight = `${laid(figures[Number(place.id.slice(5))], place.clientWidth).height}px`;
+  seen.observe(place);
+});
+let resized;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(() => drawn.forEach((place) => place.clientWidth && draw(place)), 150);
+});
+// Paper is white, whatever the screen is, and as wide as A4 or Letter between usual margins.
+const PAPER = { half: 330, wide: 680, scale: 0.8 };
 let chosen;
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
   chosen = root.dataset.theme;
   root.dataset.theme = "light";
-  places.forEach(draw);
+  places.forEach((place) => draw(place, place.closest(".half") ? PAPER.half : PAPER.wide, PAPER.scale));
 });
 addEventListener("afterprint", () => {
   if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
-  places.forEach(draw);
+  places.forEach((place) => draw(place));
 });
 
 // The system decides between light and dark until the reader does.
@@ -36,7 +96,7 @@ const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : night.m
 function retheme() {
   theme.textContent = dark() ? "Light" : "Dark";
   theme.setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
-  drawn.forEach(draw);
+  drawn.forEach((place) => draw(place));
 }
 theme.hidden = false;
 theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; retheme(); });
