@@ -145,7 +145,7 @@ def measured_landscape(
     record = landscape_record(land, 0) | {
         "id": example,
         "target": problem.targets[0].tolist(),
-        "slices": {kind: _described(each) for kind, each in slices.items()},
+        "slices": {kind: slice_record(each) for kind, each in slices.items()},
         "no_slices": without,
     }
     arrays = {
@@ -158,7 +158,7 @@ def measured_landscape(
         **{name: values[:, 0] for name, values in vars(land.ways).items()},
     }
     for kind, each in slices.items():
-        arrays |= _arrays(kind, each)
+        arrays |= slice_arrays(kind, each)
     arrays = {name: values.contiguous() for name, values in arrays.items()}
     tables = {"slices": json.dumps(record["slices"])}
     return Measurement({"messages": texts, "landscape": record}, arrays, tables)
@@ -256,8 +256,12 @@ def _ways(ways: Ways, steps: Tensor, example: int) -> dict[str, Any]:
     }
 
 
-def _described(each: Slice) -> dict[str, Any]:
-    """What is said of a slice beside its arrays."""
+def slice_record(each: Slice) -> dict[str, Any]:
+    """What is said of a slice beside its arrays, as JSON.
+
+    Args:
+        each: any slice.
+    """
     return {
         "axes": list(each.axes),
         "radius": each.radius,
@@ -266,8 +270,13 @@ def _described(each: Slice) -> dict[str, Any]:
     }
 
 
-def _arrays(kind: str, each: Slice) -> dict[str, Tensor]:
-    """The arrays of a slice, under names that begin with its kind."""
+def slice_arrays(kind: str, each: Slice) -> dict[str, Tensor]:
+    """The arrays of a slice, under names that begin with its kind.
+
+    Args:
+        kind: of slice.
+        each: the slice.
+    """
     arrays = {
         "values": each.values,
         "inside": each.inside,

@@ -29,6 +29,7 @@ from summiteer.report.paper_sections import (
     paper_section,
     related_graph,
 )
+from summiteer.report.portraits import portraits
 from summiteer.store import Store
 from summiteer.studies.reproduction import reproduce_command
 
@@ -224,6 +225,7 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
         Prose(claim["statement"] if ours else f"The paper: {claim['statement']}"),
         Facts(tuple(facts)),
         *evidence(claim),
+        *(portraits(run) if key == _LANDSCAPE else ()),
         Fold("The rule, fixed beforehand", (Prose(claim["rule"]),)),
         _judgements(f"All {len(rows)} judgements of {key}", rows),
         Code(command, f"Redo {key} alone"),

@@ -23,8 +23,10 @@ from summiteer.report.document import (
     Value,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.portraits import portraits
 from summiteer.report.terminal import plural
 from summiteer.studies.experiments import EXPERIMENTS
+from summiteer.studies.experiments.portrait import PORTRAIT
 
 #: Rows of a table; of more some are left out.
 _ROWS = 500
@@ -109,6 +111,7 @@ def study_document(run: Finished) -> Document:
     sections = (
         Section("Failures", _failures(result["failures"])),
         Section("Curves", _curves(grid, str(result["study"]["experiment"]))),
+        Section("Landscapes at several input scales", _portraits(run)),
         Section("Cells", _cells(grid, str(result["study"]["experiment"]))),
         Section("The same in all cells", _fixed(grid)),
         _made(run),
@@ -125,6 +128,11 @@ def study_document(run: Finished) -> Document:
             "varied": ", ".join(grid.varied) or "nothing",
         },
     )
+
+
+def _portraits(run: Finished) -> tuple[Block, ...]:
+    pictured = run.result["study"]["experiment"] == PORTRAIT.name
+    return portraits(run) if pictured else ()
 
 
 def _lead(result: Mapping[str, Any], grid: Grid) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ NEGLIGIBLE = 0.05
 INDICES = {"global": "global", "unique": "unique", "a_priori": "q"}
 #: Where softplus networks are looked at further.
 EDGE = [10.0, 30.0, 100.0]
+#: Of one input's landscape, to be looked at.
+PORTRAITS = [0.1, 1.0, 10.0, 100.0]
 #: Below what float64 runs to the residual can tell apart.
 ROUNDING = 1e-10
 #: What must not move with c in homogeneous networks.
@@ -106,6 +108,13 @@ def studies(extent: Extent, known: Known) -> tuple[Study, ...]:
             fixed={"scales": SCALES, "examples": 2 if quick else 16},
             grid={"bias_std": list(BIASES)},
             seeds=[0, 1],
+        ),
+        Study(
+            name="c3-portrait",
+            experiment="portrait",
+            fixed={"examples": 1},
+            grid={"scale": PORTRAITS[: 3 if quick else None]},
+            seeds=[0],
         ),
     ]
     if not quick:

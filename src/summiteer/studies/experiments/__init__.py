@@ -7,11 +7,13 @@ from summiteer.studies.experiments.climb import CLIMB
 from summiteer.studies.experiments.depth import DEPTH
 from summiteer.studies.experiments.kinks import KINKS
 from summiteer.studies.experiments.losses import LOSSES
+from summiteer.studies.experiments.portrait import PORTRAIT
 from summiteer.studies.experiments.rate import RATE
 from summiteer.studies.experiments.scaled_training import SCALED_TRAINING
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (CLIMB, DEPTH, KINKS, LOSSES, RATE, SCALED_TRAINING)
+    each.name: each
+    for each in (CLIMB, DEPTH, KINKS, LOSSES, PORTRAIT, RATE, SCALED_TRAINING)
 }
 
 
