@@ -5,7 +5,7 @@ runs, and what makes documents knows nothing of HTML.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from summiteer.report.charts import Chart
@@ -125,6 +125,17 @@ class Table:
         wrong = {len(row) for row in self.rows} - {len(self.columns)}
         if wrong:
             raise ValueError(f"rows: {wrong} values for {len(self.columns)} columns")
+
+    def told(self) -> "Table":
+        """Without columns that say nothing in any row."""
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if any(row[place] not in (None, "") for row in self.rows)
+        ]
+        columns = tuple(self.columns[place] for place in kept)
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return replace(self, columns=columns, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -392,15 +392,8 @@ def _maxima(land: Mapping[str, Any]) -> list[Block]:
     note = ""
     if len(maxima) > _LISTED:
         note = f"{len(maxima) - _LISTED} lower ones are in result.json."
-    # Without columns that say nothing of this example.
-    told = [
-        place
-        for place in range(len(_MAXIMA))
-        if any(row[place] not in (None, "") for row in rows)
-    ]
-    columns = tuple(_MAXIMA[place] for place in told)
-    rows = tuple(tuple(row[place] for place in told) for row in rows)
-    return [Table("Distinct maxima", columns, rows, note, filtered=len(maxima) > _FEW)]
+    table = Table("Distinct maxima", _MAXIMA, rows, note, len(maxima) > _FEW)
+    return [table.told()]
 
 
 def _ends(land: Mapping[str, Any]) -> list[Block]:

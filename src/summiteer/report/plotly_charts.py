@@ -171,14 +171,14 @@ def _mode(each: Series) -> str:
 
 
 def _draw_mark(made: graph_objects.Figure, chart: Lines, mark: Mark) -> None:
-    """A line across, and its words at its upper or right end."""
+    """A line across, and its words at its lower or right end."""
     vertical = mark.along == "x"
     axis = chart.x if vertical else chart.y
     # Shapes on a logarithmic axis are placed by values, annotations by exponents.
     at = math.log10(mark.at) if axis.log else mark.at
     look = {"color": colour(mark.colour), "dash": "dot", "width": 1.5}
     across = {"x0": mark.at, "x1": mark.at, "yref": "paper", "y0": 0, "y1": 1}
-    told = {"x": at, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top"}
+    told = {"x": at, "yref": "paper", "y": 0, "xanchor": "left", "yanchor": "bottom"}
     if not vertical:
         across = {"y0": mark.at, "y1": mark.at, "xref": "paper", "x0": 0, "x1": 1}
         told = {"y": at, "xref": "paper", "x": 1, "xanchor": "right"}

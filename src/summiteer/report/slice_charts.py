@@ -59,10 +59,19 @@ def plane_chart(cut: Cut, title: str, maxima: Maxima, space: bool) -> Surface:
     first, second = (Axis(f"{name}, units of inputs") for name in names)
     columns, rows = cut.ticks
     # Outside the objective may be far higher: there colours need not tell it apart.
-    above = Axis("objective", span=None if space else cut.span())
+    above = Axis("objective", span=None if space else _allowed(cut))
     return Surface(
         title, first, second, above, columns, rows, cut.values, tuple(tracks), space
     )
+
+
+def _allowed(cut: Cut) -> tuple[float, float] | None:
+    """Where the objective lies at the allowed ticks and at the marked points."""
+    span = cut.span()
+    if span is None:
+        return None
+    ends = [*span, *(mark.losses[0] for mark in cut.marks)]
+    return min(ends), max(ends)
 
 
 def curve_chart(cut: Cut, title: str, maxima: Maxima, radius: float | None) -> Lines:

@@ -423,7 +423,7 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
         )
     note = _left_out(len(epochs)) if len(epochs) > _EPOCHS else ""
     table = Table("", _COLUMNS, tuple(rows), note, filtered=len(rows) > _FEW)
-    return Section("Epochs", (table,) if rows else ())
+    return Section("Epochs", (table.told(),) if rows else ())
 
 
 def _left_out(count: int) -> str:

@@ -7,9 +7,13 @@ const drawn = new Set();
 // Letters of figures are about so wide; a name of a legend has its line and a gap beside it.
 const LETTER = 6.8, BESIDE = 52, ROW = 20;
 
-// Plotly gives each name of a legend the width of the longest, where one row is too short.
-function legendRows(figure, width) {
+// Plotly lays a legend over the width of the axes, and gives each name that of the longest
+// where one row is too short.
+function legendRows(figure, wide) {
   if (!figure.layout.showlegend) return 0;
+  const bars = figure.data.flatMap((each) => (each.orientation === "h" ? each.y : []));
+  const left = Math.max(60, ...bars.map((name) => name.length * LETTER + 12));
+  const width = figure.layout.scene ? wide : wide - 16 - left - (figure.data[0].colorbar ? 110 : 0);
   const named = figure.data.filter((each) => each.name && each.showlegend !== false);
   const widths = named.map((each) => each.name.length * LETTER + BESIDE);
   if (widths.reduce((sum, each) => sum + each, 0) <= width) return 1;
@@ -35,7 +39,7 @@ function laid(figure, width) {
     layout.height = Math.min(layout.height, width);
     if (width < 480) {
       const { eye } = layout.scene.camera;
-      const camera = { ...layout.scene.camera, eye: { x: eye.x * 1.15, y: eye.y * 1.15, z: eye.z * 1.15 } };
+      const camera = { ...layout.scene.camera, eye: { x: eye.x * 1.3, y: eye.y * 1.3, z: eye.z * 1.3 } };
       layout.scene = { ...layout.scene, camera };
       for (const name of ["xaxis", "yaxis"]) {
         const text = layout.scene[name].title.text.split(",")[0];
@@ -55,10 +59,9 @@ function laid(figure, width) {
   if (width < 480 && !layout.scene) layout.margin = { ...layout.margin, l: 44, r: 8 };
   return layout;
 }
-function draw(place, width = place.clientWidth, scale = 1) {
+function draw(place, width = place.clientWidth) {
   const figure = figures[Number(place.id.slice(5))];
   const layout = { ...laid(figure, width), width };
-  layout.height *= scale;
   place.style.minHeight = `${layout.height}px`;
   Plotly.react(place, figure.data, layout, { displaylogo: false, displayModeBar: false });
   drawn.add(place);
@@ -77,13 +80,13 @@ addEventListener("resize", () => {
   resized = setTimeout(() => drawn.forEach((place) => place.clientWidth && draw(place)), 150);
 });
 // Paper is white, whatever the screen is, and as wide as A4 or Letter between usual margins.
-const PAPER = { half: 330, wide: 680, scale: 0.8 };
+const PAPER = { half: 330, wide: 680 };
 let chosen;
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
   chosen = root.dataset.theme;
   root.dataset.theme = "light";
-  places.forEach((place) => draw(place, place.closest(".half") ? PAPER.half : PAPER.wide, PAPER.scale));
+  places.forEach((place) => draw(place, place.closest(".half") ? PAPER.half : PAPER.wide));
 });
 addEventListener("afterprint", () => {
   if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
