@@ -4,40 +4,29 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from summiteer.bibliography.reference import Kind, Reference
 
-_ENTRIES: Mapping[Kind, str] = {
-    "article": "article",
-    "conference": "inproceedings",
-    "preprint": "misc",
-    "book": "book",
-    "dataset": "misc",
-    "software": "misc",
-}
-_RIS: Mapping[Kind, str] = {
-    "article": "JOUR",
-    "conference": "CPAPER",
-    "preprint": "UNPB",
-    "book": "BOOK",
-    "dataset": "DATA",
-    "software": "COMP",
-}
-_ENDNOTE: Mapping[Kind, str] = {
-    "article": "Journal Article",
-    "conference": "Conference Paper",
-    "preprint": "Unpublished Work",
-    "book": "Book",
-    "dataset": "Dataset",
-    "software": "Computer Program",
-}
-_CSL: Mapping[Kind, str] = {
-    "article": "article-journal",
-    "conference": "paper-conference",
-    "preprint": "article",
-    "book": "book",
-    "dataset": "dataset",
-    "software": "software",
+
+class _Type(NamedTuple):
+    """What the formats call a kind of work."""
+
+    bibtex: str
+    ris: str
+    endnote: str
+    csl: str
+
+
+_TYPES: Mapping[Kind, _Type] = {
+    "article": _Type("article", "JOUR", "Journal Article", "article-journal"),
+    "conference": _Type(
+        "inproceedings", "CPAPER", "Conference Paper", "paper-conference"
+    ),
+    "preprint": _Type("misc", "UNPB", "Unpublished Work", "article"),
+    "book": _Type("book", "BOOK", "Book", "book"),
+    "dataset": _Type("misc", "DATA", "Dataset", "dataset"),
+    "software": _Type("misc", "COMP", "Computer Program", "software"),
 }
 #: Combining characters -> LaTeX's accents.
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
@@ -110,7 +99,7 @@ def _entry(key: str, work: Reference) -> str:
         "archiveprefix": "arXiv" if work.arxiv else "",
     }
     told = "".join(f"  {name} = {{{v}}},\n" for name, v in fields.items() if v)
-    return f"@{_ENTRIES[work.kind]}{{{key},\n{told}}}\n"
+    return f"@{_TYPES[work.kind].bibtex}{{{key},\n{told}}}\n"
 
 
 def _name(family: str, given: str) -> str:
@@ -147,7 +136,7 @@ def _ris(works: Mapping[str, Reference]) -> str:
 def _ris_fields(key: str, work: Reference) -> list[tuple[str, str]]:
     first, _, last = work.pages.partition("-")
     return [
-        ("TY", _RIS[work.kind]),
+        ("TY", _TYPES[work.kind].ris),
         ("ID", key),
         *(("AU", name) for name in work.authors),
         ("TI", work.title),
@@ -173,7 +162,7 @@ def _endnote(works: Mapping[str, Reference]) -> str:
 
 def _endnote_fields(key: str, work: Reference) -> list[tuple[str, str]]:
     return [
-        ("%0", _ENDNOTE[work.kind]),
+        ("%0", _TYPES[work.kind].endnote),
         *(("%A", name if "," in name else f"{name},") for name in work.authors),
         ("%T", work.title),
         ("%J" if work.kind == "article" else "%B", work.venue),
@@ -220,7 +209,7 @@ def _item(key: str, work: Reference) -> dict[str, object]:
     }
     return {
         "id": key,
-        "type": _CSL[work.kind],
+        "type": _TYPES[work.kind].csl,
         "title": work.title,
         "author": authors,
         "issued": {"date-parts": [[work.year]]},

@@ -1,7 +1,13 @@
 """Which method rests on which work, in which module it is, and what uses it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+#: How works are cited by key.
+_KEY = re.compile(r"`([a-z]+\d{4}[a-z]+)`")
 
 
 @dataclass(frozen=True)
@@ -11,14 +17,18 @@ class Method:
     Attributes:
         name: for readers.
         module: where it is, below `summiteer.`.
-        works: keys that the module cites.
         used: commands that use it.
     """
 
     name: str
     module: str
-    works: tuple[str, ...]
     used: tuple[str, ...]
+
+    @cached_property
+    def works(self) -> tuple[str, ...]:
+        """Keys that the module cites, in order."""
+        place = resources.files("summiteer") / f"{self.module.replace('.', '/')}.py"
+        return tuple(sorted({*_KEY.findall(place.read_text("utf-8"))}))
 
 
 _ATTACKS = ("attack", "train")
@@ -29,210 +39,66 @@ METHODS: tuple[Method, ...] = (
     Method(
         "projected gradient ascent, FGSM, BIM, PGD",
         "adversaries.projected_ascent",
-        (
-            "deng2020towards",
-            "goodfellow2015explaining",
-            "kurakin2017adversarial",
-            "madry2018towards",
-        ),
         ("attack", "landscape", "train", "reproduce"),
     ),
+    Method("momentum (MI-FGSM)", "adversaries.momentum_ascent", _ATTACKS),
+    Method("adversaries by name", "adversaries.named", _ATTACKS),
+    Method("Auto-PGD", "adversaries.auto_pgd", _ATTACKS),
+    Method("sparse PGD on L1", "adversaries.sparse_pgd", _ATTACKS),
     Method(
-        "momentum (MI-FGSM)",
-        "adversaries.momentum_ascent",
-        ("dong2018boosting",),
-        _ATTACKS,
-    ),
-    Method(
-        "adversaries by name",
-        "adversaries.named",
-        ("dong2018boosting", "madry2018towards"),
-        _ATTACKS,
-    ),
-    Method(
-        "Auto-PGD",
-        "adversaries.auto_pgd",
-        ("croce2020reliable", "croce2021mind"),
-        _ATTACKS,
-    ),
-    Method("sparse PGD on L1", "adversaries.sparse_pgd", ("croce2021mind",), _ATTACKS),
-    Method(
-        "Frank-Wolfe, its steps, its gap (FOSC)",
-        "adversaries.frank_wolfe",
-        (
-            "frank1956algorithm",
-            "freund2016new",
-            "lacostejulien2016convergence",
-            "pedregosa2020linearly",
-            "wang2019convergence",
-        ),
-        _ATTACKS,
+        "Frank-Wolfe, its steps, its gap (FOSC)", "adversaries.frank_wolfe", _ATTACKS
     ),
     Method(
         "backtracking steps",
         "adversaries.step_rule",
-        ("bertsekas1976goldstein", "hager2005conjugate"),
         ("attack", "landscape", "reproduce"),
     ),
-    Method(
-        "one ascent per rival class",
-        "multi_target",
-        ("croce2020reliable", "gowal2019alternative"),
-        ("attack",),
-    ),
-    Method(
-        "difference of logits ratio",
-        "objectives.ratio",
-        ("croce2020reliable",),
-        _ATTACKS,
-    ),
-    Method(
-        "the same, targeted", "objectives.targeted", ("croce2020reliable",), ("attack",)
-    ),
-    Method(
-        "gradients through closed gates",
-        "searching.gates",
-        ("guo2020backpropagating",),
-        ("attack",),
-    ),
+    Method("one ascent per rival class", "multi_target", ("attack",)),
+    Method("difference of logits ratio", "objectives.ratio", _ATTACKS),
+    Method("the same, targeted", "objectives.targeted", ("attack",)),
+    Method("gradients through closed gates", "searching.gates", ("attack",)),
     Method(
         "L1 projection and best vertex in a box",
         "regions.knapsack",
-        ("bitran1981disaggregation", "dantzig1957discrete", "michelot1986finite"),
         ("attack", "audit"),
     ),
-    Method(
-        "cycles of iterates",
-        "recurrence",
-        ("brent1980improved", "doldo2025stop"),
-        ("attack",),
-    ),
+    Method("cycles of iterates", "recurrence", ("attack",)),
     Method(
         "constants of a network on a ball",
         "_constants",
-        ("polyak2001convexity",),
         ("landscape", "train", "reproduce"),
     ),
-    Method("named random numbers", "draws", ("salmon2011parallel",), _EVERY),
+    Method("named random numbers", "draws", _EVERY),
+    Method("proved largest eigenvalues", "optimality.definite", _JUDGES),
+    Method("enclosures of rounding", "optimality.rounding", _JUDGES),
+    Method("largest curvature by Lanczos", "optimality.curvature", _JUDGES),
+    Method("concave ridges by active sets", "optimality.ridge", _JUDGES),
+    Method("problems with known maxima", "analytic", ()),
     Method(
-        "proved largest eigenvalues",
-        "optimality.definite",
-        ("rump2006verification",),
-        _JUDGES,
+        "distinct maxima, unseen mass", "landscape.maxima", ("landscape", "reproduce")
+    ),
+    Method("shares of basins", "landscape.peak", ("landscape",)),
+    Method("variation of gradients on the way", "landscape.ways", ("landscape",)),
+    Method("limits of chances", "confidence", _EVERY),
+    Method("limits of means of few examples", "planning.interval", ("attack",)),
+    Method("bootstrap intervals", "studies.statistics", ("reproduce",)),
+    Method("screen: no gradient", "screen.gradients", ("attack",)),
+    Method("screen: unstable loss", "screen.stability", ("attack",)),
+    Method("screen: silent success", "screen.recorded", ("attack",)),
+    Method("screen: incomplete ascent", "screen.loss_path", ("attack",)),
+    Method("screen: unbounded attack", "screen.unconstrained", ("attack",)),
+    Method(
+        "screen: random or stateful models", "screen.behaviour", ("attack", "audit")
     ),
     Method(
-        "enclosures of rounding",
-        "optimality.rounding",
-        ("higham2002accuracy",),
-        _JUDGES,
+        "screen: outputs that are probabilities", "screen.outputs", ("attack", "audit")
     ),
-    Method(
-        "largest curvature by Lanczos",
-        "optimality.curvature",
-        ("kuczynski1992estimating",),
-        _JUDGES,
-    ),
-    Method(
-        "concave ridges by active sets",
-        "optimality.ridge",
-        ("hintermuller2002primal",),
-        _JUDGES,
-    ),
-    Method("problems with known maxima", "analytic", ("martinez1994local",), ()),
-    Method(
-        "distinct maxima, unseen mass",
-        "landscape.maxima",
-        ("clopper1934use", "good1953population", "maree2018real"),
-        ("landscape", "reproduce"),
-    ),
-    Method("shares of basins", "landscape.peak", ("clopper1934use",), ("landscape",)),
-    Method(
-        "variation of gradients on the way",
-        "landscape.ways",
-        ("santurkar2018does",),
-        ("landscape",),
-    ),
-    Method("limits of chances", "confidence", ("clopper1934use",), _EVERY),
-    Method(
-        "limits of means of few examples",
-        "planning.interval",
-        ("clopper1934use", "learned2019new"),
-        ("attack",),
-    ),
-    Method(
-        "bootstrap intervals",
-        "studies.statistics",
-        ("hesterberg2015teachers",),
-        ("reproduce",),
-    ),
-    Method(
-        "screen: no gradient",
-        "screen.gradients",
-        ("pintor2022indicators",),
-        ("attack",),
-    ),
-    Method(
-        "screen: unstable loss",
-        "screen.stability",
-        ("pintor2022indicators",),
-        ("attack",),
-    ),
-    Method(
-        "screen: silent success",
-        "screen.recorded",
-        ("pintor2022indicators",),
-        ("attack",),
-    ),
-    Method(
-        "screen: incomplete ascent",
-        "screen.loss_path",
-        ("pintor2022indicators",),
-        ("attack",),
-    ),
-    Method(
-        "screen: unbounded attack",
-        "screen.unconstrained",
-        ("pintor2022indicators",),
-        ("attack",),
-    ),
-    Method(
-        "screen: random or stateful models",
-        "screen.behaviour",
-        ("croce2020reliable",),
-        ("attack", "audit"),
-    ),
-    Method(
-        "screen: outputs that are probabilities",
-        "screen.outputs",
-        ("croce2020reliable",),
-        ("attack", "audit"),
-    ),
-    Method(
-        "adversarial training",
-        "training._training",
-        ("madry2018towards", "wong2020fast"),
-        ("train",),
-    ),
-    Method("its usual attack", "training.recipe", ("madry2018towards",), ("train",)),
-    Method(
-        "alarm of catastrophic overfitting",
-        "training.alarm",
-        ("tsiligkaridis2022understanding", "wong2020fast"),
-        ("train",),
-    ),
-    Method(
-        "the inner problem watched",
-        "training.inner_problem",
-        ("tsiligkaridis2022understanding",),
-        ("train",),
-    ),
-    Method(
-        "what is recorded of it",
-        "training.record",
-        ("tsiligkaridis2022understanding", "wang2019convergence"),
-        ("train",),
-    ),
-    Method("digits", "data.dataset", ("alpaydin1998optical",), _EVERY),
+    Method("adversarial training", "training._training", ("train",)),
+    Method("its usual attack", "training.recipe", ("train",)),
+    Method("alarm of catastrophic overfitting", "training.alarm", ("train",)),
+    Method("the inner problem watched", "training.inner_problem", ("train",)),
+    Method("what is recorded of it", "training.record", ("train",)),
+    Method("digits", "data.dataset", _EVERY),
 )
 
 #: Works around the paper -> what they have to do with it, in a sentence of ours.
