@@ -17,7 +17,8 @@ from summiteer.cli.options import (
     check_step_size,
 )
 from summiteer.cli.planning import pilot_of, run_pilot
-from summiteer.cli.running import enforce, requirements, say
+from summiteer.cli.requirements import enforce, requirement
+from summiteer.cli.running import say
 from summiteer.cli.source import Network, Source, check_source
 from summiteer.cli.workers import Scheduler, Workers, check_workers
 from summiteer.errors import UserError
@@ -98,7 +99,7 @@ def attack(
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance, "--rivals": rivals}
     check_source(claim, own, ", or --property FILE")
-    required = requirements(require)
+    required = [requirement(text) for text in require or []]
     check_workers(workers, scheduler)
     if claim is not None and (workers > 1 or scheduler is not None):
         raise UserError(

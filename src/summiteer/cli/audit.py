@@ -10,7 +10,8 @@ from summiteer.cli.execution import Place, execute
 from summiteer.cli.explaining import check_explained
 from summiteer.cli.job import Job
 from summiteer.cli.options import check_seed, check_share
-from summiteer.cli.running import enforce, requirements, say
+from summiteer.cli.requirements import enforce, requirement
+from summiteer.cli.running import say
 from summiteer.cli.source import Network, Source, check_source
 from summiteer.cli.workers import Scheduler, Workers, check_workers
 
@@ -57,7 +58,7 @@ def audit(
     own |= {"--mask": mask, "--objective": objective, "--limit": limit}
     own |= {"--tolerance": tolerance}
     check_source(None, own)
-    required = requirements(require)
+    required = [requirement(text) for text in require or []]
     check_workers(workers, scheduler)
     from summiteer._audit import EFFORT
     from summiteer.report.audit_text import print_audit

@@ -49,23 +49,6 @@ def told_plainly() -> Iterator[None]:
         yield
 
 
-def requirements(texts: list[str] | None) -> list[tuple[str, float]]:
-    """What --require asks for, checked."""
-    from summiteer.report.requirements import requirement
-
-    return [requirement(text) for text in texts or []]
-
-
-def enforce(required: list[tuple[str, float]], result: dict[str, Any]) -> None:
-    """Exit with 3 if a share is below what is required."""
-    from summiteer.report.requirements import shares_below
-
-    below = shares_below(required, result)
-    if below:
-        print("below --require: " + "; ".join(below), file=sys.stderr)
-        sys.exit(BELOW)
-
-
 def placed(
     spec: Mapping[str, Any],
     block_size: int | None,

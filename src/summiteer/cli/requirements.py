@@ -1,8 +1,10 @@
-"""Shares that a user requires of a result (`--require`)."""
+"""`--require`: least shares of a result, without which a command ends with 3."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from summiteer.cli.running import BELOW
 from summiteer.errors import UserError
 
 _KNOWN = (
@@ -39,10 +41,8 @@ def requirement(text: str) -> tuple[str, float]:
     return key, value
 
 
-def shares_below(
-    required: Sequence[tuple[str, float]], result: Mapping[str, Any]
-) -> list[str]:
-    """Return what is below its requirement, in words.
+def enforce(required: Sequence[tuple[str, float]], result: Mapping[str, Any]) -> None:
+    """Exit with 3 if a share is below what is required.
 
     Args:
         required: see `requirement`.
@@ -50,11 +50,11 @@ def shares_below(
     """
     below = []
     for key, least in required:
-        home, name = result["shares"], key
-        if key.startswith("survivors."):
-            home, name = result["survivors"]["shares"] or {}, key.split(".", 1)[1]
-        share = home.get(name)
+        home = result["survivors"] if key.startswith("survivors.") else result
+        share = (home["shares"] or {}).get(key.removeprefix("survivors."))
         if share is None or share < least:
             shown = "undefined" if share is None else f"{share:.4g}"
             below.append(f"{key} is {shown}, required {least:g}")
-    return below
+    if below:
+        print("below --require: " + "; ".join(below), file=sys.stderr)
+        sys.exit(BELOW)
