@@ -4,47 +4,35 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-_LABELS = (("effect", "effect  "), ("remedy", "remedy  "))
+_WIDTH = 80
 #: Ids shown of a finding's examples.
 _SHOWN = 8
 
 
-def findings_text(findings: Sequence[Mapping[str, Any]], width: int = 80) -> str:
+def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
     """Return the findings of result.json as text, '' if there are none.
 
     Args:
         findings: entries as `Finding.as_json` makes them.
-        width: columns.
     """
-    return "\n".join(finding_text(finding, width) for finding in findings)
+    return "\n".join(line for finding in findings for line in _lines(finding))
 
 
-def finding_text(finding: Mapping[str, Any], width: int = 80) -> str:
-    """Return one finding: its code and what was seen, then effect, remedy, examples.
-
-    Args:
-        finding: as `Finding.as_json` makes it.
-        width: columns.
-    """
-    code, seen = finding["code"], finding["seen"]
-    lines = [_wrapped("! ", f"[{code}] {seen}.", width)]
-    for key, label in _LABELS:
-        if finding[key]:
-            lines.append(_wrapped(f"  {label}", f"{finding[key]}.", width))
+def _lines(finding: Mapping[str, Any]) -> list[str]:
+    """Its code and what was seen, then effect, remedy, examples."""
+    lines = [_wrapped("! ", f"[{finding['code']}] {finding['seen']}.")]
+    lines += [
+        _wrapped(f"  {key}  ", f"{finding[key]}.")
+        for key in ("effect", "remedy")
+        if finding[key]
+    ]
     ids = finding["examples"]
     if ids:
-        rest = len(ids) - _SHOWN
-        more = f" and {rest} more" if rest > 0 else ""
-        shown = ", ".join(str(i) for i in ids[:_SHOWN])
-        lines.append(_wrapped("  ids     ", f"{shown}{more}", width))
-    return "\n".join(lines)
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        lines.append(_wrapped("  ids     ", ", ".join(map(str, ids[:_SHOWN])) + more))
+    return lines
 
 
-def _wrapped(first: str, text: str, width: int) -> str:
-    return fill(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_on_hyphens=False,
-    )
+def _wrapped(first: str, text: str) -> str:
+    rest = " " * len(first)
+    return fill(first + text, _WIDTH, subsequent_indent=rest, break_on_hyphens=False)
