@@ -306,7 +306,7 @@ def _training_slopes(judged: Sequence[Judged]) -> list[Plot]:
     chart = Lines(
         "Slope of log(1 + steps to θ50) over log c, c 0.3 to 3",
         Axis("slope; above 0 a smaller scale is faster"),
-        Axis("setting", ticks=tuple(names), labels=tuple(names.values())),
+        Axis("", ticks=tuple(names), labels=tuple(names.values())),
         tuple(series),
         (Mark(0.1, "+0.1"), Mark(-0.1, "−0.1")),
         wide=True,

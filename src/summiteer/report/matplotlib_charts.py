@@ -254,22 +254,24 @@ def _map(chart: Surface) -> Figure:
     made, axes = _empty(_TALL + 0.12 * _legend_rows(names))
     heights = np.ma.masked_invalid(_grid(chart))
     if heights.count():
-        low, high = float(heights.min()), float(heights.max())
+        low, high = chart.z.span or (float(heights.min()), float(heights.max()))
         # A plain is drawn in one colour.
         ends = (low, high) if low < high else (low - 0.5, high + 0.5)
         levels = np.linspace(*ends, _LEVELS)
         at: tuple[Any, ...] = (chart.columns, chart.rows, heights)
         # Edges of their own colour close the hairlines that viewers draw between areas.
-        filled = axes.contourf(*at, levels, cmap="cividis")
+        filled = axes.contourf(*at, levels, cmap="cividis", extend="both")
         filled.set_edgecolor("face")
         if low < high:
             axes.contour(*at, levels[::2], colors="white", linewidths=0.3, alpha=0.6)
-        bar = made.colorbar(filled, label=fill(_plain(chart.z.title), _NOTE))
+        bar = made.colorbar(filled, extend="neither", label=fill(_plain(chart.z.title), _NOTE))
         bar.outline.set_visible(False)
         bar.locator = mpl.ticker.MaxNLocator(5)
         bar.update_ticks()
     for place, track in enumerate(chart.tracks):
         axes.plot(_numbers(track.x), _numbers(track.y), **_look(track, place))
+    # Both axes are lengths: what is round looks round.
+    axes.set_aspect("equal")
     _label(axes, "x", chart.x)
     _label(axes, "y", chart.y)
     _legend(made, names)

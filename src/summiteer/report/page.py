@@ -1,5 +1,6 @@
 """A document as one self-contained HTML page: no network, same input same bytes."""
 
+import re
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -8,6 +9,8 @@ from plotly.offline import get_plotlyjs
 from summiteer.report.document import Document, Link, Table, Value
 from summiteer.report.palette import PAPER
 from summiteer.report.plotly_charts import figure
+
+_SMALL = re.compile(r"\b\d+(?:\.\d+)?e-\d+")
 
 
 def page(document: Document) -> str:
@@ -27,7 +30,7 @@ def page(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "sorted_by": sorted_by}
+    environment.filters |= {"shown": shown, "sorted_by": sorted_by, "whole": _whole}
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
     places = {id(plot): number for number, plot in enumerate(plots)}
     drawn = [figure(plot.chart) for plot in plots]
@@ -74,6 +77,11 @@ def sorted_by(value: Value) -> str:
         return repr(float(value)) if value == value else ""
     text = value.text if isinstance(value, Link) else value
     return text.lower() if isinstance(text, str) else ""
+
+
+def _whole(text: str) -> str:
+    """Text that is HTML already, in which no line ends within 1e-15."""
+    return _SMALL.sub(r'<span class="whole">\g<0></span>', text)
 
 
 def _numeric(table: Table) -> list[bool]:

@@ -107,12 +107,13 @@ def study_document(run: Finished) -> Document:
     """
     result = run.result
     grid = Grid.of(result)
-    cells = result["cells"]
+    cells, experiment = result["cells"], str(result["study"]["experiment"])
     sections = (
         Section("Failures", _failures(result["failures"])),
-        Section("Curves", _curves(grid, str(result["study"]["experiment"]))),
+        Section("What was measured", _measured(grid, experiment)),
+        Section("Curves", _curves(grid, experiment)),
         Section("Landscapes at several input scales", _portraits(run)),
-        Section("Cells", _cells(grid, str(result["study"]["experiment"]))),
+        Section("Cells", _cells(grid)),
         Section("The same in all cells", _fixed(grid)),
         _made(run),
     )
@@ -122,7 +123,7 @@ def study_document(run: Finished) -> Document:
         sections=tuple(section for section in sections if section.blocks),
         footer=f"Summiteer {result['version']}, run {result['run']}.",
         facts={
-            "experiment": str(result["study"]["experiment"]),
+            "experiment": experiment,
             "cells": f"{cells['done']} of {cells['planned']}",
             "failed": str(cells["failed"]),
             "varied": ", ".join(grid.varied) or "nothing",
@@ -188,6 +189,15 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
     return (Prose(text, "warning"), table, Prose(again, "note"))
 
 
+def _measured(grid: Grid, experiment: str) -> tuple[Block, ...]:
+    """What each measured number is, where the experiment says it."""
+    known = EXPERIMENTS.get(experiment)
+    about = known.columns if known else {}
+    told = {name: about[name] for name in grid.measured if about.get(name)}
+    pairs = tuple((name, text.replace("`", "'")) for name, text in told.items())
+    return (Facts(pairs),) if pairs else ()
+
+
 def _curves(grid: Grid, experiment: str) -> tuple[Block, ...]:
     found = grid.across()
     if found is None or not grid.rows:
@@ -242,7 +252,7 @@ def _plot(
     chart = Lines(number, horizontal, Axis(number, log=_wide(every, _FAR)), series)
     known = EXPERIMENTS.get(experiment)
     about = known.columns.get(number, "") if known else ""
-    words = f"{about[:1].upper()}{about[1:]}. " if about else ""
+    words = f"{about[:1].upper()}{about[1:]}. ".replace("`", "'") if about else ""
     told = "; ".join(_told(each, name) for each in series)
     words += f"{told[:1].upper()}{told[1:]}." if not series[0].name else f"{told}."
     if pooled:
@@ -275,13 +285,11 @@ def _told(each: Series, name: str) -> str:
     )
 
 
-def _cells(grid: Grid, experiment: str) -> tuple[Block, ...]:
+def _cells(grid: Grid) -> tuple[Block, ...]:
     if not grid.rows:
         return (Prose("No cell was measured."),)
-    known = EXPERIMENTS.get(experiment)
-    about = known.columns if known else {}
     names = (*grid.varied, *grid.measured)
-    columns = tuple(Column(name, words=about.get(name, "")) for name in names)
+    columns = tuple(Column(name) for name in names)
     shown = [grid.rows[n] for n in kept(len(grid.rows), _ROWS)]
     rows = tuple(tuple(_value(row.get(name)) for name in names) for row in shown)
     note = _note(len(grid.rows), "cells")
@@ -297,7 +305,8 @@ def _note(count: int, what: str) -> str:
 
 
 def _fixed(grid: Grid) -> tuple[Block, ...]:
-    pairs = tuple((name, _text(value)) for name, value in grid.fixed.items())
+    told = {name: _text(value) for name, value in grid.fixed.items() if value != ""}
+    pairs = tuple(told.items())
     return (Facts(pairs),) if pairs else ()
 
 

@@ -5,7 +5,7 @@ const night = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Set();
 
 // Letters of figures are about so wide; a name of a legend has its line and a gap beside it.
-const LETTER = 6.8, BESIDE = 52, ROW = 20;
+const LETTER = 6.5, BESIDE = 44, ROW = 20;
 
 // Plotly lays a legend over the width of the axes, and gives each name that of the longest
 // where one row is too short.
@@ -30,10 +30,9 @@ function broken(text, width) {
 function titled(axis, width) {
   return { ...axis, title: { ...axis?.title, text: broken(axis?.title?.text ?? "", width) } };
 }
-function laid(figure, width) {
+function laid(figure, width, above = legendRows(figure, width) * ROW) {
   const look = getComputedStyle(document.body);
   const layout = { ...figure.layout, font: { color: look.color, family: look.fontFamily } };
-  const above = legendRows(figure, width) * ROW;
   if (layout.scene) {
     // A view in space is as wide as it is high.
     layout.height = Math.min(layout.height, width);
@@ -51,8 +50,6 @@ function laid(figure, width) {
     if (layout.yaxis.scaleanchor) layout.height = Math.min(layout.height, width - 60);
     layout.xaxis = titled(layout.xaxis, width - 80);
     layout.yaxis = titled(layout.yaxis, layout.height - 80);
-    const paper = { bgcolor: look.backgroundColor, borderpad: 1 };
-    layout.annotations = (layout.annotations ?? []).map((each) => ({ ...each, ...paper }));
   }
   layout.height += above;
   layout.margin = { ...layout.margin, t: layout.margin.t + above };
@@ -61,9 +58,15 @@ function laid(figure, width) {
 }
 function draw(place, width = place.clientWidth) {
   const figure = figures[Number(place.id.slice(5))];
-  const layout = { ...laid(figure, width), width };
-  place.style.minHeight = `${layout.height}px`;
-  Plotly.react(place, figure.data, layout, { displaylogo: false, displayModeBar: false });
+  const show = (above) => {
+    const layout = { ...laid(figure, width, above), width };
+    place.style.minHeight = `${layout.height}px`;
+    Plotly.react(place, figure.data, layout, { displaylogo: false, displayModeBar: false });
+  };
+  show();
+  // Letters may be wider or narrower than expected: then the legend has another height.
+  const legend = place.querySelector(".legend .bg")?.getBBox().height;
+  if (legend && Math.abs(legend - legendRows(figure, width) * ROW) > ROW / 2) show(Math.ceil(legend));
   drawn.add(place);
 }
 const places = [...document.querySelectorAll(".plot")];
