@@ -34,6 +34,17 @@ def run_cli(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def digits():
+    """The bundled network with a few inputs and labels."""
+    from audits import COUNT
+    from summiteer.data import load_data
+    from summiteer.networks.reference import digits_mlp
+
+    data = load_data("digits")
+    return digits_mlp(), data.inputs[:COUNT].float(), data.targets[:COUNT]
+
+
 @pytest.fixture
 def model_file(tmp_path):
     """A file with model factories of every kind that the tests need."""

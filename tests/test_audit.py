@@ -1,69 +1,20 @@
 import json
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 import summiteer as sm
+from audits import COUNT, RADIUS, ascent, audited, codes
 from fakes import seeded
 from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.kinds import KIND_NAMES
 from summiteer.data import load_data
-from summiteer.networks.reference import digits_mlp
-
-RADIUS = 0.1
-COUNT = 24
-
-
-@pytest.fixture(scope="module")
-def digits():
-    data = load_data("digits")
-    return digits_mlp(), data.inputs[:COUNT].float(), data.targets[:COUNT]
-
-
-def ascent(digits, radius=RADIUS, step=0.025, steps=10, norm="linf"):
-    """A bare PGD: signed or normalised steps from the clean input, its last iterate."""
-    model, inputs, targets = digits
-    delta = torch.zeros_like(inputs)
-    for _ in range(steps):
-        delta.requires_grad_()
-        loss = cross_entropy(model(inputs + delta), targets, reduction="sum")
-        (slope,) = torch.autograd.grad(loss, delta)
-        delta = delta.detach()
-        if norm == "linf":
-            delta = (delta + step * slope.sign()).clamp(-radius, radius)
-        else:
-            delta = delta + step * slope / slope.norm(dim=1, keepdim=True)
-            delta = delta * (radius / delta.norm(dim=1, keepdim=True)).clamp(max=1)
-        delta = (inputs + delta).clamp(0, 1) - inputs
-    return inputs + delta
-
-
-def audited(digits, given, region=None, **changes):
-    """An audit whose findings are read, not warned about."""
-    model, inputs, targets = digits
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sm.SummiteerWarning)
-        return sm.audit(
-            changes.pop("model", model),
-            changes.pop("inputs", inputs),
-            changes.pop("targets", targets),
-            given,
-            region=region or sm.LinfBall(RADIUS),
-            screened=False,
-            **changes,
-        )
 
 
 def kinds(audit):
     return [KIND_NAMES[code] for code in audit.arrays["kind"].tolist()]
-
-
-def codes(audit):
-    return [finding.code for finding in audit.findings]
 
 
 def test_a_good_attack_is_confirmed(digits):
@@ -215,7 +166,7 @@ def test_eight_bit_files_are_recognised_and_their_excess_explained(digits):
     # Floats are on no grid.
     assert audited(digits, exact).result["excess"]["grid"] is None
     # A grid explains no more than a level.
-    far = (ascent(digits, radius=0.12) * 255).round() / 255
+    far = (ascent(digits, 0.12, 0.025) * 255).round() / 255
     assert "OUTSIDE" in codes(audited(digits, far))
 
 

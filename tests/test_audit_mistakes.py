@@ -1,60 +1,15 @@
 """Mistakes that people make with adversarial files, and what an audit says of them."""
 
 import re
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 import summiteer as sm
+from audits import COUNT, RADIUS, ascent, audited, codes
 from summiteer.auditing import findings
-from summiteer.data import load_data
-from summiteer.networks.reference import digits_mlp
 from summiteer.report.audit_text import print_audit
-
-COUNT = 24
-RADIUS = 0.1
-
-
-@pytest.fixture(scope="module")
-def digits():
-    data = load_data("digits")
-    return digits_mlp(), data.inputs[:COUNT].float(), data.targets[:COUNT]
-
-
-def attacked(digits, radius=RADIUS, steps=10):
-    """A bare PGD in L-infinity, its last iterate; steps of a quarter radius."""
-    model, inputs, targets = digits
-    delta = torch.zeros_like(inputs)
-    for _ in range(steps):
-        delta.requires_grad_()
-        loss = cross_entropy(model(inputs + delta), targets, reduction="sum")
-        (slope,) = torch.autograd.grad(loss, delta)
-        delta = (delta.detach() + radius / 4 * slope.sign()).clamp(-radius, radius)
-        delta = (inputs + delta).clamp(0, 1) - inputs
-    return inputs + delta
-
-
-def audited(digits, given, region=None, **changes):
-    """An audit whose findings are read, not warned about."""
-    model, inputs, targets = digits
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sm.SummiteerWarning)
-        return sm.audit(
-            changes.pop("model", model),
-            changes.pop("inputs", inputs),
-            targets,
-            given,
-            region=region or sm.LinfBall(RADIUS),
-            screened=False,
-            **changes,
-        )
-
-
-def codes(audit):
-    return [finding.code for finding in audit.findings]
 
 
 def finding(audit, code):
@@ -68,7 +23,7 @@ def test_a_cast_without_rounding_is_no_cheating(digits, pixels):
     model, inputs, targets = digits
     inputs = (inputs * 255).round() / 255
     region = sm.LinfBall(pixels / 255)
-    given = attacked((model, inputs, targets), pixels / 255)
+    given = ascent((model, inputs, targets), pixels / 255)
     # What was computed a hair below a level falls to the next one.
     cut = (given * 255 - 1e-4).clamp(min=0).to(torch.uint8)
     cut = audited(digits, cut, region, inputs=inputs)
@@ -82,7 +37,7 @@ def test_a_cast_without_rounding_is_no_cheating(digits, pixels):
 
 
 def test_rows_that_are_no_input_are_not_called_inside(digits, capsys):
-    given = attacked(digits)
+    given = ascent(digits)
     given[2, 5] = torch.nan
     audit = audited(digits, given)
     page = printed(audit, capsys)
@@ -104,7 +59,7 @@ def printed(audit, capsys):
 
 @pytest.mark.parametrize("mistake", ["permuted", "units", "deltas"])
 def test_rows_of_no_example_give_no_numbers(digits, capsys, mistake):
-    inputs, given = digits[1], attacked(digits)
+    inputs, given = digits[1], ascent(digits)
     wrong = {
         "permuted": given.roll(1, 0),
         "units": 255 * given,
@@ -133,7 +88,7 @@ def test_rows_of_no_example_give_no_numbers(digits, capsys, mistake):
 
 def test_perturbations_are_told_from_inputs(digits):
     _, inputs, _ = digits
-    given = attacked(digits)
+    given = ascent(digits)
     told = finding(audited(digits, given - inputs), "DELTAS")
     assert told.remedy == "give x + δ"
     # Black images are no perturbations, nor is what lies near its own input.
@@ -148,18 +103,18 @@ def test_perturbations_are_told_from_inputs(digits):
 
 
 def test_a_smaller_radius_of_the_tool_is_named(digits, capsys):
-    audit = audited(digits, attacked(digits, RADIUS / 3))
+    audit = audited(digits, ascent(digits, RADIUS / 3))
     told = finding(audit, "SHORT")
     assert "0.33 of the radius" in told.seen
     assert "the tool's radius was about 0.0333" in told.seen
     assert audit.result["radii"]["longest"] == pytest.approx(1 / 3, abs=1e-5)
     assert "longest perturbation 0.333 of the radius" in printed(audit, capsys)
-    full = audited(digits, attacked(digits))
+    full = audited(digits, ascent(digits))
     assert "SHORT" not in codes(full)
     assert "longest perturbation 1 of the radius" in printed(full, capsys)
     # A tool that returns the shortest perturbation that misleads found what it sought.
     model, inputs, targets = digits
-    near = attacked(digits, 0.3)
+    near = ascent(digits, 0.3)
     with torch.no_grad():
         wrong = model(near).argmax(1) != targets
     near = torch.where(wrong[:, None], near, inputs)
@@ -169,12 +124,12 @@ def test_a_smaller_radius_of_the_tool_is_named(digits, capsys):
 
 
 def test_a_radius_in_pixels_given_here_is_named(digits):
-    audit = audited(digits, attacked(digits, 8 / 255), sm.LinfBall(8.0))
+    audit = audited(digits, ascent(digits, 8 / 255), sm.LinfBall(8.0))
     assert "1/255 of the one given here" in finding(audit, "SHORT").seen
 
 
 def test_another_norm_that_fits_is_named(digits):
-    given = attacked(digits)
+    given = ascent(digits)
     told = finding(audited(digits, given, sm.L2Ball(RADIUS)), "OUTSIDE")
     assert "they fit linf at the same radius" in told.seen
     assert "units of rounding" not in told.seen  # it is no rounding
@@ -185,25 +140,25 @@ def test_another_norm_that_fits_is_named(digits):
     told = finding(audited(digits, inputs + delta), "SHORT")
     assert "they fit l2 at the same radius" in told.seen
     # None fits: how long they are is what can be said.
-    told = finding(audited(digits, attacked(digits, 2 * RADIUS)), "OUTSIDE")
+    told = finding(audited(digits, ascent(digits, 2 * RADIUS)), "OUTSIDE")
     assert "the longest is 2 radii long" in told.seen
     assert "they fit" not in told.seen
 
 
 def test_a_sound_claim_is_said_to_stand(digits):
-    audit = audited(digits, attacked(digits, steps=5))
+    audit = audited(digits, ascent(digits, steps=5))
     assert audit.corrected_robust_accuracy == audit.claimed_robust_accuracy
     told = finding(audit, "NOT_THE_BEST")
     assert "none turns wrong: the claimed robust accuracy stands" in told.effect
     assert "of loss; it ends" in told.seen
     # A claim that falls is not said to stand.
-    weak = audited(digits, attacked(digits, RADIUS / 3))
+    weak = audited(digits, ascent(digits, RADIUS / 3))
     assert weak.corrected_robust_accuracy < weak.claimed_robust_accuracy
     assert all("stands" not in entry.effect for entry in weak.findings)
 
 
 def test_findings_name_no_zeros(digits):
-    audit = audited(digits, attacked(digits, 1.2 * RADIUS))
+    audit = audited(digits, ascent(digits, 1.2 * RADIUS))
     for entry in audit.findings:
         assert not entry.effect.startswith("0 "), entry.text
         assert " 0 of them" not in entry.text

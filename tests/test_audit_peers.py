@@ -7,25 +7,24 @@ import contextlib
 import importlib.machinery
 import sys
 import types
-import warnings
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import audits
 import summiteer as sm
+from audits import COUNT
 from fakes import seeded
 from summiteer.auditing.kinds import KIND_NAMES
-from summiteer.data import load_data
-from summiteer.networks.reference import digits_mlp
 
 pytestmark = [
     pytest.mark.peer,
     # Theirs, at import and in use: none of them is ours to mend.
     pytest.mark.filterwarnings("ignore"),
 ]
-COUNT, STEPS = 24, 10
+STEPS = 10
 #: Small enough that the attacks fail on many examples: there they differ.
 RADIUS = {"linf": 0.06, "l2": 0.4, "l1": 1.5}
 BALLS = {"linf": sm.LinfBall, "l2": sm.L2Ball, "l1": sm.L1Ball}
@@ -54,12 +53,6 @@ def shims():
         sys.modules["visdom"] = stub
 
 
-@pytest.fixture(scope="module")
-def digits():
-    data = load_data("digits")
-    return digits_mlp(), data.inputs[:COUNT].float(), data.targets[:COUNT]
-
-
 @pytest.fixture(autouse=True)
 def _seed():
     with torch.random.fork_rng(devices=[]):
@@ -68,17 +61,7 @@ def _seed():
 
 
 def audited(digits, given, norm):
-    model, inputs, targets = digits
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sm.SummiteerWarning)
-        return sm.audit(
-            model,
-            inputs,
-            targets,
-            given,
-            region=BALLS[norm](RADIUS[norm]),
-            screened=False,
-        )
+    return audits.audited(digits, given, BALLS[norm](RADIUS[norm]))
 
 
 def among_failures(audit):

@@ -264,7 +264,9 @@ def _map(chart: Surface) -> Figure:
         filled.set_edgecolor("face")
         if low < high:
             axes.contour(*at, levels[::2], colors="white", linewidths=0.3, alpha=0.6)
-        bar = made.colorbar(filled, extend="neither", label=fill(_plain(chart.z.title), _NOTE))
+        bar = made.colorbar(
+            filled, extend="neither", label=fill(_plain(chart.z.title), _NOTE)
+        )
         bar.outline.set_visible(False)
         bar.locator = mpl.ticker.MaxNLocator(5)
         bar.update_ticks()
