@@ -46,6 +46,16 @@ def digits():
 
 
 @pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where everything is that small runs need."""
+    from small_runs import prepare
+
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def model_file(tmp_path):
     """A file with model factories of every kind that the tests need."""
     path = tmp_path / "models.py"

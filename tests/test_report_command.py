@@ -7,7 +7,7 @@ import webbrowser
 
 import pytest
 
-from small_runs import ARGUMENTS, prepare, small_run
+from small_runs import ARGUMENTS, small_run
 from summiteer.errors import UserError
 from summiteer.report import pages
 from summiteer.report.charts import Axis, Lines, Series
@@ -32,13 +32,6 @@ def refused(run):
 
 def without_figures(run):
     return Document("t", (), (Section("s", (Prose("p"),)),))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    prepare(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

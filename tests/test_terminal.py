@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from small_runs import ARGUMENTS, prepare, small_run
+from small_runs import ARGUMENTS, small_run
 from summiteer.optimality import Verdict
 from summiteer.report.claims_text import GLOSSES, print_claims
 from summiteer.report.terminal import output
@@ -12,13 +12,6 @@ from summiteer.report.terminal import output
 WIDTH = 80
 _CODES = re.compile(r"\x1b\[[\d;]*m")
 _COLOURS = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d)")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    prepare(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
