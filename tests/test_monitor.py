@@ -12,7 +12,7 @@ import summiteer as sm
 from summiteer.adversaries import named_adversary
 from summiteer.networks.reference import digits_mlp
 from summiteer.training.alarm import alarm_of, catastrophic_overfitting
-from summiteer.training.evaluation import StrongAttack
+from summiteer.training.evaluation import Figures, StrongAttack, Total
 from summiteer.training.inner_problem import CERTIFICATES, Look, distortion
 from summiteer.training.monitor import Cadence
 from summiteer.training.record import Epoch, InnerProblem
@@ -152,7 +152,12 @@ def test_a_budget_without_bound_always_looks():
     assert [look.probes for look in looks] == [64, 64, 64]
 
 
-LOOK = Look(sm.ProjectedAscent(), sm.UniformStart(), 10, StrongAttack.beyond(10))
+LOOK = Look(
+    sm.ProjectedAscent(),
+    sm.UniformStart(),
+    10,
+    StrongAttack.beyond(10, sm.UniformStart()),
+)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 10, 100])
@@ -309,3 +314,36 @@ def test_a_model_that_does_not_fit_is_refused():
     watch = monitor(every=2)
     with pytest.raises(sm.UserError, match=r"model: expected the nn\.Module"):
         watch.epoch("model")  # told though this epoch is not looked at
+
+
+def test_the_stronger_attack_makes_no_fewer_runs():
+    many = sm.UniformStart(restarts=60)
+    assert StrongAttack.beyond(40, many).restarts == 60
+    assert StrongAttack.beyond(40, sm.CentreStart() + many).restarts == 61
+    assert StrongAttack.beyond(40, sm.CentreStart()).restarts == 1
+
+
+class NotANumberAbove(torch.nn.Module):
+    """Two outputs; NaN where the first coordinate exceeds 0.5."""
+
+    def forward(self, x):
+        outputs = torch.stack([x.sum(1), -x.sum(1)], 1)
+        return torch.where(x[:, :1] > 0.5, torch.nan, outputs)
+
+
+def test_outputs_that_are_not_numbers_are_not_right():
+    inputs = torch.tensor([[0.1, 0.3], [0.2, 0.2], [0.8, 0.1], [0.9, 0.9]])
+    problem = sm.Problem(
+        NotANumberAbove(), inputs, torch.zeros(4, dtype=torch.long),
+        objective=sm.CrossEntropy(), region=sm.L2Ball(radius=0.01),
+    )  # fmt: skip
+    figures = LOOK(problem, problem.model, 1)
+    assert figures.clean_accuracy == 0.5
+    assert figures.attacked_accuracy == 0.5
+    assert figures.strong_accuracy == 0.5
+    total = Total()
+    total.add(torch.tensor([1.0, torch.nan]), torch.tensor([False, False]))
+    assert total.figures() == Figures(1.0, 0.5)
+    nothing = Total()
+    nothing.add(torch.tensor([torch.nan]), None)
+    assert nothing.figures() == Figures(None, None)

@@ -13,7 +13,7 @@ from summiteer.adversaries import default_attack
 from summiteer.ascent import Ascent
 from summiteer.population import Population
 from summiteer.problem import Problem
-from summiteer.starts import CentreStart, Start, UniformStart
+from summiteer.starts import CentreStart, JoinedStart, Start, UniformStart
 
 #: Steps of the stronger attack: this many, or `_MORE` times the training attack's.
 _LEAST_STEPS, _MORE = 20, 2
@@ -25,11 +25,12 @@ class Figures:
     """Means over examples.
 
     Attributes:
-        loss: of the objective.
-        accuracy: share not misclassified; None without labels.
+        loss: of the objective, where it is finite; None where it is nowhere.
+        accuracy: share that is right, NaN losses counting as errors; None without
+            labels.
     """
 
-    loss: float
+    loss: float | None
     accuracy: float | None
 
 
@@ -50,14 +51,15 @@ class StrongAttack:
     seed: int = 0
 
     @classmethod
-    def beyond(cls, max_steps: int, seed: int = 0) -> "StrongAttack":
-        """The one that a training attack is measured by.
+    def beyond(cls, max_steps: int, start: Start, seed: int = 0) -> "StrongAttack":
+        """The one that a training attack is measured by: more steps, no fewer runs.
 
         Args:
             max_steps: of the training attack.
+            start: of the training attack.
             seed: of the random starts.
         """
-        return cls(max(_LEAST_STEPS, _MORE * max_steps), seed=seed)
+        return cls(max(_LEAST_STEPS, _MORE * max_steps), _runs(start), seed)
 
     @property
     def evaluations(self) -> int:
@@ -75,6 +77,13 @@ class StrongAttack:
             start = CentreStart() + UniformStart(restarts=self.restarts, seed=self.seed)
         adversary = default_attack(problem.feasible, self.max_steps)
         return ascend(problem, adversary, start, self.max_steps, tolerance=None)
+
+
+def _runs(start: Start) -> int:
+    """How many runs it starts, at least one."""
+    if isinstance(start, JoinedStart):
+        return sum(map(_runs, start.parts))
+    return int(getattr(start, "restarts", 1))
 
 
 def blocks(population: Population, model: Model) -> Iterator[Problem]:
@@ -109,10 +118,14 @@ def strong_figures(
 
 
 class Total:
-    """A running mean of losses and errors, summed in float64 in the order they come."""
+    """A running mean of losses and errors, summed in float64 in the order they come.
+
+    Losses that are not finite are left out of the mean; a NaN is evidence of nothing,
+    least of all of a right answer, and counts as an error.
+    """
 
     def __init__(self) -> None:
-        self._loss, self._wrong, self._count = 0.0, 0, 0
+        self._loss, self._finite, self._wrong, self._count = 0.0, 0, 0, 0
         self._labelled = True
 
     def add(self, losses: Tensor, wrong: Tensor | None) -> None:
@@ -122,14 +135,18 @@ class Total:
             losses: `[rows]`.
             wrong: `[rows]` bool, or None without labels.
         """
-        self._loss += float(losses.detach().double().sum())
+        losses = losses.detach().double()
+        known = losses.isfinite()
+        self._loss += float(losses[known].sum())
+        self._finite += int(known.sum())
         self._count += len(losses)
         if wrong is None:
             self._labelled = False
         else:
-            self._wrong += int(wrong.sum())
+            self._wrong += int((wrong | losses.isnan()).sum())
 
     def figures(self) -> Figures:
         """The means."""
         accuracy = 1 - self._wrong / self._count if self._labelled else None
-        return Figures(self._loss / self._count, accuracy)
+        loss = self._loss / self._finite if self._finite else None
+        return Figures(loss, accuracy)

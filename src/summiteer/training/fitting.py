@@ -284,7 +284,7 @@ class Training:
         recipe, last = self.recipe, number == self.recipe.epochs
         if self.held_out is None or (number % recipe.held_out_every and not last):
             return {}
-        attack = StrongAttack.beyond(recipe.max_steps, recipe.seed)
+        attack = StrongAttack.beyond(recipe.max_steps, recipe.start, recipe.seed)
         robust, clean = strong_figures(self.held_out, self.model, attack)
         return {
             "held_out_robust_loss": robust.loss,

@@ -12,6 +12,7 @@ from summiteer._ascend import ascend
 from summiteer._caller import undisturbed
 from summiteer._typing import Model
 from summiteer.adversaries import Adversary, FrankWolfe, OpenLoopStep
+from summiteer.ascent import Ascent
 from summiteer.cells import finite
 from summiteer.landscape import distinct_maxima
 from summiteer.loop.working import residual_reference
@@ -90,39 +91,47 @@ class Look:
             )
             points = last_points(attacked.losses, attacked.final)
             strong = self.strong(problem)
-            values = self._first_order(problem, points)
-            values |= {
-                "strong_loss": _mean(strong.best_loss),
-                "strong_accuracy": _right(strong.misclassified),
-                "distortion": distortion(problem),
-            }
+            values = self._first_order(problem, points, strong)
+            values["distortion"] = distortion(problem)
             if examined:
                 chosen = torch.arange(min(examined, size))
                 values |= self._examined(problem.take(chosen), points[chosen], strong)
         seconds = time.process_time() - began
         return InnerProblem(epoch=epoch, probes=size, seconds=seconds, **values)
 
-    def _first_order(self, problem: Problem, points: Tensor) -> dict[str, Any]:
-        """Losses, accuracies, residual and gap of the training attack's end points."""
+    def _first_order(
+        self, problem: Problem, points: Tensor, strong: Ascent
+    ) -> dict[str, Any]:
+        """Losses and accuracies; residual and gap of the training attack's end points.
+
+        Where the training attack got further than the stronger one, that is what the
+        stronger one is taken to have met.
+        """
         rows = problem.rows()
         clean = rows.value(torch.zeros_like(points))
         here = rows.evaluate(points)
         reference, _ = residual_reference(rows)
         residual = rows.residual(points, here, reference)
+        met = torch.fmax(strong.best_loss, here.loss)
+        broken = strong.misclassified
+        if broken is not None and here.wrong is not None:
+            broken = broken | here.wrong
         known = problem.labelled
         still = residual <= tolerances.stationary(points.dtype)
         return {
             "clean_loss": _mean(clean.loss),
-            "clean_accuracy": _right(clean.wrong if known else None),
+            "clean_accuracy": _right(clean.wrong if known else None, clean.loss),
             "attacked_loss": _mean(here.loss),
-            "attacked_accuracy": _right(here.wrong if known else None),
+            "attacked_accuracy": _right(here.wrong if known else None, here.loss),
+            "strong_loss": _mean(met),
+            "strong_accuracy": _right(broken, met),
             "stationary": float(still.double().mean()),
             "residual": _median(residual),
             "gap": _mean(rows.region.gap(points, here.gradient)),
         }
 
     def _examined(
-        self, problem: Problem, points: Tensor, strong: Any
+        self, problem: Problem, points: Tensor, strong: Ascent
     ) -> dict[str, Any]:
         """What the end points are, and how many maxima there are to end in."""
         cert = local_optimality(problem, points)
@@ -191,5 +200,8 @@ def _median(values: Tensor) -> float | None:
     return finite(float(values.double().nanmedian()))
 
 
-def _right(wrong: Tensor | None) -> float | None:
-    return None if wrong is None else 1 - float(wrong.double().mean())
+def _right(wrong: Tensor | None, losses: Tensor) -> float | None:
+    """The share that is right; NaN is evidence of nothing, least of all of that."""
+    if wrong is None:
+        return None
+    return 1 - float((wrong | losses.isnan()).double().mean())

@@ -174,7 +174,7 @@ class Monitor:
         adversary = adversary or default_training_attack(ball, max_steps)
         start = start or UniformStart(seed=seed)
         check_attack(adversary, start)
-        strong = StrongAttack.beyond(max_steps, seed)
+        strong = StrongAttack.beyond(max_steps, start, seed)
         self.look = Look(adversary, start, max_steps, strong)
         self._records: list[InnerProblem] = []
         self._credit, self._spent, self._elsewhere = 0.0, 0.0, 0.0

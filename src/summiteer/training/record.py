@@ -21,8 +21,9 @@ class InnerProblem:
         clean_accuracy: there.
         attacked_loss: mean objective where the training attack ends.
         attacked_accuracy: there.
-        strong_loss: mean of the highest objective that the stronger attack meets.
-        strong_accuracy: share that it does not break at any iterate.
+        strong_loss: mean of the highest objective that the stronger attack meets, or
+            the training attack where that ends higher.
+        strong_accuracy: share that neither breaks.
         stationary: share of the training attack's end points whose residual is below
             its tolerance.
         residual: its median (mathematics.md §3).
@@ -122,9 +123,9 @@ class Epoch:
 
     epoch: int
     learning_rate: float
-    train_robust_loss: float
+    train_robust_loss: float | None
     train_robust_accuracy: float | None
-    train_clean_loss: float
+    train_clean_loss: float | None
     train_clean_accuracy: float | None
     held_out_robust_loss: float | None = None
     held_out_robust_accuracy: float | None = None
