@@ -85,7 +85,7 @@ def test_commands_without_a_page_do_not_speak_of_one(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("made", "said"), [(broken, "KeyError('missing')"), (refused, "this run: no.")]
+    ("made", "said"), [(broken, "KeyError: 'missing'"), (refused, "this run: no.")]
 )
 def test_a_page_that_cannot_be_made_is_a_warning(
     folder, documents, run_cli, made, said

@@ -130,9 +130,11 @@ def _page(directory: Path, wanted: bool) -> Path | None:
         return write_page(directory) if wanted else None
     except Exception as error:
         # Whatever it is: the run has come to its end, and its result stands.
-        said = error if isinstance(error, UserError) else repr(error)
+        # Not its repr, which may hold the whole page.
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         print(
-            f"! report: the result stands, its page does not: {said}", file=sys.stderr
+            f"! report: the result stands, its page does not: {name}{error}",
+            file=sys.stderr,
         )
         return None
 
