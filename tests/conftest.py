@@ -1,7 +1,15 @@
 """Every test runs on one torch thread and leaves the global random state alone."""
 
-import pytest
-import torch
+import os
+import sys
+
+# Where Python is told to write no bytecode, and an installer wrote none, each of the
+# hundreds of processes of these tests would compile torch anew: three seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
