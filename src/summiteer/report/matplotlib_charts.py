@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import Any, Literal, TypeAlias, get_args
 
 import matplotlib as mpl
+import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,6 +35,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _WIDTH = 3.3
 _HEIGHT, _TALL = 2.3, 2.8
 _BAR = 0.3
+#: Of letters.
+_LINE = 0.11
 #: Matplotlib's own font, which comes with it, becomes part of each file: as TrueType in
 #: PDF, as outlines in SVG. What the reader has set for other figures changes nothing.
 _STYLE: dict[str, Any] = {
@@ -70,6 +73,8 @@ _POINTS = 20
 #: More names than this stand in two columns of the legend, long ones in one.
 _FEW, _LONG = 3, 26
 _LEVELS = 25
+#: Powers of ten up to this are written as numbers.
+_PLAIN = 3
 
 
 def figure(chart: Chart) -> Figure:
@@ -118,7 +123,9 @@ def _empty(height: float) -> tuple[Figure, Axes]:
 def _lines(chart: Lines) -> Figure:
     named = [each.name for each in chart.series if each.name]
     shown = named if len(named) > 1 else []
-    made, axes = _empty(_HEIGHT + 0.12 * _legend_rows(shown))
+    told = [fill(_plain(word), _NAME) for word in chart.y.labels]
+    rows = 0.5 + _LINE * len(told) * _most_lines(told)
+    made, axes = _empty(max(_HEIGHT, rows) + 0.12 * _legend_rows(shown))
     axes.grid()
     _scale(axes, chart, chart.series)
     for place, each in enumerate(chart.series):
@@ -169,6 +176,11 @@ def _scale(axes: Axes, chart: Lines, series: Sequence[Series]) -> None:
         # Nothing positive has no logarithm.
         if axis.log and any(v > 0 for v in known):
             axes.set(**{f"{name}scale": "log"})
+        elif not axis.log and all(float(v).is_integer() for v in known):
+            along = axes.xaxis if name == "x" else axes.yaxis
+            along.set_major_locator(
+                mpl.ticker.MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
+            )
         if axis.ticks:
             _ticked(axes, name, axis)
         if axis.span:
@@ -182,19 +194,31 @@ def _label(axes: Axes, name: str, axis: Axis) -> None:
 def _ticked(axes: Axes, name: str, axis: Axis) -> None:
     """Ticks that are given, as words, or numbers rather than powers of ten."""
     along = axes.xaxis if name == "x" else axes.yaxis
-    words = axis.labels or [f"{tick:g}" for tick in axis.ticks]
-    along.set_ticks(axis.ticks, [fill(_plain(word), _NAME) for word in words])
+    words = [fill(_plain(word), _NAME) for word in axis.labels]
+    along.set_ticks(axis.ticks, words or [_number(axis, tick) for tick in axis.ticks])
     along.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def _number(axis: Axis, tick: float) -> str:
+    """A tick; far powers of ten as such."""
+    power = math.log10(tick) if axis.log and tick > 0 else 0.0
+    far = power.is_integer() and abs(power) > _PLAIN
+    return f"$10^{{{power:.0f}}}$" if far else f"{tick:g}"
+
+
+def _most_lines(words: Sequence[str]) -> int:
+    return max((word.count("\n") + 1 for word in words), default=0)
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
     look: dict[str, Any] = {"color": colour(mark.colour), "linestyle": ":"}
-    note: dict[str, Any] = {"color": "#444444", "fontsize": 6}
+    halo = mpl.patheffects.withStroke(linewidth=1.5, foreground="white")
+    note: dict[str, Any] = {"color": "#444444", "fontsize": 6, "path_effects": [halo]}
     words = fill(_plain(mark.words), _NOTE)
     if mark.along == "x":
         axes.axvline(mark.at, **look)
-        note |= {"rotation": 90, "va": "top", "ha": "right"}
-        axes.text(mark.at, 0.98, words, transform=axes.get_xaxis_transform(), **note)
+        note |= {"rotation": 90, "va": "bottom", "ha": "right"}
+        axes.text(mark.at, 0.02, words, transform=axes.get_xaxis_transform(), **note)
     else:
         axes.axhline(mark.at, **look)
         note |= {"va": "bottom", "ha": "right"}
@@ -225,7 +249,9 @@ def _legend(made: Figure, names: Sequence[str]) -> None:
 
 def _bars(chart: Bars) -> Figure:
     names = [part.name for part in chart.parts]
-    height = 0.6 + _BAR * len(chart.bars) + 0.14 * _legend_rows(names)
+    told = [fill(_plain(name), _NAME) for name in chart.bars]
+    room = max(_BAR, _LINE * (1 + _most_lines(told)))
+    height = 0.6 + room * len(chart.bars) + 0.14 * _legend_rows(names)
     made, axes = _empty(height)
     axes.grid(axis="x")
     ends = np.zeros(len(chart.bars))
@@ -238,7 +264,11 @@ def _bars(chart: Bars) -> Figure:
             look |= {"facecolor": "white", "hatch": "//////"}
         axes.barh(places, widths, left=ends, label=_plain(part.name), **look)
         ends = ends + widths
-    axes.set_yticks(places, [fill(_plain(name), _NAME) for name in chart.bars])
+    axes.set_yticks(places, told)
+    if all(value.is_integer() for part in chart.parts for value in part.values):
+        axes.xaxis.set_major_locator(
+            mpl.ticker.MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
+        )
     axes.invert_yaxis()
     _label(axes, "x", chart.x)
     if chart.x.ticks:
@@ -264,9 +294,7 @@ def _map(chart: Surface) -> Figure:
         filled.set_edgecolor("face")
         if low < high:
             axes.contour(*at, levels[::2], colors="white", linewidths=0.3, alpha=0.6)
-        bar = made.colorbar(
-            filled, extend="neither", label=fill(_plain(chart.z.title), _NOTE)
-        )
+        bar = made.colorbar(filled, label=fill(_plain(chart.z.title), _NOTE))
         bar.outline.set_visible(False)
         bar.locator = mpl.ticker.MaxNLocator(5)
         bar.update_ticks()

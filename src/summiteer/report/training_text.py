@@ -80,17 +80,26 @@ def trained_text(result: Mapping[str, Any], directory: str) -> str:
     return "\n".join([*parts, place])
 
 
-def attack_text(result: Mapping[str, Any], directory: str, source: str) -> str:
+def attack_text(
+    result: Mapping[str, Any],
+    directory: str,
+    source: str,
+    given: Mapping[str, str | None],
+) -> str:
     """The attack that says what the robust accuracy is worth.
 
     Args:
         result: content of result.json.
         directory: of the run.
         source: MODEL as the user named it.
+        given: option -> its value, None if it was not given; of the problem, so that
+            the attack is on the same one.
     """
     region = result["region"]
     words = ["summiteer", "attack", source, str(result["attack_data"])]
-    words += ["--norm", region["norm"], "--radius", f"{region['radius']:g}"]
+    words += ["--norm", region["norm"], "--radius", repr(region["radius"])]
+    for option, value in given.items():
+        words += [] if value is None else [option, value]
     words += ["--weights", f"{directory}/weights.safetensors"]
     return f"what the robust accuracy is worth:\n    {shlex.join(words)}"
 
