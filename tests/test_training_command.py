@@ -1,6 +1,7 @@
 """`summiteer train` as its users meet it."""
 
 import json
+import shlex
 import re
 import runpy
 import sys
@@ -175,3 +176,19 @@ def test_the_blocks_of_the_page_run(capsys):
         for block in ours:
             exec(compile(block, "training.md", "exec"), {})
     assert "TrainingResult of 4 epochs" in capsys.readouterr().out
+
+
+def test_the_attack_that_is_advised_is_on_the_same_problem(run_cli, trained, tmp_path):
+    own = ("--mean", 0.3, "--std", 0.5, "--box", "none", "--objective", "margin")
+    _, said, _ = trained("--epochs", 1, *own)
+    words = shlex.split(said.splitlines()[-1])
+    assert words[:2] == ["summiteer", "attack"]
+    code, _, errors = run_cli(*words[1:], "--limit", 5, "--out", tmp_path / "attack")
+    assert (code, errors) == (0, "")
+    one, other = (
+        json.loads((tmp_path / name / "result.json").read_text())
+        for name in ("out", "attack")
+    )
+    assert one["region"] == other["region"]
+    assert words[words.index("--mean") + 1] == "0.3"
+    assert words[words.index("--std") + 1] == "0.5"

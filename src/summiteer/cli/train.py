@@ -153,9 +153,10 @@ def train(
         seed=seed,
     )
     named = held_out or (data if hold_out_share else None)
-    wrapped = mean is not None or std is not None
     aside = named, hold_out_share, skip_bad
-    _run(source, recipe, aside, watch, wrapped, out, as_json, no_report)
+    # Without them an attack on the weights would be on another problem.
+    given = {"--objective": objective, "--mean": mean, "--std": std, "--box": box}
+    _run(source, recipe, aside, watch, given, out, as_json, no_report)
 
 
 def _schedule(name: str, epochs: int) -> Any:
@@ -172,7 +173,7 @@ def _run(
     recipe: Any,
     aside: tuple[str | None, float | None, bool],
     watch: float,
-    wrapped: bool,
+    given: Mapping[str, str | None],
     out: Path | None,
     as_json: bool,
     no_report: bool,
@@ -220,12 +221,13 @@ def _run(
 
     with progress("training", True):
         result = replace(training, directory=directory).run(tell)
+    wrapped = given["--mean"] is not None or given["--std"] is not None
     told = _written(source, training, result, directory, watch, (named, share), wrapped)
     if as_json:
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
         print(trained_text(told, str(directory)))
-    advice = attack_text(told, str(directory), source.names["model"])
+    advice = attack_text(told, str(directory), source.names["model"], given)
     finish(directory, told, no_report, as_json, advice)
 
 
