@@ -112,6 +112,8 @@ def test_nothing_is_wider_than_a_telephone_or_paper(opened, kind):
     buttons = seen.page.locator("button:not(th *)").locator("visible=true").count()
     seen.page.emulate_media(media="screen")
     seen.page.set_viewport_size(screen)
+    # Figures are drawn again where the window's width has changed.
+    seen.page.wait_for_timeout(400)
     assert (wide <= 0, buttons) == (True, 0)
 
 
