@@ -22,7 +22,8 @@ from summiteer.report.cut import Cut, kept
 from summiteer.report.document import Facts, Prose, Table
 from summiteer.report.finished import Finished
 from summiteer.report.landscape_document import landscape_document
-from summiteer.report.page import page
+from summiteer.report.landscape_text import print_landscapes
+from summiteer.report.page import page, shown
 from summiteer.report.slice_charts import plane_chart, scale_plots
 from summiteer.store import Store
 
@@ -83,6 +84,20 @@ def test_the_headline_of_several_counts_them(tmp_path):
         "One more run ends at a maximum not met yet with a chance of at most 10.0 % to "
         "40.0 %, depending on the example (95 %, of each for itself).",
     )
+
+
+def test_bounds_are_rounded_up(tmp_path, capsys):
+    bounds = [1 / 3, 0.2001, 0.5]
+    lands = [land(id=n, unseen_bound=bound) for n, bound in enumerate(bounds)]
+    several = planted(tmp_path / "several", lands)
+    assert "at most 20.1 % to 50.0 %" in landscape_document(several).lead[-1]
+    (table,) = (t for t in blocks(landscape_document(several), Table) if t.filtered)
+    place = [column.name for column in table.columns].index("unseen at most")
+    assert [shown(row[place], "%") for row in table.rows] == ["33.4", "20.1", "50.0"]
+    single = planted(tmp_path / "single", lands[:1])
+    assert "at most 33.4 %" in landscape_document(single).lead[-1]
+    print_landscapes(several.result, "runs/x")
+    assert "at most 33.4 %" in capsys.readouterr().out
 
 
 def test_a_plane_is_drawn_as_it_was_evaluated(tmp_path):

@@ -17,6 +17,7 @@ from summiteer.report.rounded_text import (
     at_most,
     no_more_than,
     part_of,
+    rounded_down,
     rounded_up,
     share_above,
 )
@@ -44,6 +45,13 @@ def test_all_and_none_are_what_they_say(count, expected):
 def test_bounds_have_two_digits_and_are_no_lower(value):
     said = no_more_than(value)
     assert value <= float(said) <= max(1.1 * value, 1e-15)
+
+
+@pytest.mark.parametrize("value", [1.23479, 0.99996, -1.23411, 7e-9, 0.0, 12345.0])
+def test_a_bound_rounded_down_is_no_higher(value):
+    down = rounded_down(value)
+    assert value - 1e-3 * abs(value) <= down <= value
+    assert float(f"{down:.4g}") == down
 
 
 @pytest.mark.parametrize("digits", [1, 2, 4])

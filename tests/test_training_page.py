@@ -1,13 +1,15 @@
 """The page of `train`: every sentence and curve is what the records say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from summiteer.report.document import Facts, Plot, Prose, Table
 from summiteer.report.finished import Finished
-from summiteer.report.page import page
+from summiteer.report.page import page, shown
+from summiteer.report.rounded_text import at_most
 from summiteer.report.training_document import training_document
 from summiteer.training import Epoch
 from summiteer.training.record import InnerProblem
@@ -131,9 +133,9 @@ NOT_HELD_OUT = {
 def test_the_headline_is_the_last_epoch(tmp_path):
     lead = training_document(planted(tmp_path, map(epoch, range(1, 6)))).lead
     assert lead == (
-        "After epoch 5 at most 40.0 % of 50 held-out examples are robust (a stronger "
-        "attack than that of the training breaks the others); 60.0 % are right "
-        "without one.",
+        "After epoch 5 at most 40.0 % of 50 held-out examples are robust (the others "
+        "are wrong, or a stronger attack than that of the training breaks them); "
+        "60.0 % are right without one.",
         "After epoch 5 the training attack ended at a stationary point on 55.0 % of 32 "
         "probes; of 8 examined after epoch 5, 75.0 % ended within reach of a local "
         "maximum, 62.5 % by proof.",
@@ -147,6 +149,22 @@ def test_robust_overfitting_is_told(tmp_path):
     ]
     lead = training_document(planted(tmp_path, records)).lead
     assert lead[1] == "It was more after epoch 2: at most 60.0 %."
+
+
+def test_bounds_are_rounded_to_the_safe_side(tmp_path):
+    shares = [2 / 3, 1 / 3]
+    records = [
+        epoch(n, held_out_robust_accuracy=share, held_out_robust_loss=1.23479)
+        for n, share in enumerate(shares, 1)
+    ]
+    document = training_document(planted(tmp_path, records))
+    assert "at most 33.4 % of 50" in document.lead[0]
+    assert document.lead[1].endswith("at most 66.7 %.")
+    (table,) = blocks(document, Table)
+    place = [column.name for column in table.columns].index("held-out robust")
+    assert [shown(row[place], "%") for row in table.rows] == ["66.7", "33.4"]
+    records = [replace(record, **UNLABELLED) for record in records]
+    assert "at least 1.234 " in training_document(planted(tmp_path, records)).lead[0]
 
 
 def test_epochs_that_were_not_evaluated_are_not_the_last(tmp_path):
@@ -357,7 +375,7 @@ def test_the_page_of_a_training_says_what_its_records_say(tmp_path, run_cli):
     last = result["epochs"][-1]
     document = training_document(Finished.read(out))
     assert (
-        f"at most {100 * last['held_out_robust_accuracy']:.1f} % of 30 held-out"
+        f"at most {at_most(last['held_out_robust_accuracy'])} of 30 held-out"
         in document.lead[0]
     )
     assert document.lead[-1] == "The inner problem was not watched."

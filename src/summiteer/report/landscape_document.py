@@ -21,6 +21,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.rounded_text import at_least, at_most, share_above
 from summiteer.report.slice_charts import (
     ON_IT,
     curve_chart,
@@ -140,7 +141,7 @@ def _lead(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     if bounds:
         told.append(
             "One more run ends at a maximum not met yet with a chance of at most "
-            f"{percent(min(bounds))} to {percent(max(bounds))}, depending on the "
+            f"{at_most(min(bounds))} to {at_most(max(bounds))}, depending on the "
             "example (95 %, of each for itself)."
         )
     return tuple(told)
@@ -183,7 +184,7 @@ def _unseen(land: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         "One more run ends at a maximum not met yet with an estimated chance of "
-        f"{percent(land['unseen'])}, at most {percent(land['unseen_bound'])} (95 %).",
+        f"{percent(land['unseen'])}, at most {at_most(land['unseen_bound'])} (95 %).",
     )
 
 
@@ -197,7 +198,10 @@ def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
             land["at_most"],
             land["complete"],
             land["at_maximum"] / land["restarts"],
-            *(land[name] for name in ("unseen", "unseen_bound", "spread", "a_priori")),
+            land["unseen"],
+            None if land["unseen_bound"] is None else share_above(land["unseen_bound"]),
+            land["spread"],
+            land["a_priori"],
         )
         for land in lands
     )
@@ -362,7 +366,7 @@ def _basins(land: Mapping[str, Any]) -> list[Block]:
     largest = max(maxima, key=lambda peak: peak["share"])
     words = (
         f"The highest maximum has {percent(first['share'])} of the runs "
-        f"({percent(low)} to {percent(high)}); the largest basin, that of maximum "
+        f"({at_least(low)} to {at_most(high)}); the largest basin, that of maximum "
         f"{maxima.index(largest)}, {percent(largest['share'])}."
     )
     return [Plot(chart, words)]

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from summiteer.optimality import Verdict
+from summiteer.report.rounded_text import at_most
 from summiteer.report.terminal import Output, output, percent, plural, spread_of
 
 #: Maxima that are listed; the others are in result.json.
@@ -47,7 +48,7 @@ def _print_one(console: Output, land: Mapping[str, Any]) -> None:
     if land["unseen"] is not None:
         console.say(
             "one more run ends at a maximum not met yet: estimated "
-            f"{percent(land['unseen'])}, at most {percent(land['unseen_bound'])} (95 %)"
+            f"{percent(land['unseen'])}, at most {at_most(land['unseen_bound'])} (95 %)"
         )
     if land["spread"] is not None and land["count"] > 1:
         console.say(

@@ -1,6 +1,7 @@
 """Numbers in sentences that stay true when they are rounded."""
 
 import math
+from decimal import ROUND_FLOOR, Context
 
 
 def at_most(share: float) -> str:
@@ -68,6 +69,17 @@ def rounded_up(value: float, digits: int = 4) -> float:
         return near
     unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
     return float(f"{near + unit:.{digits - 1}e}")
+
+
+def rounded_down(value: float, digits: int = 4) -> float:
+    """The greatest number ≤ a bound, of any sign, that so many digits can say.
+
+    Args:
+        value: the bound.
+        digits: at least one.
+    """
+    down = Context(prec=digits, rounding=ROUND_FLOOR)
+    return float(down.create_decimal_from_float(value))
 
 
 def _tenths(share: float) -> float:

@@ -19,6 +19,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.rounded_text import at_most, rounded_down, share_above
 from summiteer.report.terminal import percent, plural, spread_of
 
 #: Epochs that are drawn and listed; of more some are left out.
@@ -164,16 +165,16 @@ def _outcome(epochs: Sequence[Mapping[str, Any]], examples: int) -> list[str]:
     if known:
         last = known[-1]
         told = [
-            f"After epoch {last['epoch']} at most {percent(last[share])} of "
-            f"{plural(examples, 'held-out example')} are robust (a stronger attack "
-            "than that of the training breaks the others); "
+            f"After epoch {last['epoch']} at most {at_most(last[share])} of "
+            f"{plural(examples, 'held-out example')} are robust (the others "
+            "are wrong, or a stronger attack than that of the training breaks them); "
             f"{percent(last['held_out_clean_accuracy'])} are right without one."
         ]
         best = max(known, key=lambda each: (each[share], -each["epoch"]))
         if best[share] > last[share]:
             told.append(
                 f"It was more after epoch {best['epoch']}: at most "
-                f"{percent(best[share])}."
+                f"{at_most(best[share])}."
             )
         return told
     known = [each for each in epochs if each["held_out_robust_loss"] is not None]
@@ -182,8 +183,8 @@ def _outcome(epochs: Sequence[Mapping[str, Any]], examples: int) -> list[str]:
         return [
             f"After epoch {last['epoch']} the mean loss of "
             f"{plural(examples, 'held-out example')} is at least "
-            f"{last['held_out_robust_loss']:.4g} under attack (the highest met), and "
-            f"{last['held_out_clean_loss']:.4g} without."
+            f"{rounded_down(last['held_out_robust_loss']):g} under attack (the "
+            f"highest met), and {last['held_out_clean_loss']:.4g} without."
         ]
     last = epochs[-1]
     at = f"robust loss {last['train_robust_loss']:.4g}"
@@ -254,8 +255,8 @@ def _curves(epochs: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
         plots.append(Plot(chart, _words(chart.series, False)))
     note = (
         "Train: at the points trained on, before each step, by the model in train "
-        "mode; clean in eval mode. Held out: after the epoch, under a stronger attack; "
-        "at most so many are robust."
+        "mode; clean in eval mode. Held out: after the epoch, under a stronger attack, "
+        "whose success bounds the robust accuracy from above."
     )
     left = [Prose(_left_out(len(epochs)), "note")] if len(epochs) > _EPOCHS else []
     return (*plots, Prose(note, "note"), *left) if plots else ()
@@ -415,7 +416,7 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
         seconds = each["seconds"] + each["evaluation_seconds"]
         rows.append(
             (
-                *(each[name] for name in _OUTER),
+                *(_cell(name, each[name]) for name in _OUTER),
                 *(inner.get(name) for name in _INNER),
                 seconds + inner.get("seconds", 0.0),
                 (inner.get("alarm") or "").partition(" in epoch ")[0],
@@ -424,6 +425,12 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
     note = _left_out(len(epochs)) if len(epochs) > _EPOCHS else ""
     table = Table("", _COLUMNS, tuple(rows), note, filtered=len(rows) > _FEW)
     return Section("Epochs", (table.told(),) if rows else ())
+
+
+def _cell(name: str, value: float | None) -> float | None:
+    """A number of an epoch; what is a bound from above is rounded up."""
+    bound = name == "held_out_robust_accuracy" and value is not None
+    return share_above(value) if bound else value
 
 
 def _left_out(count: int) -> str:
