@@ -70,6 +70,24 @@ def classifier(
     return nn.Sequential(*layers[:-1]).eval()
 
 
+class CastsDown(nn.Module):
+    """A float32 network that casts whatever comes to float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = classifier(dtype=torch.float32)
+
+    def forward(self, inputs):
+        return self.net(inputs.float())
+
+
+def slopes(objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Gradients of an objective with respect to the outputs."""
+    outputs = outputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(outputs, targets).sum(), outputs)
+    return gradient
+
+
 def labelled_problem(
     batch: int = 6, seed: int = 0, dtype=torch.float64, region=None, **changes
 ) -> sm.Problem:

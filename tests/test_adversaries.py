@@ -334,6 +334,14 @@ def test_stationary_rows_do_not_make_the_others_search():
         (lambda: sm.BacktrackingStep(first=0.0), r"first: expected a positive"),
         (lambda: sm.BacktrackingStep(slope=1.0), r"slope: expected 0 < slope < 1"),
         (lambda: sm.BacktrackingStep(halvings=0), r"halvings: expected an integer ≥ 1"),
+        (lambda: sm.ShortStep(ease=0.0), "ease: expected a positive"),
+        (lambda: sm.ShortStep(ease=1.5), "ease: expected 0 < ease ≤ 1"),
+        (lambda: sm.ShortStep(halvings=0), "halvings: expected an integer ≥ 1"),
+        (lambda: sm.FullStep(halvings=0), "halvings: expected an integer ≥ 1"),
+        (lambda: sm.AutoPGD(0), "steps: expected an integer ≥ 1"),
+        (lambda: sm.AutoPGD(1.5), "steps: expected an integer ≥ 1"),
+        (lambda: sm.AutoPGD(momentum=0.0), "momentum: expected 0 < momentum ≤ 1"),
+        (lambda: sm.AutoPGD(rho=1.0), "rho: expected 0 < rho < 1"),
     ],
 )
 def test_bad_parameters_are_refused(build, message):

@@ -6,7 +6,6 @@ import torch
 import summiteer as sm
 from fakes import labelled_problem, output_problem, seeded
 from summiteer.adversaries import default_adversary, default_attack
-from summiteer.errors import UserError
 from summiteer.problem import Evaluation
 from summiteer.reduction import rotation_invariant
 from summiteer.regions import L1Ball
@@ -254,17 +253,3 @@ def test_the_default_attack_of_each_region():
         if region.norm == "sphere":
             expected = default_adversary(region)
         assert default_attack(region, 50) == expected
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: sm.AutoPGD(0), "steps: expected an integer ≥ 1"),
-        (lambda: sm.AutoPGD(1.5), "steps: expected an integer ≥ 1"),
-        (lambda: sm.AutoPGD(momentum=0.0), "momentum: expected 0 < momentum ≤ 1"),
-        (lambda: sm.AutoPGD(rho=1.0), "rho: expected 0 < rho < 1"),
-    ],
-)
-def test_bad_parameters_are_refused(build, message):
-    with pytest.raises(UserError, match=message):
-        build()

@@ -249,17 +249,3 @@ def test_the_gap_says_what_points_it_needs():
     problem = labelled_problem()
     with pytest.raises(UserError, match=r"points: expected perturbations \[6, 8\]"):
         sm.frank_wolfe_gap(problem, torch.zeros(2, 6, 8))
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: sm.ShortStep(ease=0.0), "ease: expected a positive"),
-        (lambda: sm.ShortStep(ease=1.5), "ease: expected 0 < ease ≤ 1"),
-        (lambda: sm.ShortStep(halvings=0), "halvings: expected an integer ≥ 1"),
-        (lambda: sm.FullStep(halvings=0), "halvings: expected an integer ≥ 1"),
-    ],
-)
-def test_bad_parameters_are_refused(build, message):
-    with pytest.raises(UserError, match=message):
-        build()

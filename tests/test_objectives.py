@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fakes import slopes
 from summiteer import objectives
 from summiteer.errors import UserError
 from summiteer.objectives import (
@@ -32,12 +33,6 @@ def scores(rows: int = 50, classes: int = 4) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows + classes)
     z = 3 * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
     return z, torch.randint(0, classes, (rows,), generator=generator)
-
-
-def slopes(objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs = outputs.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(objective(outputs, targets).sum(), outputs)
-    return gradient
 
 
 # -- values and slopes ----------------------------------------------------------------

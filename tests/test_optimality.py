@@ -8,6 +8,7 @@ from torch import nn
 
 import summiteer as sm
 from fakes import (
+    CastsDown,
     Fragile,
     classifier,
     labelled_problem,
@@ -191,17 +192,6 @@ def test_no_second_derivative_is_said():
     corner = output_problem(bowl, torch.full((1, 2), 3.0).double(), sm.LinfBall(0.5))
     found, _ = verdict(corner, torch.full((2,), -0.5).double())
     assert found is sm.Verdict.STRICT_LOCAL_MAXIMUM
-
-
-class CastsDown(nn.Module):
-    """A float32 network that casts whatever comes to float32."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = classifier(dtype=torch.float32)
-
-    def forward(self, inputs):
-        return self.net(inputs.float())
 
 
 @pytest.mark.parametrize("inner", ["casts", "function", "middle"])

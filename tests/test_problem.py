@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 import summiteer as sm
-from fakes import Counting, classifier, labelled_problem, output_problem, seeded
+from fakes import (
+    CastsDown,
+    Counting,
+    classifier,
+    labelled_problem,
+    output_problem,
+    seeded,
+)
 from summiteer.analytic import Output
 from summiteer.errors import SummiteerWarning, UserError
 from summiteer.inputs import bad_examples
@@ -310,17 +317,6 @@ def test_the_caller_keeps_a_graph_through_the_inputs():
     problem = make(inputs=inputs)
     assert not problem.inputs.requires_grad
     assert inputs.requires_grad
-
-
-class CastsDown(nn.Module):
-    """A float32 network that casts whatever comes to float32."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = classifier(dtype=torch.float32)
-
-    def forward(self, inputs):
-        return self.net(inputs.float())
 
 
 class Rounds(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import summiteer as sm
-from fakes import classifier, seeded
+from fakes import classifier, seeded, slopes
 from kinked import perceptron
 from summiteer.objectives import misclassified, taken
 from summiteer.optimality.readout import Difference, readout
@@ -20,12 +20,6 @@ def scores(rows: int = 60, classes: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     z = 3 * seeded(rows, classes, seed=rows + classes)
     y = torch.arange(rows) % classes
     return z, y, (y + 1 + torch.arange(rows) // classes % (classes - 1)) % classes
-
-
-def slopes(objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs = outputs.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(objective(outputs, targets).sum(), outputs)
-    return gradient
 
 
 # -- the formulas ---------------------------------------------------------------------
