@@ -1,9 +1,9 @@
 """`summiteer train` as its users meet it."""
 
 import json
-import shlex
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -192,3 +192,24 @@ def test_the_attack_that_is_advised_is_on_the_same_problem(run_cli, trained, tmp
     assert one["region"] == other["region"]
     assert words[words.index("--mean") + 1] == "0.3"
     assert words[words.index("--std") + 1] == "0.5"
+
+
+def test_the_attack_that_is_advised_is_in_the_same_box(run_cli, trained, tmp_path):
+    """Training data beyond [0, 1], held-out data within: no box for either."""
+    pixels = np.random.default_rng(0).random((20, 64), dtype=np.float32)
+    labels = np.arange(20) % 10
+    wide, narrow = tmp_path / "wide.npz", tmp_path / "narrow.npz"
+    np.savez(wide, inputs=3 * pixels - 1, labels=labels)
+    pixels[3, 5] = np.nan
+    np.savez(narrow, inputs=pixels, labels=labels)
+    more = ("--epochs", 1, "--held-out", narrow, "--skip-bad")
+    code, said, errors = trained(*more, data=wide)
+    assert code == 0, errors
+    words = shlex.split(said.splitlines()[-1])
+    code, _, errors = run_cli(*words[1:], "--limit", 5, "--out", tmp_path / "attack")
+    assert code == 0, errors
+    one, other = (
+        json.loads((tmp_path / name / "result.json").read_text())
+        for name in ("out", "attack")
+    )
+    assert one["region"] == other["region"]

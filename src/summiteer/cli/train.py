@@ -152,10 +152,9 @@ def train(
         held_out_every=held_out_every,
         seed=seed,
     )
-    named = held_out or (data if hold_out_share else None)
-    aside = named, hold_out_share, skip_bad
+    aside = held_out or (data if hold_out_share else None), hold_out_share, skip_bad
     # Without them an attack on the weights would be on another problem.
-    given = {"--objective": objective, "--mean": mean, "--std": std, "--box": box}
+    given = {"--objective": objective, "--mean": mean, "--std": std}
     _run(source, recipe, aside, watch, given, out, as_json, no_report)
 
 
@@ -227,7 +226,8 @@ def _run(
         print(json.dumps(told, indent=2, allow_nan=False))
     else:
         print(trained_text(told, str(directory)))
-    advice = attack_text(told, str(directory), source.names["model"], given)
+    more = {**given, "--skip-bad": skip_bad}
+    advice = attack_text(told, str(directory), source.names["model"], more)
     finish(directory, told, no_report, as_json, advice)
 
 

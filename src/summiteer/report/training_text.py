@@ -84,7 +84,7 @@ def attack_text(
     result: Mapping[str, Any],
     directory: str,
     source: str,
-    given: Mapping[str, str | None],
+    given: Mapping[str, str | bool | None],
 ) -> str:
     """The attack that says what the robust accuracy is worth.
 
@@ -92,14 +92,18 @@ def attack_text(
         result: content of result.json.
         directory: of the run.
         source: MODEL as the user named it.
-        given: option -> its value, None if it was not given; of the problem, so that
-            the attack is on the same one.
+        given: option -> its value, None or False if it was not given, True if it has
+            none; of the problem, so that the attack is on the same one.
     """
     region = result["region"]
+    # Always: without --box the attack would take that of its own data.
+    box = ",".join(map(repr, region["box"])) if region["box"] else "none"
     words = ["summiteer", "attack", source, str(result["attack_data"])]
     words += ["--norm", region["norm"], "--radius", repr(region["radius"])]
+    words += ["--box", box]
     for option, value in given.items():
-        words += [] if value is None else [option, value]
+        if value:
+            words += [option] if value is True else [option, str(value)]
     words += ["--weights", f"{directory}/weights.safetensors"]
     return f"what the robust accuracy is worth:\n    {shlex.join(words)}"
 
