@@ -155,6 +155,15 @@ def test_values_are_shown_with_sensible_digits(value, unit, expected):
     assert shown(value, unit) == expected
 
 
+def test_no_line_ends_within_a_small_number():
+    text = "at most 1e-15 < 2"
+    plot = Plot(LINES, text)
+    html = page(Document("t", (text,), (Section("s", (Prose(text), plot)),)))
+    whole = 'at most <span class="whole">1e-15</span> &lt; 2'
+    # The figure's place says it to those who do not see it, as it is.
+    assert (html.count(whole), html.count("at most 1e-15 &lt; 2")) == (3, 1)
+
+
 def test_numbers_are_sorted_as_numbers():
     keys = [
         sorted_by(value) for value in (2, 10, float("inf"), None, float("nan"), "B")

@@ -81,7 +81,8 @@ def sorted_by(value: Value) -> str:
 
 def _whole(text: str) -> str:
     """Text that is HTML already, in which no line ends within 1e-15."""
-    return _SMALL.sub(r'<span class="whole">\g<0></span>', text)
+    # What Jinja escaped would be escaped again.
+    return _SMALL.sub(r'<span class="whole">\g<0></span>', str(text))
 
 
 def _numeric(table: Table) -> list[bool]:

@@ -6,14 +6,21 @@ const drawn = new Set();
 
 // Letters of figures are about so wide; a name of a legend has its line and a gap beside it.
 const LETTER = 6.5, BESIDE = 44, ROW = 20;
+// Curves on paper are no higher, in pixels.
+const LOW = 250;
 
+// What names of bars and rows take.
+function left(figure) {
+  const bars = figure.data.flatMap((each) => (each.orientation === "h" ? each.y : []));
+  const names = [...bars, ...(figure.layout.yaxis?.ticktext ?? [])];
+  const lines = names.flatMap((name) => name.replace(/<\/?sup>/g, "").split("<br>"));
+  return Math.max(60, Math.max(0, ...lines.map((line) => line.length)) * LETTER + 12);
+}
 // Plotly lays a legend over the width of the axes, and gives each name that of the longest
 // where one row is too short.
 function legendRows(figure, wide) {
   if (!figure.layout.showlegend) return 0;
-  const bars = figure.data.flatMap((each) => (each.orientation === "h" ? each.y : []));
-  const left = Math.max(60, ...bars.map((name) => name.length * LETTER + 12));
-  const width = figure.layout.scene ? wide : wide - 16 - left - (figure.data[0].colorbar ? 110 : 0);
+  const width = figure.layout.scene ? wide : wide - 16 - left(figure) - (figure.data[0].colorbar ? 110 : 0);
   const named = figure.data.filter((each) => each.name && each.showlegend !== false);
   const widths = named.map((each) => each.name.length * LETTER + BESIDE);
   if (widths.reduce((sum, each) => sum + each, 0) <= width) return 1;
@@ -26,6 +33,19 @@ function broken(text, width) {
     lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
   }
   return lines.join("<br>");
+}
+// Names of bars and rows have two fifths of the width, and as many lines as they need.
+function named(figure, width, paper = false) {
+  const fit = (name) => broken(name, 0.4 * width);
+  const low = paper && figure.data[0].type === "scatter" && !figure.layout.yaxis.ticktext?.some((name) => name.length > 20);
+  const data = figure.data.map((each) => (each.orientation === "h" ? { ...each, y: each.y.map(fit) } : each));
+  const { ticktext } = figure.layout.yaxis ?? {};
+  const names = ticktext?.map(fit) ?? [];
+  const lines = (all) => Math.max(0, ...all.map((name) => name.split("<br>").length));
+  const bars = data[0]?.orientation === "h" ? data[0].y : [];
+  const more = Math.max(0, bars.length * (15 * lines(bars) - 30), names.length * (15 * lines(names) + 4) - 250);
+  const yaxis = ticktext ? { ...figure.layout.yaxis, ticktext: names } : figure.layout.yaxis;
+  return { data, layout: { ...figure.layout, yaxis, height: (low ? Math.min(LOW, figure.layout.height) : figure.layout.height) + more } };
 }
 function titled(axis, width) {
   return { ...axis, title: { ...axis?.title, text: broken(axis?.title?.text ?? "", width) } };
@@ -48,7 +68,7 @@ function laid(figure, width, above = legendRows(figure, width) * ROW) {
   } else {
     // A map is square; beside it stand its colours.
     if (layout.yaxis.scaleanchor) layout.height = Math.min(layout.height, width - 60);
-    layout.xaxis = titled(layout.xaxis, width - 80);
+    layout.xaxis = titled(layout.xaxis, width - left(figure) - 20);
     layout.yaxis = titled(layout.yaxis, layout.height - 80);
   }
   layout.height += above;
@@ -56,8 +76,8 @@ function laid(figure, width, above = legendRows(figure, width) * ROW) {
   if (width < 480 && !layout.scene) layout.margin = { ...layout.margin, l: 44, r: 8 };
   return layout;
 }
-function draw(place, width = place.clientWidth) {
-  const figure = figures[Number(place.id.slice(5))];
+function draw(place, width = place.clientWidth, paper = false) {
+  const figure = named(figures[Number(place.id.slice(5))], width, paper);
   const show = (above) => {
     const layout = { ...laid(figure, width, above), width };
     place.style.minHeight = `${layout.height}px`;
@@ -74,7 +94,7 @@ const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
 }, { rootMargin: "400px" });
 places.forEach((place) => {
-  if (place.clientWidth) place.style.minHeight = `${laid(figures[Number(place.id.slice(5))], place.clientWidth).height}px`;
+  if (place.clientWidth) place.style.minHeight = `${laid(named(figures[Number(place.id.slice(5))], place.clientWidth), place.clientWidth).height}px`;
   seen.observe(place);
 });
 let resized;
@@ -89,7 +109,7 @@ addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
   chosen = root.dataset.theme;
   root.dataset.theme = "light";
-  places.forEach((place) => draw(place, place.closest(".half") ? PAPER.half : PAPER.wide));
+  places.forEach((place) => draw(place, place.closest(".half") ? PAPER.half : PAPER.wide, true));
 });
 addEventListener("afterprint", () => {
   if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
