@@ -26,6 +26,7 @@ from summiteer.report.page import page
 from summiteer.report.paper_sections import methods_graph, related_graph
 from summiteer.studies.claims import CLAIMS, c5_cells
 from summiteer.studies.claims.ends import ends_judgement
+from summiteer.studies.claims.rules import percentage
 from test_claims import landscapes, moved, rates, shares, speeds
 from test_other_losses_and_depth import row as end_row
 
@@ -212,7 +213,9 @@ def test_every_claim_has_its_statement_verdict_evidence_rule_and_command(
     first = judgements(result, key)[0]
     (facts,) = blocks(part, Facts)
     told = dict(facts.pairs)
-    assert told["verdict"] == f"{first['standing']} ({GLOSSES[first['standing']]})"
+    of_one = GLOSSES[first["standing"]]
+    gloss = of_one if first["low"] is not None else "of several judgements together"
+    assert told["verdict"].startswith(f"{first['standing']} ({gloss}")
     assert told["protocol"] == first["protocol"]
     assert told["what was seen"] == first["sentence"]
     claim = next(c for c in result["claims"] if c["key"] == key)
@@ -341,7 +344,7 @@ def test_the_same_regime_by_two_methods_has_two_bars(result):
 def test_the_cause_is_told_at_once(result):
     cause = judgements(result, "C5")[1]
     assert cause["protocol"].endswith("as the cause")
-    (told,) = (each for each in headlines(result) if "what makes" in each)
+    (told,) = (each for each in headlines(result) if "could make" in each)
     assert told.endswith(f": {cause['standing']}.")
 
 
@@ -422,3 +425,22 @@ def test_versions_are_those_that_the_cells_were_measured_with(tmp_path, result):
     assert torch.__version__ in told["torch"]
     assert {"Summiteer", "Python", "NumPy", "plotly.js in this page"} <= set(told)
     assert "host" not in told
+
+
+def test_a_share_is_all_only_where_it_is_all():
+    assert percentage(1.0) == "100 %"
+    assert percentage(575 / 576) == "99 %"
+    assert percentage(575 / 576, 1) == "99.8 %"
+    assert percentage(1 - 1e-9, 2) == "99.99 %"
+    assert percentage(1e-9, 1) == "0.1 %"
+    assert percentage(0.0, 2) == "0.00 %"
+
+
+def test_the_limit_of_steps_is_not_told_as_steps_to_a_residual(result):
+    (judgement, *_) = judgements(result, "C2")
+    steps = {"scale": {"0.1": 12.0, "3.0": 2000.0}}
+    censored = {**judgement, "numbers": {**judgement["numbers"], "steps": steps}}
+    plot = evidence({"key": "C2", "judgements": [censored]})[0]
+    assert "12 at 0.1 to not within 2000 at 3" in plot.words
+    assert "a lower bound" in plot.words
+    assert [mark.at for mark in plot.chart.marks] == [2000]

@@ -31,6 +31,7 @@ from summiteer.report.paper_sections import (
 )
 from summiteer.report.portraits import portraits
 from summiteer.store import Store
+from summiteer.studies.claims.rules import percentage
 from summiteer.studies.reproduction import reproduce_command
 
 _COLUMNS = (
@@ -115,12 +116,12 @@ def headlines(result: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     apart = _apart(result["claims"])
     if apart:
-        told.append(
-            f"Other verdicts elsewhere: {'; '.join(apart)}. What holds has edges, and "
-            "they are shown."
+        edges = (
+            " What holds has edges, and they are shown." if "supported" in found else ""
         )
+        told.append(f"Other verdicts elsewhere: {'; '.join(apart)}.{edges}")
     told += [
-        "Whether the regular landscape is what makes training faster (C5): "
+        "Whether the regular landscape could make training faster (C5): "
         f"{each['standing']}."
         for each in _causes(result["claims"])
     ]
@@ -169,7 +170,7 @@ def _strip(result: Mapping[str, Any]) -> dict[str, str]:
         "cells measured": str(result["cells"]["done"]),
     }
     if result["decided"] is not None:
-        told["end points decided"] = f"{100 * result['decided']:.2f} %"
+        told["end points decided"] = f"{percentage(result['decided'], 2)}"
     return told
 
 
@@ -185,7 +186,9 @@ def _look(claims: Sequence[Mapping[str, Any]]) -> Section:
     )
     note = (
         "The verdict is that of the protocol and regime that is judged first; each "
-        "rule was written before anything was measured. C7 is a question of ours."
+        "rule is part of the program, and was there before this run was measured. "
+        "Where a verdict speaks of several settings it is that of most of them (see "
+        "the rule). C7 is a question of ours."
     )
     table = Table("The claims and their primary verdicts", _LOOK, rows, note)
     return Section("In one look", (table, verdicts(claims)))
@@ -206,7 +209,7 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
     first, judged = claim["judgements"][0], claim["judgements"]
     key, ours = claim["key"], claim["key"] == _OURS
     facts = [
-        ("verdict", f"{first['standing']} ({GLOSSES[first['standing']]})"),
+        ("verdict", _verdict(first)),
         ("protocol", first["protocol"]),
         ("where", first["regime"]),
         ("what was seen", first["sentence"]),
@@ -235,8 +238,17 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
 
 def _judgements(title: str, rows: tuple[tuple[Value, ...], ...]) -> Block:
     """A table; closed and with a filter where it is long."""
-    table = Table(title, _COLUMNS, rows, filtered=len(rows) > _MANY)
-    return Fold(title, (table,)) if len(rows) > _MANY else table
+    if len(rows) <= _MANY:
+        return Table(title, _COLUMNS, rows)
+    return Fold(title, (Table("", _COLUMNS, rows, filtered=True),))
+
+
+def _verdict(each: Mapping[str, Any]) -> str:
+    """With its gloss, which speaks of an interval, where there is one."""
+    standing = str(each["standing"])
+    if each["low"] is None:
+        return f"{standing} (of several judgements together, see the rule)"
+    return f"{standing} ({GLOSSES[standing]})"
 
 
 def _row(each: Mapping[str, Any]) -> tuple[str, ...]:
@@ -276,8 +288,8 @@ def _again(run: Finished) -> tuple[Block, ...]:
     cells, told = result["cells"], []
     if result["decided"] is not None:
         told.append(
-            f"{100 * result['decided']:.2f} % of the end points of two-layer networks "
-            "are decided."
+            f"{percentage(result['decided'], 2)} of the end points of two-layer "
+            "networks are decided."
         )
     failed = f", {cells['failed']} failed" if cells["failed"] else ""
     told.append(f"{cells['done']} cells were measured{failed}.")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from summiteer.report.terminal import Output, output
+from summiteer.studies.claims.rules import percentage
 
 #: What a verdict means, in a line; the rule of each claim says when it is given.
 GLOSSES = {
@@ -14,7 +15,8 @@ GLOSSES = {
     "no effect": "the whole interval is too close to none to matter",
     "reversed": "the whole interval lies on the other side of none",
     "not supported": "the whole interval lies where the claim does not",
-    "inconclusive": "the interval holds what the claim says and what it does not",
+    "inconclusive": "the interval holds both, or longer runs, other rates or more "
+    "networks could overturn what it says",
     "not reached": "what was to be measured did not happen within the limit",
     "as it must be": "a control, in which theory forbids any change: there is none",
     "a bug of ours": "a control moved that must not: do not trust this run, report it",
@@ -50,7 +52,8 @@ def print_claims(result: Mapping[str, Any], directory: str) -> None:
     cells, decided = result["cells"], result["decided"]
     if decided is not None:
         console.say(
-            f"{100 * decided:.2f} % of the end points of two-layer networks are decided"
+            f"{percentage(decided, 2)} of the end points of two-layer networks are "
+            "decided"
         )
     if cells["failed"]:
         told = f"{cells['failed']} cells failed (--retry-failed runs them again):"

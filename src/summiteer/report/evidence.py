@@ -19,6 +19,8 @@ from summiteer.report.claim_curves import (
 )
 from summiteer.report.document import Block, Fold, Plot
 from summiteer.studies.claims.c1 import HIGH
+from summiteer.studies.claims.protocol import LIMIT
+from summiteer.studies.experiments.rate import RateParameters
 
 _VERDICTS = {
     "supported": "green",
@@ -52,6 +54,11 @@ _PANELS = {
     "kappa": ("curvature ratio κ", False),
     "distinct": ("maxima per image and sign of u", False),
     "spread": ("spread of the loss over maxima", False),
+}
+#: Longest runs of what counts steps to a residual.
+_LIMITS: Mapping[str, float] = {
+    "C2": RateParameters.model_fields["max_steps"].default,
+    "C4": LIMIT["max_steps"],
 }
 #: Below these an index says that nothing is higher, or that there is one maximum.
 _ONE = {
@@ -113,7 +120,8 @@ def _shares(judged: Sequence[Judged]) -> list[Plot]:
         for curve in found
     ]
     words = (
-        "Shares of runs whose own end point is proved to be a local maximum, with 95 % "
+        "Shares of runs whose own end point is proved to lie within a thousandth of "
+        "the radius of a local maximum, with 95 % "
         f"intervals, from the smallest c to the largest. {'; '.join(told)}. Curves at "
         "the same c are drawn beside each other; supported is what lies above the "
         "dotted line with its whole interval."
@@ -140,9 +148,10 @@ def _steps(judged: Sequence[Judged]) -> list[Plot]:
             for each in judged
             if (slope := each["numbers"].get("slopes", {}).get(parameter))
         ]
-        words = f"{_ends(found)}."
+        words = f"{_ends(found, _LIMITS['C2'])}."
         if slopes:
             words += f" Log-log slopes with 95 % intervals: {'; '.join(slopes)}."
+        words += _lower_bounds(found, _LIMITS["C2"])
         ticks = tuple(sorted({x for curve in found for x in curve.x}))
         axis = Axis(name, log=True, ticks=() if parameter == "tolerance" else ticks)
         reached = "a residual" if parameter == "tolerance" else "a residual of 1e-8"
@@ -151,6 +160,7 @@ def _steps(judged: Sequence[Judged]) -> list[Plot]:
             axis,
             _logarithmic(f"steps to {reached} (median)", found),
             with_whiskers(found),
+            _limit_marks(found, _LIMITS["C2"]),
         )
         made.append(Plot(chart, words))
     return made
@@ -164,10 +174,7 @@ def _landscapes(judged: Sequence[Judged]) -> list[Plot]:
             continue
         words = f"{_ends(found)}."
         if any("control" in curve.name for curve in found) and _flat(judged):
-            words += (
-                " The control does not move at the same image and sign of u; its "
-                "medians move with which maxima are met."
-            )
+            words += " The control does not move at the same image and sign of u."
         if any(None in curve.y for curve in found):
             words += " Where a curve ends the value is ∞ or not known."
         marks = (Mark(1.0, _ONE[name], "y"),) if name in _ONE else ()
@@ -183,8 +190,8 @@ def _landscapes(judged: Sequence[Judged]) -> list[Plot]:
 
 
 def _flat(judged: Iterable[Judged]) -> bool:
-    controls = [each["numbers"].get("flat") for each in judged]
-    return True in controls and False not in controls
+    controls = [each["numbers"]["flat"] for each in judged if "flat" in each["numbers"]]
+    return bool(controls) and all(controls)
 
 
 def _ascents(judged: Sequence[Judged]) -> list[Plot]:
@@ -199,13 +206,16 @@ def _ascents(judged: Sequence[Judged]) -> list[Plot]:
             for each in judged
             if each["protocol"] == protocol and each["effect"] is not None
         )
-        words = f"{_ends(found)}. Exponents of c with 95 % intervals: {exponents}."
+        words = (
+            f"{_ends(found, _LIMITS['C4'])}. Exponents of c with 95 % intervals: "
+            f"{exponents}.{_lower_bounds(found, _LIMITS['C4'])}"
+        )
         chart = Lines(
             f"Steps by {protocol}",
             _scales(found),
             _logarithmic("steps to a residual of 1e-6 (median)", found),
             with_whiskers(found),
-            (Mark(1000.0, "limit of steps", "y"),) if _meets(found, 1000.0) else (),
+            _limit_marks(found, _LIMITS["C4"]),
         )
         made.append(Plot(chart, words))
     return made
@@ -213,6 +223,17 @@ def _ascents(judged: Sequence[Judged]) -> list[Plot]:
 
 def _meets(found: Iterable[Curve], limit: float) -> bool:
     return any(y is not None and y >= limit for curve in found for y in curve.y)
+
+
+def _limit_marks(found: Iterable[Curve], limit: float) -> tuple[Mark, ...]:
+    return (Mark(limit, "limit of steps", "y"),) if _meets(found, limit) else ()
+
+
+def _lower_bounds(found: Iterable[Curve], limit: float) -> str:
+    """What slopes of curves that meet the limit are worth."""
+    if not _meets(found, limit):
+        return ""
+    return " Where a curve meets the limit, its growth is a lower bound."
 
 
 def _trainings(judged: Sequence[Judged]) -> list[Block]:
@@ -246,7 +267,9 @@ def _trainings(judged: Sequence[Judged]) -> list[Block]:
 def _training(title: str, found: Sequence[Curve], wide: bool = False) -> Plot:
     words = (
         "Steps until the robust loss stays below θ50, half-way to the floor. "
-        f"{_ends(found)}. A curve ends where most networks never get there."
+        f"{_ends(found)}. A curve ends where most networks never get there; "
+        "the others count as one step more than were made, so that means over them are "
+        "lower bounds."
     )
     if any(curve.low for curve in found):
         words += " Bars are 95 % intervals over networks."
@@ -308,7 +331,7 @@ def _training_slopes(judged: Sequence[Judged]) -> list[Plot]:
         Axis("slope; above 0 a smaller scale is faster"),
         Axis("", ticks=tuple(names), labels=tuple(names.values())),
         tuple(series),
-        (Mark(0.1, "+0.1"), Mark(-0.1, "−0.1")),
+        (Mark(0.1, "±0.1"), Mark(-0.1, "")),
         wide=True,
     )
     words = f"By the best rate at each scale, with 95 % intervals. {told}."
@@ -365,13 +388,14 @@ def _scales(found: Iterable[Curve]) -> Axis:
     return Axis("input scale c", log=True, ticks=ticks)
 
 
-def _ends(found: Iterable[Curve]) -> str:
-    """The first and the last value of each curve that are known."""
+def _ends(found: Iterable[Curve], limit: float = math.inf) -> str:
+    """The first and the last value of each curve that are known, as far as a limit."""
     told = []
     for curve in found:
         known = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
         ends = [
-            f"{_told(y)} at {x:g}" for x, y in dict.fromkeys((*known[:1], *known[-1:]))
+            f"{_told(y) if y < limit else f'not within {limit:g}'} at {x:g}"
+            for x, y in dict.fromkeys((*known[:1], *known[-1:]))
         ]
         told.append(f"{curve.name}: {' to '.join(ends) or 'nowhere'}")
     return "; ".join(told)

@@ -20,6 +20,7 @@ from summiteer.studies.claims.protocol import (
 from summiteer.studies.claims.rules import (
     chosen,
     effect_of,
+    percentage,
     percentages,
     share_standing,
     values_of,
@@ -140,9 +141,9 @@ def _judged(rows: Sequence[Row], regime: str) -> Judgement:
         "networks end in a proved local maximum"
     )
     if counts["best"] > 0:
-        sentence += f", {100 * counts['best']:.0f} % in the proved global one"
+        sentence += f", {percentage(counts['best'], 1)} in the proved global one"
     if counts["limit"] > 0:
-        sentence += f"; {100 * counts['limit']:.0f} % met the limit of steps"
+        sentence += f"; {percentage(counts['limit'], 1)} met the limit of steps"
     method = rows[0].parameters["method"]
     verdict = share_standing(share, HIGH)
     if verdict is Standing.INCONCLUSIVE:

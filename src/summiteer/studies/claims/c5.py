@@ -46,7 +46,10 @@ RULE = (
     "landscape is one only if the effect remains where f = 0 at step 0 and is absent "
     "for ReLU."
 )
-_TOLD = "mean steps until the robust loss is half-way to the floor (θ50), at c ="
+_TOLD = (
+    "steps (geometric mean) until the robust loss is half-way to the floor (θ50), at "
+    "c ="
+)
 
 
 def _studies(extent: Extent, known: Known) -> tuple[Study, ...]:

@@ -8,6 +8,7 @@ from summiteer.cells import finite
 from summiteer.studies.claims.claim import Judgement, Row
 from summiteer.studies.claims.rules import (
     effect_of,
+    percentage,
     percentages,
     share_standing,
     values_of,
@@ -46,13 +47,13 @@ def ends_judgement(
     parts = [
         f"{percentages(share)} of {runs} runs on {len(by_seed)} networks end in a "
         f"{kind} local maximum",
-        f"{100 * counts['decided']:.1f} % of the end points are decided",
+        f"{percentage(counts['decided'], 1)} of the end points are decided",
         f"{median(steps.numpy()):.0f} steps (median)",
     ]
     if proofs and counts["best"] > 0:
-        parts.insert(1, f"{100 * counts['best']:.0f} % in the proved global one")
+        parts.insert(1, f"{percentage(counts['best'], 1)} in the proved global one")
     if counts["limit"] > 0:
-        parts.append(f"{100 * counts['limit']:.1f} % met the limit of steps")
+        parts.append(f"{percentage(counts['limit'], 1)} met the limit of steps")
     return Judgement(
         protocol,
         regime,

@@ -246,6 +246,20 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def percentage(share: float, digits: int = 0) -> str:
+    """In words: "99.8 %"; all and none of it only where it is all or none.
+
+    Args:
+        share: in [0, 1].
+        digits: behind the point.
+    """
+    least = 10.0**-digits
+    rounded = min(max(round(100 * share, digits), least), 100 - least)
+    if share in (0.0, 1.0):
+        rounded = 100 * share
+    return f"{rounded:.{digits}f} %"
+
+
 def percentages(share: Estimate) -> str:
     """In words: "98.1 % [97.2, 98.8]".
 
