@@ -196,6 +196,30 @@ def test_what_was_not_measured_is_left_out_of_curves():
     assert {row[place] for row in table.rows} == {"[1, 2]"}
 
 
+def test_means_of_those_that_arrived_say_how_many_did_not():
+    rows = rows_of()
+    for row in rows:
+        if row["scale"] == 10.0 and row["seed"] == 1:
+            row["steps"] = None
+    document = study_document(planted([KINDS, SCALES, SEEDS], rows))
+    words = plots(document)["steps"].words
+    for activation in KINDS["activation"]:
+        assert f"1 of 6 cells of activation {activation} left out" in words
+    for row in rows:
+        row["steps"] = None if row["activation"] == "tanh" else row["steps"]
+    words = plots(study_document(planted([KINDS, SCALES, SEEDS], rows)))["steps"].words
+    assert "6 of 6 cells of activation tanh left out" in words
+    document = study_document(planted([KINDS, SCALES, SEEDS], rows_of()))
+    assert "left out" not in plots(document)["steps"].words
+
+
+def test_cells_that_failed_were_not_measured():
+    failures = [({"scale": 0.1}, "UserError: no")] * 2
+    run = planted([KINDS, SCALES, SEEDS], rows_of()[:9], failures)
+    made = study_document(run).sections[-1]
+    assert "in 9 cells of study" in made.blocks[0].text
+
+
 def test_an_axis_is_logarithmic_only_where_it_can_be():
     rows = rows_of()
     for row in rows:

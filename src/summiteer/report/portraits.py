@@ -57,14 +57,19 @@ def _told(found: Mapping[float, Record]) -> str:
     """One input in words: where it is from, and its maxima at each scale."""
     first: Any = next(iter(found.values()))
     what = ", ".join(f"{name} {first.spec[name]}" for name in _NAMES)
-    counts = ", ".join(
-        f"{record.values['distinct']} at c = {scale:g}"
-        for scale, record in sorted(found.items())
+    # Different by distance is one number, different by proof another.
+    apart, proved = (
+        ", ".join(
+            f"{record.values[name]} at c = {scale:g}"
+            for scale, record in sorted(found.items())
+        )
+        for name in ("distinct", "at_least")
     )
     return (
         f"One input of one network ({what}), its ball of radius "
         f"{first.spec['ratio']:g} c: of {first.values['runs']} runs the distinct "
-        f"maxima are {counts}. Planes and circles go through the highest two of them; "
-        "where there is one alone, another direction takes the second's place. An "
-        "illustration: nothing is judged by it."
+        f"maxima, told apart by distance, are {apart}; proved to be there are at least "
+        f"{proved}. Planes and circles go through the highest two that were met; where "
+        "one alone was, another direction takes the second's place. An illustration: "
+        "nothing is judged by it."
     )

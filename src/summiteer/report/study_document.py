@@ -209,8 +209,8 @@ def _curves(grid: Grid, experiment: str) -> tuple[Block, ...]:
     if not known:
         return ()
     same = [each for each in grid.measured if _constant(grid.rows, each)]
-    told = f"Each measured number against {name}. Lines are means over the cells at a "
-    told += "point, bands go from the lowest to the highest of them."
+    told = f"Each measured number against {name}. Lines are means over the cells that "
+    told += "have it at a point, bands go from the lowest to the highest of them."
     if same:
         values = (f"{each} ({_text(grid.rows[0][each])})" for each in same)
         told += f" The same in all cells: {', '.join(values)}."
@@ -233,10 +233,14 @@ def _plot(
         for row in grid.rows
     }
     pooled = len(labels) > _CURVES
+    cells = Counter[str]()
     for row in grid.rows:
-        if _numeric(row.get(number)) and _numeric(row.get(name)):
-            key = tuple(_key(row.get(each)) for each in telling)
-            label = "" if pooled else labels[key]
+        if not _numeric(row.get(name)):
+            continue
+        label = labels[tuple(_key(row.get(each)) for each in telling)]
+        label = "" if pooled else label
+        cells[label] += 1
+        if _numeric(row.get(number)):
             points = groups.setdefault(label, {})
             points.setdefault(float(row[name]), []).append(float(row[number]))
     if not groups:
@@ -254,6 +258,7 @@ def _plot(
     about = known.columns.get(number, "") if known else ""
     words = f"{about[:1].upper()}{about[1:]}. ".replace("`", "'") if about else ""
     told = "; ".join(_told(each, name) for each in series)
+    told += _left_out(cells, groups)
     words += f"{told[:1].upper()}{told[1:]}." if not series[0].name else f"{told}."
     if pooled:
         words += f" All of {', '.join(telling)} together."
@@ -285,6 +290,19 @@ def _told(each: Series, name: str) -> str:
     )
 
 
+def _left_out(
+    cells: Mapping[str, int], groups: Mapping[str, Mapping[float, Sequence[float]]]
+) -> str:
+    """Of which curves a mean is one of some cells only."""
+    text = ""
+    for label, count in cells.items():
+        missing = count - sum(map(len, groups.get(label, {}).values()))
+        if missing:
+            of = f" of {label}" if label else ""
+            text += f"; {missing} of {plural(count, 'cell')}{of} left out, without it"
+    return text
+
+
 def _cells(grid: Grid) -> tuple[Block, ...]:
     if not grid.rows:
         return (Prose("No cell was measured."),)
@@ -312,7 +330,7 @@ def _fixed(grid: Grid) -> tuple[Block, ...]:
 
 def _made(run: Finished) -> Section:
     result = run.result
-    cells = plural(result["cells"]["planned"], "cell")
+    cells = plural(result["cells"]["done"], "cell")
     text = (
         f"Summiteer {result['version']} (torch {result['torch']}) ran the experiment "
         f"{result['study']['experiment']} in {cells} of study {result['name']}. The "
