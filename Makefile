@@ -4,6 +4,8 @@ BIN := .venv/bin
 UV := UV_FIND_LINKS="$${PIP_FIND_LINKS-}" VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv -q pip install -c constraints.txt
 # One thread per process: OpenMP threads that fight over two cores are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Where it is set, every process compiles all of torch again: 3 seconds each.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test docs soundness chaos check format peers bench strength clean
 
