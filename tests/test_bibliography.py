@@ -1,6 +1,8 @@
 """One bibliography file: what is cited, what is listed, and the graph of methods."""
 
+import inspect
 import re
+import sys
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import summiteer
+from small_runs import prepare, small_run
 from summiteer.bibliography import METHODS, PAPER, REFERENCES, RELATED, SUMMITEER
 from summiteer.cli import COMMANDS
 
@@ -38,6 +41,27 @@ def test_the_graph_has_the_methods_whose_modules_cite():
 def test_methods_are_used_by_commands():
     commands = {command.__name__ for command in COMMANDS}
     assert {used for method in METHODS for used in method.used} <= commands
+
+
+@pytest.mark.parametrize("command", ["attack", "audit", "landscape", "train"])
+def test_the_graph_knows_what_a_command_runs(tmp_path, command):
+    """Functions that are called, in modules that cite: no fewer than are told."""
+    prepare(tmp_path)
+    called = set()
+
+    def note(frame, event, _):
+        # Bodies of modules and classes are no functions.
+        if event == "call" and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            called.add(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        small_run(command, tmp_path, "--no-report")
+    finally:
+        sys.setprofile(None)
+    told = {m.module for m in METHODS if command in m.used}
+    places = {SOURCES / f"{m.module.replace('.', '/')}.py": m.module for m in METHODS}
+    assert {places[p] for p in map(Path, called) if p in places} <= told
 
 
 def test_keys_are_in_order_and_say_author_and_year():

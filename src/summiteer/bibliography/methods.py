@@ -32,6 +32,7 @@ class Method:
 
 
 _ATTACKS = ("attack", "train")
+_POINTS = ("attack", "audit")
 _JUDGES = ("attack", "audit", "landscape", "reproduce")
 _EVERY = ("attack", "audit", "landscape", "train", "reproduce")
 
@@ -39,30 +40,22 @@ METHODS: tuple[Method, ...] = (
     Method(
         "projected gradient ascent, FGSM, BIM, PGD",
         "adversaries.projected_ascent",
-        ("attack", "landscape", "train", "reproduce"),
+        _EVERY,
     ),
     Method("momentum (MI-FGSM)", "adversaries.momentum_ascent", _ATTACKS),
     Method("adversaries by name", "adversaries.named", _ATTACKS),
-    Method("Auto-PGD", "adversaries.auto_pgd", _ATTACKS),
+    Method("Auto-PGD", "adversaries.auto_pgd", ("attack", "audit", "train")),
     Method("sparse PGD on L1", "adversaries.sparse_pgd", _ATTACKS),
     Method(
         "Frank-Wolfe, its steps, its gap (FOSC)", "adversaries.frank_wolfe", _ATTACKS
     ),
-    Method(
-        "backtracking steps",
-        "adversaries.step_rule",
-        ("attack", "landscape", "reproduce"),
-    ),
+    Method("backtracking steps", "adversaries.step_rule", _EVERY),
     Method("one ascent per rival class", "multi_target", ("attack",)),
     Method("difference of logits ratio", "objectives.ratio", _ATTACKS),
     Method("the same, targeted", "objectives.targeted", ("attack",)),
     Method("gradients through closed gates", "searching.gates", ("attack",)),
-    Method(
-        "L1 projection and best vertex in a box",
-        "regions.knapsack",
-        ("attack", "audit"),
-    ),
-    Method("cycles of iterates", "recurrence", ("attack",)),
+    Method("L1 projection and best vertex in a box", "regions.knapsack", _POINTS),
+    Method("cycles of iterates", "recurrence", _EVERY),
     Method(
         "constants of a network on a ball",
         "_constants",
@@ -75,24 +68,22 @@ METHODS: tuple[Method, ...] = (
     Method("concave ridges by active sets", "optimality.ridge", _JUDGES),
     Method("problems with known maxima", "analytic", ()),
     Method(
-        "distinct maxima, unseen mass", "landscape.maxima", ("landscape", "reproduce")
+        "distinct maxima, unseen mass",
+        "landscape.maxima",
+        ("attack", "landscape", "reproduce"),
     ),
     Method("shares of basins", "landscape.peak", ("landscape",)),
     Method("variation of gradients on the way", "landscape.ways", ("landscape",)),
     Method("limits of chances", "confidence", _EVERY),
     Method("limits of means of few examples", "planning.interval", ("attack",)),
     Method("bootstrap intervals", "studies.statistics", ("reproduce",)),
-    Method("screen: no gradient", "screen.gradients", ("attack",)),
-    Method("screen: unstable loss", "screen.stability", ("attack",)),
-    Method("screen: silent success", "screen.recorded", ("attack",)),
+    Method("screen: no gradient", "screen.gradients", _POINTS),
+    Method("screen: unstable loss", "screen.stability", _POINTS),
+    Method("screen: silent success", "screen.recorded", _POINTS),
     Method("screen: incomplete ascent", "screen.loss_path", ("attack",)),
-    Method("screen: unbounded attack", "screen.unconstrained", ("attack",)),
-    Method(
-        "screen: random or stateful models", "screen.behaviour", ("attack", "audit")
-    ),
-    Method(
-        "screen: outputs that are probabilities", "screen.outputs", ("attack", "audit")
-    ),
+    Method("screen: unbounded attack", "screen.unconstrained", _POINTS),
+    Method("screen: random or stateful models", "screen.behaviour", _POINTS),
+    Method("screen: outputs that are probabilities", "screen.outputs", _POINTS),
     Method("adversarial training", "training._training", ("train",)),
     Method("its usual attack", "training.recipe", ("train",)),
     Method("alarm of catastrophic overfitting", "training.alarm", ("train",)),
