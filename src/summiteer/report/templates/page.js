@@ -44,8 +44,8 @@ function named(figure, width, paper = false) {
   const lines = (all) => Math.max(0, ...all.map((name) => name.split("<br>").length));
   const bars = data[0]?.orientation === "h" ? data[0].y : [];
   const more = Math.max(0, bars.length * (15 * lines(bars) - 30), names.length * (15 * lines(names) + 4) - 250);
-  const yaxis = ticktext ? { ...figure.layout.yaxis, ticktext: names } : figure.layout.yaxis;
-  return { data, layout: { ...figure.layout, yaxis, height: (low ? Math.min(LOW, figure.layout.height) : figure.layout.height) + more } };
+  const yaxis = ticktext && { yaxis: { ...figure.layout.yaxis, ticktext: names } };
+  return { data, layout: { ...figure.layout, ...yaxis, height: (low ? Math.min(LOW, figure.layout.height) : figure.layout.height) + more } };
 }
 function titled(axis, width) {
   return { ...axis, title: { ...axis?.title, text: broken(axis?.title?.text ?? "", width) } };
