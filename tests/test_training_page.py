@@ -236,7 +236,7 @@ def test_the_inner_problem_stands_beneath(tmp_path):
     ends = {each.name: each for each in shown[
         "Where the training attack ends, on the probes"].chart.series}  # fmt: skip
     assert ends["stationary"].y == pytest.approx((51.0, 52.0, 53.0))
-    assert ends["of them proved"].y == pytest.approx((62.5, 62.5, 62.5))
+    assert ends["proved to be"].y == pytest.approx((62.5, 62.5, 62.5))
     # Not looked at after epoch 4: no point there.
     assert ends["stationary"].x == (1, 2, 3)
     assert shown["Residual, median"].chart.y.log
@@ -270,6 +270,23 @@ def test_a_zero_is_told_where_an_axis_cannot_show_it(tmp_path):
     assert "Residual, median" not in plots(document)
     pairs = dict(pair for facts in blocks(document, Facts) for pair in facts.pairs)
     assert pairs["Residual, median"] == "0 after epoch 1; 0 after epoch 2"
+
+
+def test_shares_of_probes_are_not_told_as_shares_of_maxima(tmp_path):
+    document = training_document(planted(tmp_path, [epoch(1), epoch(2)]))
+    chart = plots(document)["Where the training attack ends, on the probes"].chart
+    names = [each.name for each in chart.series]
+    assert names[1:3] == ["within reach of a local maximum", "proved to be"]
+
+
+def test_a_stationary_point_is_not_told_to_be_a_maximum(tmp_path):
+    """At a saddle the residual is 0, too, and small steps climb on."""
+    document = training_document(planted(tmp_path, [epoch(1), epoch(2)]))
+    words = {k: v for each in blocks(document, Facts) for k, v in each.pairs}
+    assert "climb" not in words["stationary"]
+    assert words["residual"].endswith("maximum or not")
+    assert words["indices"].startswith("measured")
+    assert words["indices"].endswith("for this sign of u")
 
 
 def test_nobody_watched(tmp_path):
@@ -309,9 +326,13 @@ def test_alarms_are_first_and_marked_where_they_were(tmp_path):
 
 
 def test_a_training_that_stopped_says_so(tmp_path):
-    run = planted(tmp_path, [epoch(1)], stopped="the loss is not finite")
-    told = "The training stopped before its time: the loss is not finite."
-    assert told in training_document(run).lead
+    for stopped in ("the loss is not finite", "the loss is not finite."):
+        run = planted(tmp_path, [epoch(1)], stopped=stopped)
+        told = "The training stopped before its time: the loss is not finite."
+        assert told in training_document(run).lead
+        run = planted(tmp_path, [], stopped=stopped)
+        (told,) = training_document(run).lead
+        assert told == "No epoch was finished: the loss is not finite."
 
 
 def test_a_learning_rate_is_drawn_where_it_changes(tmp_path):

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from summiteer._version import __version__
 from summiteer.planning import Checked, Plan, Setting
+from summiteer.report.rounded_text import at_most
 from summiteer.report.terminal import Output, number, output
 
 #: Gradient evaluations per example at which the curve is printed.
@@ -188,7 +189,7 @@ def _print_choice(console: Output, plan: Plan) -> None:
     for name, value, (low, high) in rows:
         console.say(
             f"  {name:15}  {_gain(value)} %  (95 % interval over such examples: "
-            f"{_gain(low)} to {_gain(high)} %)"
+            f"{_gain(low)} to {at_most(high)})"
         )
     console.say(
         f"  cost             {checked.gradient_evaluations:.0f} gradient evaluations "

@@ -294,13 +294,13 @@ def _left_out(
     cells: Mapping[str, int], groups: Mapping[str, Mapping[float, Sequence[float]]]
 ) -> str:
     """Of which curves a mean is one of some cells only."""
-    text = ""
+    told = []
     for label, count in cells.items():
         missing = count - sum(map(len, groups.get(label, {}).values()))
         if missing:
             of = f" of {label}" if label else ""
-            text += f"; {missing} of {plural(count, 'cell')}{of} left out, without it"
-    return text
+            told.append(f"{missing} of {plural(count, 'cell')}{of}")
+    return f"; left out, without this number: {', '.join(told)}" if told else ""
 
 
 def _cells(grid: Grid) -> tuple[Block, ...]:

@@ -47,7 +47,7 @@ _SHARES: _Panel = (
     {
         "stationary": "stationary",
         "maximum": "within reach of a local maximum",
-        "proved_maximum": "of them proved",
+        "proved_maximum": "proved to be",
         "undecided": "undecided",
     },
 )
@@ -93,17 +93,29 @@ _OTHERS: tuple[_Panel, ...] = (
 #: What a value of 1 means, where it means something.
 _AT_ONE = {
     "curvature_ratio": "below 1: a strict maximum",
-    "index_global": "below 1: nothing is higher, or there is one maximum only",
+    "index_global": "below 1: none higher, or one alone, for this sign of u",
 }
 _MEANINGS = (
     ("inner problem", "the maximisation that the training attack is to solve"),
     ("probes", "examples that are looked at again and again, the same each time"),
-    ("stationary", "the residual is below its tolerance: no small step climbs on"),
-    ("residual", "first-order residual of the training attack's end, 0 at a maximum"),
+    (
+        "stationary",
+        "the residual is below its tolerance: next to no slope is left "
+        "within the region",
+    ),
+    (
+        "residual",
+        "first-order, of the training attack's end: 0 at a stationary point, "
+        "maximum or not",
+    ),
     ("proved", "an inequality between real numbers, rounding included"),
     ("Frank-Wolfe gap (FOSC)", "what the slope at the end promises within the region"),
     ("curvature ratio κ", "curvature by multiplier; below 1 at a strict maximum"),
-    ("indices", "below 1 the maximum met is the highest, or the only one"),
+    (
+        "indices",
+        "measured; below 1 nothing is higher, or there is one maximum only, "
+        "for this sign of u",
+    ),
     ("distinct ends", "different points in which several runs from one probe end"),
     ("unseen mass", "estimated chance that one more run ends in none of these"),
     ("distortion", "1 where signs of the gradient stay as they are within the ball"),
@@ -148,13 +160,14 @@ def _lead(result: Mapping[str, Any]) -> tuple[str, ...]:
     epochs = result["epochs"]
     if not epochs:
         stopped = result["stopped"] or "why is not recorded"
-        return (f"No epoch was finished: {stopped}.",)
+        return (f"No epoch was finished: {stopped.removesuffix('.')}.",)
     told = [*_outcome(epochs, result["held_out_examples"]), _health(epochs)]
     if result["alarms"]:
         first = result["alarms"][0]
         told.insert(0, f"ALARM at {plural(len(result['alarms']), 'look')}: {first}")
     if result["stopped"]:
-        told.append(f"The training stopped before its time: {result['stopped']}.")
+        why = result["stopped"].removesuffix(".")
+        told.append(f"The training stopped before its time: {why}.")
     return tuple(told)
 
 

@@ -187,10 +187,11 @@ class Training:
             try:
                 record = self._epoch(number, optimizer, schedule, records)
             except _Diverged as stop:
+                whose = ", of no finished epoch" if stop.batch else ""
                 return (
                     f"the loss became {stop.value} in epoch {number + 1}, batch "
-                    f"{stop.batch + 1} of it; the weights are those before that step. "
-                    "Use a smaller learning rate."
+                    f"{stop.batch + 1} of it; the weights are those before that step"
+                    f"{whose}. Use a smaller learning rate."
                 )
             check()  # an interrupted step is not to be trusted
             records.append(record)
