@@ -71,8 +71,8 @@ class Attack:
             f"{sum(known.values())} {name}"
             for name, known in result["verdicts"].items()
         )
-        robust = result["robust_accuracy"]
-        said = "" if robust is None else f"robust accuracy at most {robust:.4g}; "
+        left = result["survivors"]["examples"]
+        said = "" if left is None else f"at most {left} of them robust; "
         return f"Attack on {result['examples']} examples: {said}{verdicts}"
 
     @property

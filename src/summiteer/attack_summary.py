@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from summiteer.examination import EVIDENCE_NAMES, VERDICT_NAMES
+from summiteer.optimality import Evidence, Verdict
 from summiteer.searching import SOURCE_NAMES, STOPPED
 from summiteer.summary import Work, counts_of, mean_of, share_of, summary
 
@@ -34,15 +36,18 @@ def _search(work: Work) -> dict[str, Any] | None:
     `found_by`: which source broke the examples that were right before, without labels
     which found the highest point. `maxima`, `unseen` and `unseen_bound` are means over
     the survivors (without labels all examples) with at least `_FEWEST` restarts from
-    random points, `restarted` of them. Chosen by that number, never by what they met:
-    to leave out whom the bound says nothing about leaves out the least known.
+    random points, `restarted` of them, without those proved to be global maxima: no
+    other holds more. Chosen by that number, never by what they met: to leave out whom
+    the bound says nothing about leaves out the least known.
     """
     arrays = work.arrays
     if "source" not in arrays:
         return None
     survived, source = arrays["survived"], arrays["source"]
     broken = arrays["correct"] & ~survived
-    known = arrays["draws"] >= _FEWEST
+    summit = arrays["verdict"] == VERDICT_NAMES.index(Verdict.GLOBAL_MAXIMUM.name)
+    proved = arrays["evidence"] == EVIDENCE_NAMES.index(Evidence.PROVED.name)
+    known = (arrays["draws"] >= _FEWEST) & ~(summit & proved)
     if work.labelled:
         known &= survived
     return {

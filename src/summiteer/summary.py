@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from summiteer import tolerances
+from summiteer._caller import undisturbed
 from summiteer._version import __version__
 from summiteer.examination import EVIDENCE_NAMES, OUTCOME_NAMES, VERDICT_NAMES
 from summiteer.findings import Finding
@@ -74,15 +75,14 @@ def summary(
         "run": work.run,
         "seed": settings.seed,
         "examples": len(survived),
-        "region": region_record(settings),
+        "region": region_record(settings)
+        | {"moving": moving(settings.mask, problem.inputs[0].numel())},
         "objective": objective_name(problem.objective),
         "clean_accuracy": share_of(arrays["correct"]) if labelled else None,
         **accuracies,
         "proved_robust_accuracy": _proved_robust(arrays["proved_robust"]),
-        "loss": {
-            "clean_mean": mean_of(arrays["clean_losses"]),
-            "attacked_mean": mean_of(arrays["losses"]),
-        },
+        "loss": _losses(arrays),
+        "examined_in": _precision(problem),
         "outcomes": counts_of(OUTCOME_NAMES, arrays["outcome"]),
         "verdicts": table,
         "shares": _shares(arrays, everyone, problem),
@@ -133,16 +133,38 @@ def _shares(
     return {"stationary": share_of(still), **known}
 
 
+def _losses(arrays: Mapping[str, Tensor]) -> dict[str, float | int | None]:
+    """Means over the same examples: those whose losses are finite, clean and after."""
+    clean, after = arrays["clean_losses"], arrays["losses"]
+    both = clean.isfinite() & after.isfinite()
+    return {
+        "examples": int(both.sum()),
+        "clean_mean": mean_of(clean[both]),
+        "attacked_mean": mean_of(after[both]),
+    }
+
+
+def _precision(problem: Problem) -> str:
+    """The coarsest precision inside the model as it is examined: float64 if it can."""
+    few = problem.take(torch.arange(min(len(problem), 2)))
+    with undisturbed(few.model):
+        return str(few.in_double().precision()).removeprefix("torch.")
+
+
 def _proved_robust(codes: Tensor) -> float | None:
     """The share proved correct on the whole region; None where no bound is known."""
     return None if bool((codes < 0).any()) else share_of(codes == 1)
 
 
 def _right(arrays: Mapping[str, Tensor], tolerance: float) -> dict[str, float]:
-    """Regression: shares with |f - y| ≤ tolerance, before and after; ½(f-y)² = loss."""
+    """Regression: shares with |f - y| ≤ tolerance, before and after; ½(f-y)² = loss.
+
+    What is NaN or infinite is not within.
+    """
     most = 0.5 * tolerance**2
     return {
         "tolerance": tolerance,
+        "not_finite": int((~arrays["losses"].isfinite()).sum()),
         "clean": share_of(arrays["clean_losses"] <= most),
         "attacked": share_of(arrays["losses"] <= most),
     }
@@ -170,6 +192,22 @@ def region_record(settings: Settings) -> dict[str, Any]:
         "radius": radius.tolist(),
         "box": list(box) if box else None,
     }
+
+
+def moving(mask: Tensor | None, of: int) -> list[int] | None:
+    """How many coordinates of an input a mask lets move; None where all may.
+
+    Args:
+        mask: `[*input]` or `[n, *input]` bool.
+        of: numbers of an input.
+
+    Returns:
+        [fewest, most, of all].
+    """
+    if mask is None:
+        return None
+    counts = mask.reshape(-1, of).sum(1)
+    return [int(counts.min()), int(counts.max()), of]
 
 
 def share_of(mask: Tensor) -> float:

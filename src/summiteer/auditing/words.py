@@ -26,10 +26,11 @@ MEANING = {
 def account(result: Mapping[str, Any]) -> str:
     """One line about all examples."""
     claimed = result["claimed_robust_accuracy"]
-    corrected = result["corrected_robust_accuracy"]
     accuracy = ""
     if claimed is not None:
-        accuracy = f"claimed {100 * claimed:.1f} %, corrected {100 * corrected:.1f} %; "
+        # Counts: shares of a bound would have to be rounded.
+        count, most = round(claimed * result["examples"]), result["survivors"]
+        accuracy = f"{count} claimed to be robust, at most {most['examples']} are; "
     elif not result["kinds"]:
         accuracy = "the rows are not these examples' inputs"
     kinds = ", ".join(f"{v['examples']} {k}" for k, v in result["kinds"].items())

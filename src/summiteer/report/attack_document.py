@@ -40,7 +40,7 @@ from summiteer.report.rounded_text import (
     rounded_up,
     share_above,
 )
-from summiteer.report.terminal import percent
+from summiteer.report.terminal import coordinates_of, objective_word, percent
 
 
 def attack_document(run: Finished) -> Document:
@@ -97,11 +97,12 @@ def weakened(run: Finished) -> tuple[str, ...]:
     Args:
         run: of an attack or an audit.
     """
-    codes = [finding["code"] for finding in run.result["findings"]]
-    if not codes:
+    findings = run.result["findings"]
+    if not findings:
         return ()
-    named = ", ".join(dict.fromkeys(codes))
-    return (f"What weakens these numbers: {named}; below is what to do.",)
+    named = ", ".join(dict.fromkeys(finding["code"] for finding in findings))
+    below = "to do" if any(finding["remedy"] for finding in findings) else "was seen"
+    return (f"What weakens these numbers: {named}; below is what {below}.",)
 
 
 def region_of(result: Mapping[str, Any]) -> str:
@@ -114,7 +115,8 @@ def region_of(result: Mapping[str, Any]) -> str:
     sizes = torch.tensor(region["radius"], dtype=torch.float64)
     low, high = float(sizes.min()), float(sizes.max())
     size = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return f"{region['norm']}, radius {size}"
+    free = coordinates_of(region)
+    return f"{region['norm']}, radius {size}" + (f", {free} move" if free else "")
 
 
 def points_section(recorded: RecordedRun) -> Section:
@@ -168,17 +170,17 @@ def _strip(run: Finished) -> Mapping[str, str]:
         if share is not None
     }
     found = {"region": region_of(result), **found}
-    loss = result["loss"]
+    loss, word = result["loss"], objective_word(result["objective"])
     for name, key in (("clean", "clean_mean"), ("attacked", "attacked_mean")):
         if loss[key] is not None:
-            found[f"mean loss, {name}"] = f"{loss[key]:.3g}"
+            found[f"mean {word}, {name}"] = f"{loss[key]:.3g}"
     found["examples"] = str(result["examples"])
     return found
 
 
 def _fields(recorded: RecordedRun) -> Fields:
     """What is said of every example."""
-    numbers = recorded.numbers
+    numbers, word = recorded.numbers, objective_word(recorded.run.result["objective"])
     fields: list[tuple[Column, Sequence[Value]]] = []
     if recorded.run.result["clean_accuracy"] is not None:
         pairs = zip(
@@ -192,8 +194,8 @@ def _fields(recorded: RecordedRun) -> Fields:
     fields += [
         (Column("verdict"), recorded.named("verdict")),
         (Column("evidence"), recorded.named("evidence")),
-        (Column("loss, clean"), numbers_of_examples(recorded, "clean_losses")),
-        (Column("loss, attacked"), numbers_of_examples(recorded, "losses")),
+        (Column(f"{word}, clean"), numbers_of_examples(recorded, "clean_losses")),
+        (Column(f"{word}, attacked"), numbers_of_examples(recorded, "losses")),
         (
             Column("residual", words="first-order residual, 0 at a stationary point"),
             numbers_of_examples(recorded, "residuals"),

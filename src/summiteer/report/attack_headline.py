@@ -5,9 +5,8 @@ import torch
 from summiteer.report.examined_groups import Group, kinds_of
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.rounded_text import at_least, at_most, no_more_than, part_of
+from summiteer.report.terminal import objective_word, plural
 
-#: Objectives that are called the loss.
-_LOSSES = ("CrossEntropy", "Logistic", "Quadratic")
 #: Restarts that estimate anything; as in result.json's "search".
 _FEWEST = 4
 _GLOBAL = "global maximum, proved"
@@ -20,7 +19,7 @@ def loss_word(recorded: RecordedRun) -> str:
         recorded: of the run.
     """
     named = recorded.run.result["objective"]
-    return "loss" if named in _LOSSES else f"the objective ({named})"
+    return "loss" if objective_word(named) == "loss" else f"the objective ({named})"
 
 
 def attack_headline(recorded: RecordedRun) -> tuple[str, ...]:
@@ -70,6 +69,8 @@ def points_said(recorded: RecordedRun, group: Group, noun: str) -> tuple[str, ..
         (group.measured, "near a maximum by measurement only"),
         (group.no_maximum("proved"), "proved to be no maximum (more ascent gains)"),
         (group.no_maximum("numerical"), "no maximum by measurement"),
+        (group.flat("proved"), "near a plateau, proved"),
+        (group.flat("numerical"), "near a plateau by measurement"),
         (group.undecided, "undecided"),
     )
     left = [(n, words) for n, words in others if n]
@@ -126,8 +127,9 @@ def _basins(recorded: RecordedRun) -> str:
     if count and count == int(asked.sum()):
         return "No other basin holds more: that these maxima are global is proved."
     if count:
+        is_ = "is" if count == 1 else "are"
         where = (
-            f"{count} of these maxima are proved to be global; elsewhere other basins"
+            f"{count} of these maxima {is_} proved to be global; elsewhere other basins"
         )
     if "unseen_bound" not in numbers:
         return f"{where} may hold more: nothing here bounds what they hold."
@@ -142,7 +144,7 @@ def _basins(recorded: RecordedRun) -> str:
     return (
         f"{where} may hold more: one more random restart ends in a maximum not met "
         f"yet with a chance of at most {at_most(float(bounds.mean()))} (mean of 95 % "
-        f"bounds over {len(bounds)} {noun})."
+        f"bounds over {plural(len(bounds), noun.removesuffix('s'))})."
     )
 
 
@@ -154,29 +156,37 @@ def _more_steps(recorded: RecordedRun) -> tuple[str, ...]:
     flipped = int(recorded.numbers["flipped"].sum())
     said = "none" if not flipped else f"{flipped}"
     tail = "" if not flipped else ": the attack had not converged"
-    return (f"{more['steps']} more steps flip {said} of the survivors{tail}.",)
+    many = "survivors" if survivors > 1 else "one survivor"
+    return (f"{more['steps']} more steps flip {said} of the {many}{tail}.",)
 
 
 def _regression(recorded: RecordedRun) -> tuple[str, ...]:
     """Without labels: what became of the loss, and who stays within the tolerance."""
     result, numbers = recorded.run.result, recorded.numbers
-    loss = result["loss"]
-    said = []
-    if loss["clean_mean"] is not None and loss["attacked_mean"] is not None:
+    clean, attacked = numbers["clean_losses"], numbers["losses"]
+    finite = clean.isfinite() & attacked.isfinite()
+    many, said = int(finite.sum()), []
+    if many:
+        among = f"{recorded.count} examples"
+        if many < recorded.count:
+            among = f"the {many} of {among} whose losses are finite"
         said.append(
-            f"The attack takes the mean {loss_word(recorded)} of "
-            f"{recorded.count} examples from {loss['clean_mean']:.3g} to "
-            f"{loss['attacked_mean']:.3g}; targets are no labels, so nothing is said "
-            "about accuracy."
+            f"The attack takes the mean {loss_word(recorded)} of {among} from "
+            f"{float(clean[finite].mean()):.3g} to {float(attacked[finite].mean()):.3g}"
+            "; targets are no labels, so nothing is said about accuracy."
         )
     within = result.get("within_tolerance")
     if within:
         most = 0.5 * within["tolerance"] ** 2
-        inside = float((numbers["losses"] <= most).double().mean())
+        inside = float((attacked <= most).double().mean())
         stay = f"within {within['tolerance']:g} of their targets (found by attack)"
         text = f"At most {at_most(inside)} of the outputs stay {stay}"
         if not inside:
             text = f"None of the outputs stays {stay}"
+        broken = int((~attacked.isfinite()).sum())
+        if broken:
+            text += f"; {broken} that {'is' if broken == 1 else 'are'} NaN or infinite "
+            text += "count as outside"
         bounds = numbers.get("upper_bounds")
         if inside and bounds is not None and bool(bounds.isfinite().any()):
             proved = float((bounds <= most).double().mean())
@@ -190,10 +200,12 @@ def _property(recorded: RecordedRun) -> tuple[str, ...]:
     result = recorded.run.result
     claim = result["property"]
     if claim["violated"]:
+        does = f"equals output {claim['label']}"
+        if claim["margin"]:
+            does = f"exceeds output {claim['label']} by {claim['margin']:.4g}"
         return (
-            f"The property {claim['name']} is violated: output {claim['rival']} "
-            f"exceeds output {claim['label']} by {claim['margin']:.4g} (float64) at "
-            "the input in counterexample.txt.",
+            f"The property {claim['name']} is violated: output {claim['rival']} {does} "
+            "(float64) at the input in counterexample.txt.",
         )
     if result["proved_robust_accuracy"] == 1.0:
         return (
@@ -201,7 +213,7 @@ def _property(recorded: RecordedRun) -> tuple[str, ...]:
             "to float64, violates it (proved).",
         )
     near = ""
-    if claim["margin"] is not None:
+    if claim["margin"] is not None and claim["margin"] < 0:
         near = (
             f" The nearest input found leaves output {claim['rival']} below output "
             f"{claim['label']} by {-claim['margin']:.4g}."

@@ -36,19 +36,38 @@ def closing_text(
 def _attack(result: Mapping[str, Any], directory: str) -> str:
     if result["findings"]:
         return "what the findings above say: they decide what the numbers are worth"
-    survivors, search = result["survivors"], result["search"]
+    survivors = result["survivors"]
+    if result.get("property"):
+        return _further(result)
+    if result.get("clean_accuracy") == 0:
+        return (
+            "every example is wrong without any attack: look at model, labels, --mean "
+            "and --std"
+        )
     if survivors["examples"] == 0:
         return "no example withstands: a smaller --radius shows where that begins"
-    if search and search["budget"] < EFFORTS["thorough"].budget:
-        shares = survivors["shares"] or result["shares"]
-        if (search["unseen_bound"] or 0) > _VAGUE or shares.get("undecided"):
-            return "--effort thorough with the same command searches further"
-    return "--explain ID with the same command says why an example has its verdict"
+    return _further(result) or (
+        "--explain ID with the same command says why an example has its verdict"
+    )
+
+
+def _further(result: Mapping[str, Any]) -> str:
+    """A higher effort, where it might find more than is found."""
+    search, proved = result["search"], result.get("proved_robust_accuracy")
+    done = proved is not None and proved == result["robust_accuracy"]
+    if not search or done or search["budget"] >= EFFORTS["thorough"].budget:
+        return ""
+    if result["survivors"]["examples"] == 0:  # a violated property
+        return ""
+    shares = result["survivors"]["shares"] or result["shares"]
+    if (search["unseen_bound"] or 0) > _VAGUE or shares.get("undecided"):
+        return "--effort thorough with the same command searches further"
+    return ""
 
 
 def _audit(result: Mapping[str, Any], directory: str) -> str:
     if result["findings"]:
-        return "what the findings above say: each has a remedy"
+        return "what the findings above say"
     return "`summiteer attack` with this MODEL and DATA searches for stronger points"
 
 

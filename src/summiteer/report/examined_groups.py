@@ -40,7 +40,7 @@ KINDS: Mapping[str, tuple[str, bool, tuple[Verdict, ...], str]] = {
     "saddle, numerical": ("pink", True, (Verdict.SADDLE,), "NUMERICAL"),
     "flat, proved": ("gold", False, (Verdict.FLAT,), "PROVED"),
     "flat, numerical": ("gold", True, (Verdict.FLAT,), "NUMERICAL"),
-    "undecided": ("quiet", False, (Verdict.UNDECIDED,), "NUMERICAL"),
+    "undecided": ("quiet", True, (Verdict.UNDECIDED,), "NUMERICAL"),
 }
 _PROVED_MAXIMA = ("global maximum, proved", "local maximum, proved")
 _NO_MAXIMA = ("not stationary", "saddle")
@@ -102,6 +102,14 @@ class Group:
         """
         names = [f"{name}, {evidence}" for name in _NO_MAXIMA]
         return sum(self.counts.get(name, 0) for name in names)
+
+    def flat(self, evidence: str) -> int:
+        """How many lie near a plateau.
+
+        Args:
+            evidence: "proved" or "numerical".
+        """
+        return self.counts.get(f"flat, {evidence}", 0)
 
     @property
     def undecided(self) -> int:

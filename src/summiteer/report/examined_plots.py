@@ -12,6 +12,7 @@ from summiteer.report.document import Plot
 from summiteer.report.examined_groups import KINDS, Group
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.rounded_text import at_most, no_more_than
+from summiteer.report.terminal import examined_in
 
 #: Points of a curve, and examples of a bracket, that are drawn at most.
 _POINTS, _SHOWN = 200, 200
@@ -138,7 +139,8 @@ def residual_plot(recorded: RecordedRun) -> Plot | None:
         tuple(series),
         (Mark(least, "called stationary"),),
     )
-    return Plot(chart, f"Residuals, examined in float64: {'; '.join(told)}.")
+    where = examined_in(recorded.run.result)
+    return Plot(chart, f"Residuals, examined in {where}: {'; '.join(told)}.")
 
 
 def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:

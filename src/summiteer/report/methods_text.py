@@ -16,6 +16,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.recorded_run import RecordedRun
+from summiteer.report.terminal import coordinates_of, examined_in
 
 _NORMS = {
     "l2": "L2 ball",
@@ -77,8 +78,8 @@ def methods_text(recorded: RecordedRun) -> str:
         f"{result['version']} (run {result['run']}).",
         _region(result),
         _effort(recorded),
-        f"The points were examined in float64; verdicts speak of maxima within "
-        f"{spec.get('within', 1e-3):g} radii of a point, and proofs account for "
+        f"The points were examined in {examined_in(result)}; verdicts speak of maxima "
+        f"within {spec.get('within', 1e-3):g} radii of a point, and proofs account for "
         "rounding.",
         _machine(recorded),
     ]
@@ -92,6 +93,14 @@ def _region(result: Mapping[str, Any]) -> str:
     size = f"{flat[0]:g}" if len(set(flat)) == 1 else f"{min(flat):g} to {max(flat):g}"
     name = _NORMS.get(region["norm"], region["norm"])
     limits = f", inputs in [{box[0]:g}, {box[1]:g}]" if box else ""
+    free = coordinates_of(region)
+    limits += f", with {free} free to move" if free else ""
+    if result["command"] == "audit":
+        return (
+            f"The region was the {name} of radius {size}{limits}; given points outside "
+            "were projected on it before they were examined. The objective was "
+            f"{result['objective']}."
+        )
     return (
         f"Perturbations were kept in the {name} of radius {size}{limits}; the "
         f"objective was {result['objective']}."
@@ -113,37 +122,47 @@ def _effort(recorded: RecordedRun) -> str:
             f"From each given point and from the clean input, ascent of at most "
             f"{effort.get('max_steps')} steps was made ({seed})."
         )
-    adversary = spec.get("adversary")
+    adversary, until = spec.get("adversary"), spec.get("until")
+    stopped = "" if until in (None, "None") else f", each until {until}"
     if adversary in (None, "None"):
         return (
             f"The search spent at most {effort.get('budget')} gradient evaluations per "
-            f"example, with up to {effort.get('restarts')} random restarts of "
-            f"{effort.get('max_steps')} steps ({seed})."
+            "example before settling and more steps, with up to "
+            f"{effort.get('restarts')} random restarts of {effort.get('max_steps')} "
+            f"steps{stopped} ({seed})."
         )
+    rivals = effort.get("rivals")
+    towards = f", also towards each of the {rivals} likeliest other classes"
     return (
         f"The adversary was {adversary} with at most {effort.get('max_steps')} steps, "
-        f"from the clean input and {effort.get('restarts')} random points ({seed})."
+        f"from the clean input and {effort.get('restarts')} random points"
+        f"{towards if rivals else ''}{stopped} ({seed})."
     )
 
 
 def _machine(recorded: RecordedRun) -> str:
     places = recorded.environments
-    first = places[0]
-    code = f"code {first['code']}" if first.get("code") else ""
-    if first.get("commit"):
-        state = ", with changes" if first.get("dirty") else ""
-        code = f"commit {str(first['commit'])[:12]}{state}"
-    processors = sorted({str(each.get("cpu", "unknown")) for each in places})
-    threads = sorted({str(each.get("threads", "?")) for each in places})
+
+    def all_of(name: str) -> str:
+        return ", ".join(sorted({str(each.get(name, "?")) for each in places}))
+
+    code, threads = ", ".join(sorted({*map(_code, places)})), all_of("threads")
     seconds = recorded.run.result["seconds"]
     device = recorded.run.spec.get("device", "cpu")
     on = "" if device == "cpu" else f" and {device}"
     return (
-        f"It was computed by Python {first.get('python')}, PyTorch "
-        f"{first.get('torch')} and NumPy {first.get('numpy')} ({code}) on "
-        f"{', '.join(processors)}{on}, {', '.join(threads)} thread"
-        f"{'' if threads == ['1'] else 's'}, in {seconds:.3g} s of computing."
+        f"It was computed by Python {all_of('python')}, PyTorch {all_of('torch')} and "
+        f"NumPy {all_of('numpy')} ({code}) on {all_of('cpu')}{on}, {threads} thread"
+        f"{'' if threads == '1' else 's'}, in {seconds:.3g} s of computing."
     )
+
+
+def _code(place: Mapping[str, Any]) -> str:
+    """Which state of the code ran there."""
+    if not place.get("commit"):
+        return f"code {place['code']}" if place.get("code") else ""
+    state = ", with changes" if place.get("dirty") else ""
+    return f"commit {str(place['commit'])[:12]}{state}"
 
 
 def _facts(recorded: RecordedRun) -> tuple[tuple[str, str], ...]:
@@ -193,12 +212,13 @@ def findings_section(result: Mapping[str, Any]) -> Section:
     if not blocks:
         blocks.append(Prose("Nothing was found that weakens these numbers."))
     checks = result["screen"]["checks"]
-    if checks:
-        clear = sum(said == "clear" for said in checks.values())
-        rows = tuple((code, said) for code, said in checks.items())
-        columns = (Column("check"), Column("what it saw"))
-        title = f"The failure screen: {clear} of {len(checks)} checks are clear"
-        blocks.append(Fold(title, (Table("", columns, rows),)))
-    else:
-        blocks.append(Prose("The failure screen was not run.", "note"))
+    clear = sum(said == "clear" for said in checks.values())
+    rows = tuple((code, said) for code, said in checks.items())
+    columns = (Column("check"), Column("what it saw"))
+    head, of = "The failure screen", ""
+    if not result["screen"]["sample"]:
+        head = "The failure screen was not run on model and data"
+        of = " of the run itself"
+    title = f"{head}: {clear} of {len(checks)} checks{of} are clear"
+    blocks.append(Fold(title, (Table("", columns, rows),)))
     return Section("What weakens these numbers", tuple(blocks))

@@ -17,6 +17,8 @@ from summiteer.report.rounded_text import at_least, at_most
 _WIDTH = 80
 #: A count, or what is set off by two spaces: the rest of a line stands under its rest.
 _HEAD = re.compile(r" +\d+ (?=[^\d ])|.{,40}\s{2}(?=\S)| +")
+#: Objectives that are called the loss.
+_LOSSES = ("CrossEntropy", "Logistic", "Quadratic")
 #: From this bound of a chance on, its estimate would say more than is known.
 _VAGUE = 0.3
 
@@ -64,12 +66,8 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
         directory: of the run.
     """
     console = output()
-    region, examples = result["region"], result["examples"]
-    box = region["box"]
-    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
-    radius = spread_of(region["radius"])
     console.say(
-        f"{plural(examples, 'example')}, {region['norm']} radius {radius}{limits}, "
+        f"{plural(result['examples'], 'example')}, {region_words(result['region'])}, "
         f"{result['objective']}, seed {result['seed']}"
     )
     console.print()
@@ -81,7 +79,7 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     _print_more(console, result)
     _print_search(console, result)
     console.print()
-    print_screen(console, result["screen"]["checks"])
+    print_screen(console, result["screen"])
     print_findings(console, result["findings"])
     console.print()
     console.say(
@@ -102,22 +100,85 @@ def print_findings(console: Output, findings: Sequence[Mapping[str, Any]]) -> No
         console.say(findings_text(findings), "yellow")
 
 
-def print_screen(console: Output, checks: Mapping[str, str]) -> None:
+def print_screen(console: Output, screen: Mapping[str, Any]) -> None:
     """Say what the failure screen looked at.
 
     Args:
         console: where to.
-        checks: code -> "clear", "found…" or "not run: reason".
+        screen: of result.json: "checks", code -> "clear", "found", "found: see CODE" or
+            "not run: reason"; "sample", ids of examples, none without --no-screen.
     """
-    if not checks:
+    said = list(screen["checks"].values())
+    if not said:
         return
-    found = sum(said.startswith("found") for said in checks.values())
-    missing = [code for code, said in checks.items() if said.startswith("not run")]
-    clear = len(checks) - found - len(missing)
-    rest = (
-        f", {len(missing)} not run (screen in result.json says why)" if missing else ""
-    )
-    console.say(f"failure screen: {plural(clear, 'check')} clear, {found} found{rest}")
+    missing = sum(each.startswith("not run") for each in said)
+    found, clear = said.count("found"), said.count("clear")
+    follow = len(said) - missing - found - clear
+    rest = f" ({follow} more because of them)" if follow else ""
+    if missing:
+        rest += f", {missing} not run (screen in result.json says why)"
+    if screen["sample"]:
+        head = f"failure screen: {plural(clear, 'check')} clear"
+    else:  # what the run itself shows is read all the same
+        head = "failure screen: not run on model and data; of the run itself "
+        head += f"{plural(clear, 'check')} clear"
+    console.say(f"{head}, {found} found{rest}")
+
+
+def region_words(region: Mapping[str, Any]) -> str:
+    """Norm, radius, box and mask.
+
+    Args:
+        region: of result.json.
+    """
+    box = region["box"]
+    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
+    free = coordinates_of(region)
+    limits += f", {free} move" if free else ""
+    return f"{region['norm']} radius {spread_of(region['radius'])}{limits}"
+
+
+def coordinates_of(region: Mapping[str, Any]) -> str:
+    """How many coordinates a mask lets move; "" without one.
+
+    Args:
+        region: of result.json.
+    """
+    if not region.get("moving"):
+        return ""
+    fewest, most, whole = region["moving"]
+    many = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{many} of {whole} coordinates"
+
+
+def examined_in(result: Mapping[str, Any]) -> str:
+    """The precision in which points were examined: float64, or what the model can.
+
+    Args:
+        result: content of result.json.
+    """
+    return str(result.get("examined_in", "float64"))
+
+
+def objective_word(named: str) -> str:
+    """ "loss", or "objective" where it is none.
+
+    Args:
+        named: objective of result.json.
+    """
+    return "loss" if named in _LOSSES else "objective"
+
+
+def over_some(result: Mapping[str, Any]) -> str:
+    """Over how many examples the means of the loss are; "" if over all.
+
+    Args:
+        result: content of result.json.
+    """
+    count = result["loss"].get("examples", result["examples"])
+    if count == result["examples"]:
+        return ""
+    return f" (of the {count} where it is finite)"
 
 
 def plural(count: int, noun: str) -> str:
@@ -147,14 +208,17 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
                 "whole region"
             )
     console.say(
-        f"mean loss        {number(loss['clean_mean'])} clean, "
-        f"{number(loss['attacked_mean'])} attacked"
+        f"{'mean ' + objective_word(result['objective']):15}  "
+        f"{number(loss['clean_mean'])} clean, {number(loss['attacked_mean'])} attacked"
+        f"{over_some(result)}"
     )
     within = result.get("within_tolerance")
     if within:
+        broken = within.get("not_finite")
         console.say(
             f"within {within['tolerance']:g}: {percent(within['clean'])} clean, "
             f"at most {at_most(within['attacked'])} attacked"
+            + (f" ({broken} NaN or infinite count as outside)" if broken else "")
         )
 
 
@@ -168,7 +232,7 @@ def _print_shares(console: Output, result: Mapping[str, Any]) -> None:
     if survivors["examples"] is not None:
         table.add_column(plural(survivors["examples"], "survivor"), justify="right")
     texts = {
-        "stationary": "stationary (residual below its tolerance)",
+        "stationary": f"stationary, examined in {examined_in(result)}",
         "maximum": "within reach of a local maximum",
         "proved_maximum": "  proved to be",
         "proved_global": "  proved to be the global one",
@@ -231,7 +295,7 @@ def _print_search(console: Output, result: Mapping[str, Any]) -> None:
         "settling and more steps"
     )
     console.say(f"{'broken' if labelled else 'highest'} by: {found or 'none'}")
-    if search["unseen"] is not None:
+    if search["restarted"] and search["unseen"] is not None:
         _print_unseen(console, search, "survivor" if labelled else "example")
 
 
