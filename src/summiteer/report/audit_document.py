@@ -167,8 +167,7 @@ def _lengths(recorded: RecordedRun) -> Plot | None:
     outside = int((~recorded.numbers["inside"]).sum())
     return Plot(
         chart,
-        f"The median is {middle:.3g} times the radius, the longest {longest:.4g} "
-        f"times; {outside} of "
+        f"In radii: median {middle:.3g}, longest {longest:.4g}; {outside} of "
         f"{recorded.count} lie outside region or box beyond rounding.",
     )
 

@@ -26,6 +26,7 @@ from summiteer.report.slice_charts import (
     ON_IT,
     curve_chart,
     plane_chart,
+    range_words,
     tops_words,
     verdict_words,
 )
@@ -127,10 +128,12 @@ def _lead(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     one = sum(land["count"] == 1 for land in lands)
     none = sum(land["count"] == 0 for land in lands)
     known = sum(land["complete"] for land in lands)
-    told = [
-        f"Runs from uniform starts met a single maximum in {one} of {len(lands)} "
-        f"examples; the most, {most['count']}, in example {most['id']}."
-    ]
+    told = []
+    if most["count"]:
+        told.append(
+            f"Runs from uniform starts met a single maximum in {one} of {len(lands)} "
+            f"examples; the most, {most['count']}, in example {most['id']}."
+        )
     if none:
         told.append(f"In {plural(none, 'example')} no run ended at a maximum.")
     told.append(
@@ -153,6 +156,8 @@ def _met(land: Mapping[str, Any]) -> str:
     if not counted:
         return f"none of {runs} from uniform starts ended at a maximum."
     maxima = "maximum" if land["count"] == 1 else "distinct maxima"
+    if land["at_most"] is not None and land["count"] > land["at_most"]:
+        maxima = "places told apart by distance, which are fewer maxima (proved)"
     text = f"{counted} of {runs} from uniform starts ended at {land['count']} {maxima}"
     climbed = counted - land["at_maximum"]
     if climbed > 0:
@@ -166,10 +171,8 @@ def _proved(land: Mapping[str, Any]) -> tuple[str, ...]:
     if land["complete"]:
         unmet = least - land["count"]
         rest = f"; {unmet} of them no run met" if unmet > 0 else ""
-        count = f"{least} local {'maximum' if least == 1 else 'maxima'}"
-        return (
-            f"The landscape is completely known: there are {count}{rest} (proved).",
-        )
+        count = "is 1 local maximum" if least == 1 else f"are {least} local maxima"
+        return (f"The landscape is completely known: there {count}{rest} (proved).",)
     told = [f"at least {least}"] * bool(least)
     told += [] if most is None else [f"at most {most:.0f}"]
     if not told:
@@ -200,7 +203,8 @@ def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
             land["at_maximum"] / land["restarts"],
             land["unseen"],
             None if land["unseen_bound"] is None else share_above(land["unseen_bound"]),
-            land["spread"],
+            # A share of the loss: of one that is not positive it says nothing.
+            land["spread"] if _highest(land) > 0 else None,
             land["a_priori"],
         )
         for land in lands
@@ -208,7 +212,12 @@ def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
     note = ""
     if len(lands) > _DRAWN:
         note = f"Below, the first {_DRAWN} are drawn; all are in result.json."
-    return Section("Examples", (Table("", _EXAMPLES, rows, note, filtered=True),))
+    table = Table("", _EXAMPLES, rows, note, filtered=len(lands) > _FEW)
+    return Section("Examples", (table.told(),))
+
+
+def _highest(land: Mapping[str, Any]) -> float:
+    return land["maxima"][0]["loss"] if land["maxima"] else 0.0
 
 
 def _section(
@@ -287,15 +296,7 @@ def _slice_words(cut: Cut, radius: float | None) -> str:
     told = [f"The {cut.kind} goes {_through(cut)}."]
     if cut.kind == "plane":
         told = [f"Its first axis goes {cut.axes[0]}, its second {cut.axes[1]}."]
-    allowed = [good for row in cut.inside for good in row]
-    if cut.span() is None:
-        told.append("No point of its grid is allowed.")
-    else:
-        low, high = cut.span() or (0.0, 0.0)
-        told.append(
-            f"Where it is allowed ({sum(allowed)} of {len(allowed)} points) the "
-            f"objective goes from {low:.4g} to {high:.4g}."
-        )
+    told.append(range_words(cut))
     if cut.kind == "circle":
         told.append(f"At this resolution it has {tops_words(cut.tops())}.")
     if cut.kind == "plane" and cut.ways:
@@ -323,7 +324,8 @@ def _through(cut: Cut) -> str:
 
 def _basins(land: Mapping[str, Any]) -> list[Block]:
     """Shares of the runs that ended in each maximum, with their intervals."""
-    maxima = land["maxima"][:_LISTED]
+    every = land["maxima"]
+    maxima = every[:_LISTED]
     if len(maxima) < 2:
         return []
     x: list[float | None] = []
@@ -363,12 +365,14 @@ def _basins(land: Mapping[str, Any]) -> list[Block]:
     )  # fmt: skip
     first = maxima[0]
     low, high = first["share_interval"]
-    largest = max(maxima, key=lambda peak: peak["share"])
+    largest = max(every, key=lambda peak: peak["share"])
     words = (
         f"The highest maximum has {percent(first['share'])} of the runs "
         f"({at_least(low)} to {at_most(high)}); the largest basin, that of maximum "
-        f"{maxima.index(largest)}, {percent(largest['share'])}."
+        f"{every.index(largest)}, {percent(largest['share'])}."
     )
+    if len(every) > len(maxima):
+        words += f" Drawn are the {len(maxima)} highest of {len(every)}."
     return [Plot(chart, words)]
 
 

@@ -442,8 +442,9 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
 
 def _cell(name: str, value: float | None) -> float | None:
     """A number of an epoch; what is a bound from above is rounded up."""
-    bound = name == "held_out_robust_accuracy" and value is not None
-    return share_above(value) if bound else value
+    if name == "held_out_robust_accuracy" and value is not None:
+        return share_above(value)
+    return value
 
 
 def _left_out(count: int) -> str:
