@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -185,6 +186,40 @@ def test_figures_show_the_numbers_of_the_chart(chart):
     else:
         assert [list(row) for row in data[0]["z"]] == [list(row) for row in HEIGHTS]
         assert [each["name"] for each in data[1:]] == ["way", "end"]
+
+
+def test_maps_have_equal_scales_and_the_colours_of_their_span():
+    flat = figure(replace(MAP, z=Axis("z", span=(0.0, 0.5)))).to_plotly_json()
+    assert flat["layout"]["yaxis"]["scaleanchor"] == "x"
+    assert (flat["data"][0]["zmin"], flat["data"][0]["zmax"]) == (0.0, 0.5)
+
+
+def test_a_stair_keeps_each_value_until_the_next():
+    stair = Series("s", (0.0, 1.0), (1.0, 2.0), look="stair")
+    (line,) = figure(Lines("t", Axis("x"), Axis("y"), (stair,))).data
+    assert line.line.shape == "hv"
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((1e-12, 1.0), ["10<sup>−12</sup>", "10<sup>−10</sup>", "10<sup>−8</sup>"]),
+        ((3.0, 60.0), ["2", "5", "10", "20", "50", "100"]),
+        ((1.0, 2.0), ["1", "2", "3", "4"]),
+        ((0.0, 0.0), []),
+    ],
+)
+def test_logarithmic_axes_have_ticks_where_values_are(values, ticks):
+    curve = Series("", (1.0, 2.0), values)
+    made = figure(Lines("t", Axis("x"), Axis("y", log=True), (curve,)))
+    assert [*(made.layout.yaxis.ticktext or ())][: len(ticks)] == ticks
+
+
+def test_columns_that_say_nothing_are_left_out():
+    columns = Column("a"), Column("b"), Column("c")
+    told = Table("t", columns, ((1, None, ""), (0, "", False))).told()
+    assert [column.name for column in told.columns] == ["a", "c"]
+    assert told.rows == ((1, ""), (0, False))
 
 
 def luminance(colour):
