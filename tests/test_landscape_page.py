@@ -55,6 +55,14 @@ from summiteer.store import Store
              "0.0 %, at most 40.0 % (95 %)."],
         ),
         (
+            {"count": 3, "at_maximum": 8, "at_most": 1.0, "complete": True},
+            ["Example 3: 8 of 8 runs from uniform starts ended at 3 places told apart "
+             "by distance, which are fewer maxima (proved).",
+             "The landscape is completely known: there is 1 local maximum (proved).",
+             "One more run ends at a maximum not met yet with an estimated chance of "
+             "0.0 %, at most 40.0 % (95 %)."],
+        ),
+        (
             {"at_most": 4.0, "at_maximum": 8},
             ["Example 3: 8 of 8 runs from uniform starts ended at 2 distinct maxima.",
              "Proved of the number of local maxima: at least 1, at most 4.",
@@ -62,7 +70,7 @@ from summiteer.store import Store
              "0.0 %, at most 40.0 % (95 %)."],
         ),
     ],
-    ids=["some", "none", "known", "bounded"],
+    ids=["some", "none", "known", "fewer", "bounded"],
 )  # fmt: skip
 def test_the_headline_of_one_example(tmp_path, changes, expected):
     document = landscape_document(planted(tmp_path / "run", [land(**changes)]))
@@ -84,6 +92,28 @@ def test_the_headline_of_several_counts_them(tmp_path):
         "One more run ends at a maximum not met yet with a chance of at most 10.0 % to "
         "40.0 %, depending on the example (95 %, of each for itself).",
     )
+
+
+def test_several_of_which_no_run_ended_at_a_maximum(tmp_path):
+    none = {"count": 0, "maxima": [], "unseen": None, "unseen_bound": None}
+    lands = [land(id=n, **none) for n in (1, 2)]
+    lead = landscape_document(planted(tmp_path / "run", lands)).lead
+    assert lead[0] == "In 2 examples no run ended at a maximum."
+
+
+def test_a_share_of_a_negative_objective_is_not_told(tmp_path, capsys):
+    lands = [
+        land(id=n, maxima=[peak(loss=high), peak(loss=low, runs=2)], spread=spread)
+        for n, high, low, spread in ((1, -0.1, -0.3, 2.0), (2, 1.5, 1.2, 0.2))
+    ]
+    run = planted(tmp_path / "run", lands)
+    table = blocks(landscape_document(run), Table)[0]
+    place = [column.name for column in table.columns].index("spread")
+    assert [row[place] for row in table.rows] == [None, 0.2]
+    print_landscapes(run.result, "runs/x")
+    said = capsys.readouterr().out
+    assert "the lowest maximum's loss is 0.2 below the highest's" in said
+    assert "the lowest maximum's loss is 20.0 % below the highest's" in said
 
 
 def test_bounds_are_rounded_up(tmp_path, capsys):
@@ -113,7 +143,7 @@ def test_a_plane_is_drawn_as_it_was_evaluated(tmp_path):
                 assert value == pytest.approx(height(x, y))
     inside = arrays["plane.inside"]
     values = arrays["plane.values"][inside]
-    assert f"from {values.min():.4g} to {values.max():.4g}" in space.words
+    assert f"between {values.min():.4g} and {values.max():.4g}." in space.words
     assert f"({int(inside.sum())} of 441 points)" in space.words
     # The way is thinned, but begins and ends where the run did.
     (way,) = (t for t in space.chart.tracks if t.name == "ways of runs")
@@ -271,6 +301,15 @@ def test_basins_show_shares_with_their_intervals(tmp_path):
     assert [row["loss"] for row in told] == [1.5, 1.2]
 
 
+def test_the_largest_basin_may_be_one_that_is_not_drawn(tmp_path):
+    maxima = [peak(loss=9 - 0.1 * n, runs=1, share=0.01) for n in range(60)]
+    maxima[55] = peak(loss=1.0, runs=41, share=0.41)
+    document = landscape_document(planted(tmp_path / "run", [land(maxima=maxima)]))
+    words = plots(document)["Basins: share of the runs"].words
+    assert "the largest basin, that of maximum 55, 41.0 %" in words
+    assert words.endswith("Drawn are the 50 highest of 60.")
+
+
 def test_a_single_maximum_has_no_chart_of_basins(tmp_path):
     one = land(maxima=[peak(share=1.0, runs=8)], count=1)
     document = landscape_document(planted(tmp_path / "run", [one]))
@@ -364,6 +403,45 @@ def test_several_scales_stand_beside_each_other():
     assert scale_plots({}) == ()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_has_no_tops(dtype):
+    """An objective that is constant up to rounding, and one with two real tops."""
+    told, arrays = slices(count=201)
+    angle = arrays["circle.coordinates.0"]
+    noise = torch.randn(201, generator=torch.Generator().manual_seed(0)).double()
+    noise[-1] = noise[0]
+    rough = 5 + 20 * torch.finfo(dtype).eps * noise
+    found = {
+        scale: {
+            "circle": Cut.of(
+                "circle", told["circle"], {**arrays, "circle.values": values.to(dtype)}
+            )
+        }
+        for scale, values in ((0.1, rough), (10.0, rough + torch.cos(2 * angle)))
+    }
+    (circles,) = scale_plots(found)
+    assert circles.words == (
+        "Round the circle: no top (level up to rounding) at c = 0.1, 2 tops at c = 10."
+    )
+    assert set(circles.chart.series[0].y) == {0.5}
+    assert max(circles.chart.series[1].y) == 1.0
+
+
+def test_the_range_of_a_plane_is_that_of_its_ticks(tmp_path):
+    """A marked maximum may be higher than any tick: nothing is said to be the top."""
+    told, arrays = slices()
+    arrays["plane.marks.1.losses"] = torch.tensor([99.0]).double()
+    run = planted(tmp_path / "run", [land(slices=told)], arrays)
+    shown = plots(landscape_document(run))
+    inside, values = arrays["plane.inside"], arrays["plane.values"]
+    low, high = values[inside].min(), values[inside].max()
+    assert (
+        f"{int(inside.sum())} of the 441 points drawn are allowed; at these the "
+        f"objective lies between {low:.4g} and {high:.4g}."
+    ) in shown["The objective on a plane"].words
+    assert shown["The plane as a map"].chart.z.span[1] == 99.0
+
+
 @pytest.mark.parametrize("most", [2, 5, 101])
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 300])
 def test_what_is_kept_has_both_ends(count, most):
@@ -402,5 +480,5 @@ def test_the_page_of_a_run_says_what_its_arrays_say(tmp_path, run_cli):
     )
     shown = plots(document)["The objective on a plane"]
     values = arrays["plane.values"][arrays["plane.inside"]]
-    assert f"from {values.min():.4g} to {values.max():.4g}" in shown.words
+    assert f"between {values.min():.4g} and {values.max():.4g}." in shown.words
     assert json.loads((out / "result.json").read_text())["run"] in document.footer

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from summiteer.tolerances import same_loss
 
 #: A slice of more ticks per axis than this is thinned for a page.
 _TICKS = 101
@@ -116,11 +119,25 @@ class Cut:
         return (min(known), max(known)) if known else None
 
     def tops(self) -> int:
-        """How many ticks of a circle or line are higher than both neighbours."""
-        (row,) = self.values
-        if self.kind == "circle":
-            row = (*row[:-1], *row[:2])  # both ends are one point
-        return sum(row[n - 1] < row[n] >= row[n + 1] for n in range(1, len(row) - 1))
+        """How often a circle or line falls after it rose, by more than rounding."""
+        row = np.asarray(self.values[0])
+        row = row[np.isfinite(row)]
+        if self.kind == "circle" and len(row) > 1:
+            row = np.roll(row[:-1], -row[:-1].argmin())  # both ends are one point
+            row = np.append(row, row[:1])
+        # A model that is never computed in float64 has values that float32 holds.
+        coarse = bool((row == row.astype(np.float32)).all())
+        dtype = torch.float32 if coarse else torch.float64
+        noise = same_loss(dtype) * np.abs(row).max(initial=0.0)
+        count, rising, turn = 0, False, math.inf
+        for value in row:
+            beyond = value - turn if rising else turn - value
+            if beyond >= 0:
+                turn = value
+            elif beyond < -noise:
+                count += rising
+                rising, turn = not rising, value
+        return count
 
     def height(self, x: float, y: float) -> float:
         """The objective between the ticks of a plane, bilinear.

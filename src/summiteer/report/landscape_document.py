@@ -21,6 +21,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.methods_text import command_blocks
 from summiteer.report.rounded_text import at_least, at_most, share_above
 from summiteer.report.slice_charts import (
     ON_IT,
@@ -217,7 +218,7 @@ def _overview(lands: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _highest(land: Mapping[str, Any]) -> float:
-    return land["maxima"][0]["loss"] if land["maxima"] else 0.0
+    return (land["maxima"][0]["loss"] or 0.0) if land["maxima"] else 0.0
 
 
 def _section(
@@ -479,7 +480,7 @@ def _made(run: Finished) -> Section:
         f"{limits}, seed {result['seed']}; search distance of verdicts "
         f"{result['within']:g} radii; {result['seconds']:.1f} s of computing."
     )
-    blocks: list[Block] = [Prose(text)]
+    blocks: list[Block] = [*command_blocks(run.directory), Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]
     return Section("How it was made", tuple(blocks))
 

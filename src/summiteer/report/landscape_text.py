@@ -51,10 +51,9 @@ def _print_one(console: Output, land: Mapping[str, Any]) -> None:
             f"{percent(land['unseen'])}, at most {at_most(land['unseen_bound'])} (95 %)"
         )
     if land["spread"] is not None and land["count"] > 1:
-        console.say(
-            f"the lowest maximum's loss is {percent(land['spread'])} below the "
-            "highest's"
-        )
+        high, low = (land["maxima"][place]["loss"] for place in (0, -1))
+        below = percent(land["spread"]) if high > 0 else f"{high - low:.3g}"
+        console.say(f"the lowest maximum's loss is {below} below the highest's")
     if land["a_priori"] is not None:
         console.say(
             f"a-priori index q {land['a_priori']:.3g}, measured (below 1: one maximum "
@@ -113,6 +112,8 @@ def _print_count(console: Output, land: Mapping[str, Any]) -> None:
     if per_sign is not None and land["count"]:
         signs = f" (slope {', '.join(f'{s}: {n}' for s, n in per_sign.items() if n)})"
     least, most = land["at_least"], land["at_most"]
+    if most is not None and land["count"] > most:
+        signs += ", told apart by distance, some of them one"
     proved = f"at least {least}" * bool(least)
     if most is not None:
         proved += f"{', ' * bool(least)}at most {most:.0f}"

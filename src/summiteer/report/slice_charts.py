@@ -120,14 +120,16 @@ def scale_plots(found: Mapping[float, Mapping[str, Cut]]) -> tuple[Plot, ...]:
         if "circle" in cuts:
             (row,) = cuts["circle"].values
             low, room = min(row), (max(row) - min(row)) or 1.0
-            heights = tuple((value - low) / room for value in row)
+            tops = cuts["circle"].tops()
+            # Without a top all of it is rounding, of which no shape is made.
+            heights = tuple((v - low) / room if tops else 0.5 for v in row)
             dash = _DASHES[len(series) % len(_DASHES)]
             (ticks,) = cuts["circle"].ticks
             series.append(Series(f"c = {scale:g}", ticks, heights, dash=dash))
-            told.append(f"{tops_words(cuts['circle'].tops())} at c = {scale:g}")
+            told.append(f"{tops_words(tops)} at c = {scale:g}")
         if "plane" in cuts:
             above = plane_chart(cuts["plane"], f"c = {scale:g}", (), False)
-            plots.append(Plot(replace(above, wide=False), _plane_words(cuts["plane"])))
+            plots.append(Plot(replace(above, wide=False), range_words(cuts["plane"])))
     if not series:
         return tuple(plots)
     chart = Lines(
@@ -146,15 +148,24 @@ def tops_words(count: int) -> str:
     Args:
         count: of them.
     """
+    if not count:
+        return "no top (level up to rounding)"
     return "one top" if count == 1 else f"{count} tops"
 
 
-def _plane_words(cut: Cut) -> str:
+def range_words(cut: Cut) -> str:
+    """Where the objective lies at those points of a slice that are allowed.
+
+    Args:
+        cut: any.
+    """
     span = cut.span()
     if span is None:
-        return "No point of the plane's grid is allowed."
+        return "No point of its grid is allowed."
+    allowed = [good for row in cut.inside for good in row]
     return (
-        f"Where it is allowed the objective goes from {span[0]:.4g} to {span[1]:.4g}."
+        f"{sum(allowed)} of the {len(allowed)} points drawn are allowed; at these the "
+        f"objective lies between {span[0]:.4g} and {span[1]:.4g}."
     )
 
 

@@ -19,6 +19,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.methods_text import command_blocks
 from summiteer.report.rounded_text import at_most, rounded_down, share_above
 from summiteer.report.terminal import percent, plural, spread_of
 
@@ -470,7 +471,7 @@ def _made(run: Finished) -> Section:
         f"{spread_of(region['radius'])}{limits}, seed {result['seed']}; "
         f"{result['seconds']:.1f} s of computing."
     )
-    blocks: list[Block] = [Prose(text)]
+    blocks: list[Block] = [*command_blocks(run.directory), Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]
     optimizer = _optimizer(str(spec["optimizer"]))
     blocks.append(Prose(f"The optimiser as it was at first: {optimizer}.", "note"))
