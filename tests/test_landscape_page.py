@@ -144,7 +144,7 @@ def test_a_plane_is_drawn_as_it_was_evaluated(tmp_path):
     inside = arrays["plane.inside"]
     values = arrays["plane.values"][inside]
     assert f"between {values.min():.4g} and {values.max():.4g}." in space.words
-    assert f"({int(inside.sum())} of 441 points)" in space.words
+    assert f"{int(inside.sum())} of the 441 points" in space.words
     # The way is thinned, but begins and ends where the run did.
     (way,) = (t for t in space.chart.tracks if t.name == "ways of runs")
     assert len(way.x) == 80
