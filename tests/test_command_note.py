@@ -15,7 +15,6 @@ COMMON = ("--norm", "linf", "--radius", "0.1", "--box", "0,1")
 COMMANDS = {
     "attack": (*COMMON, "--limit", "2", "--steps", "2", "--restarts", "1"),
     "landscape": (*COMMON, "--example", "0", "--restarts", "2", "--steps", "3"),
-    "train": (*COMMON, "--epochs", "1", "--hold-out-share", "0.9"),
 }
 
 
@@ -32,11 +31,23 @@ def test_the_first_command_stays(run_cli, tmp_path, model_file, command):
     before = (out / "result.json").read_bytes()
     assert run_cli(*given, "--json")[0] == 0
     assert json.loads((out / "command.json").read_text()) == noted
-    if command != "train":  # whose seconds are measured
-        assert (out / "result.json").read_bytes() == before
+    assert (out / "result.json").read_bytes() == before
     if command == "attack":
         assert noted["command"].replace("'", "&#39;") in (
             (out / "report.html").read_text("utf-8")
+        )
+
+
+def test_of_a_training_the_command_that_went_farthest(run_cli, tmp_path, model_file):
+    given = ["train", f"{model_file}:classifier", "digits", *COMMON, "--watch", "0"]
+    given += ["--limit", "50", "--attack-steps", "1", "--out", str(tmp_path / "out")]
+    for epochs in ("1", "2"):
+        code, _, said = run_cli(*given, "--epochs", epochs)
+        assert code == 0, said
+        noted = json.loads((tmp_path / "out" / "command.json").read_text())["command"]
+        assert shlex.split(noted) == ["summiteer", *given, "--epochs", epochs]
+        assert f"--epochs {epochs}</" in (tmp_path / "out" / "report.html").read_text(
+            "utf-8"
         )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from summiteer.errors import SummiteerWarning, UserError
 from summiteer.interruption import check, interrupted
 
+#: Commands whose specification leaves out how far they go: the latest tells that.
+_GOING_FURTHER = ("train", "study")
 #: Exit codes (architecture.md): 0 done, 1 user error, 2 usage, 3 below --require, or
 #: failed cells.
 USER_ERROR, BELOW, INTERRUPTED = 1, 3, 130
@@ -78,7 +80,7 @@ def placed(
     return directory, named
 
 
-def note_command(directory: Path) -> None:
+def note_command(directory: Path, anew: bool = False) -> None:
     """Write the command line beside a run, unless a former one is noted there.
 
     It is for readers: unlike the specification it has the names of files as they were
@@ -86,11 +88,12 @@ def note_command(directory: Path) -> None:
 
     Args:
         directory: of the run.
+        anew: whether in place of a former one, too.
     """
     from summiteer.disk import explained, replaced
 
     place = directory / "command.json"
-    if place.exists():
+    if place.exists() and not anew:
         return
     words = shlex.join(["summiteer", *sys.argv[1:]])
     with explained(place):
@@ -117,16 +120,16 @@ def finish(
     from summiteer.report.pages import DOCUMENTS
 
     wanted = result["command"] in DOCUMENTS and not no_report
-    page = _page(directory, wanted)
+    page = _page(directory, wanted, result["command"] in _GOING_FURTHER)
     say(closing_text(result, str(directory), page, advice), quiet)
 
 
-def _page(directory: Path, wanted: bool) -> Path | None:
+def _page(directory: Path, wanted: bool, anew: bool) -> Path | None:
     """The page, written if it is wanted; None, and a warning, if that fails."""
     from summiteer.report.pages import write_page
 
     try:
-        note_command(directory)  # of commands that do not when they begin
+        note_command(directory, anew)  # if not when it began
         return write_page(directory) if wanted else None
     except Exception as error:
         # Whatever it is: the run has come to its end, and its result stands.
