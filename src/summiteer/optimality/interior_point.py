@@ -3,6 +3,8 @@
 Nothing here is proved, and nothing needs to be: `dual.bound` holds for every λ, ν ≥ 0.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,34 @@ def interior_point(
     return joined(parts)
 
 
+@dataclass(frozen=True, eq=False)
+class _Spot:
+    """What both the barrier function and Newton's step need at y, found once.
+
+    Attributes:
+        y: `[rows, k]`.
+        good: `[rows]` whether A was factorised.
+        factor: of A, the identity where it was not.
+        pull: β.
+        fixed: the dual but for ½βᵀA⁻¹β.
+        value: the dual.
+        logs: log det A + Σ log y.
+    """
+
+    y: Tensor
+    good: Tensor
+    factor: Tensor
+    pull: Tensor
+    fixed: Tensor
+    value: Tensor
+    logs: Tensor
+
+    def merit(self, weight: Tensor) -> Tensor:
+        """Dual/weight - log det A - Σ log y; inf outside."""
+        inside = self.good & (self.y > 0).all(1)
+        return torch.where(inside, self.value / weight - self.logs, torch.inf)
+
+
 class _InteriorPoint:
     """`interior_point` of a few rows, in coordinates of the row space of W.
 
@@ -75,6 +105,8 @@ class _InteriorPoint:
         half = (0.5 * (patches.high - patches.low)).clamp(min=thin)
         self.middle, self.half = middle, half
         self.radius = patches.limits.radius
+        self.room = half.square() - middle.square()
+        self.left = self.radius.square() - self.points.square().sum(1)
         self.value = place.value.middle
 
     def _enter(self, vectors: Tensor) -> Tensor:
@@ -98,10 +130,11 @@ class _InteriorPoint:
         goal, kept = _LAST * weight, y
         least = torch.zeros_like(scale)
         going = torch.ones_like(scale, dtype=torch.bool)
+        spot = self._spot(y)
         for _ in range(_STEPS):
-            step, decrement, floor, value = self._newton(y, weight)
+            step, decrement, floor, value = self._newton(spot, weight)
             sound = step.isfinite().all(1) & (floor > 0)
-            kept = torch.where((going & sound)[:, None], y, kept)
+            kept = torch.where((going & sound)[:, None], spot.y, kept)
             least = torch.where(going & sound, floor, least)
             done = (weight < goal) & (decrement < 1)
             # What verifies the value may cost it a little.
@@ -109,7 +142,7 @@ class _InteriorPoint:
             going = going & sound & ~done
             if not bool(going.any()):
                 break
-            y = self._moved(y, step, decrement, weight, going)
+            spot = self._moved(spot, step, decrement, weight, going)
             weight = torch.where(decrement < 1, _COOLING * weight, weight)
         ball = kept[:, 0] if self.round else torch.zeros_like(least)
         place = self.points + self._refined(kept)
@@ -119,50 +152,51 @@ class _InteriorPoint:
 
     def _moved(
         self,
-        y: Tensor,
+        spot: _Spot,
         step: Tensor,
         decrement: Tensor,
         weight: Tensor,
         going: Tensor,
-    ) -> Tensor:
-        """The longest halved step that lowers the barrier function enough."""
+    ) -> _Spot:
+        """The longest halved step that lowers the barrier function enough.
+
+        Rows that are not going may end anywhere.
+        """
+        y = spot.y
         shrink = (-step / y).amax(1).clamp(min=1e-300)
         length = (0.95 / shrink).clamp(max=1)
         safe = 1 / (1 + decrement)
-        before = self._merit(y, weight)
+        before = spot.merit(weight)
         open_ = going.clone()
         for _ in range(_SHORTER):
-            after = self._merit(y + length[:, None] * step, weight)
+            there = self._spot(y + length[:, None] * step)
+            after = there.merit(weight)
             enough = after <= before - 0.1 * length * decrement.square()
             open_ = open_ & ~enough
             if not bool(open_.any()):
-                break
+                return there
             length = torch.where(open_, 0.5 * length, length)
         length = torch.where(open_, torch.minimum(safe, length), length)
-        return torch.where(going[:, None], y + length[:, None] * step, y)
+        return self._spot(torch.where(going[:, None], y + length[:, None] * step, y))
 
-    def _merit(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Dual/weight - log det A - Σ log y; inf outside."""
+    def _spot(self, y: Tensor) -> _Spot:
+        """Everything at y that needs A."""
         factor, info = torch.linalg.cholesky_ex(self._matrix(y))
         pivots = factor.diagonal(dim1=1, dim2=2)
-        pull = self._pull(y)
+        good = (info == 0) & (pivots > 0).all(1)
         eye = torch.eye(factor.shape[1]).to(factor)
-        good = (info == 0) & (pivots > 0).all(1) & (y > 0).all(1)
-        safe = torch.where(good[:, None, None], factor, eye)
-        half = torch.linalg.solve_triangular(safe, pull[:, :, None], upper=False)
-        value = self._fixed(y) + 0.5 * half.square().sum((1, 2))
+        factor = torch.where(good[:, None, None], factor, eye)
+        pull, fixed = self._pull(y), self._fixed(y)
+        half = torch.linalg.solve_triangular(factor, pull[:, :, None], upper=False)
+        value = fixed + 0.5 * half.square().sum((1, 2))
         logs = 2 * pivots.log().sum(1) + y.log().sum(1)
-        return torch.where(good, value / weight - logs, torch.inf)
+        return _Spot(y, good, factor, pull, fixed, value, logs)
 
     def _fixed(self, y: Tensor) -> Tensor:
         """The dual but for ½βᵀA⁻¹β."""
         slabs = y[:, int(self.round) :]
-        room = self.half.square() - self.middle.square()
-        value = self.value + 0.5 * (slabs * room).sum(1)
-        if not self.round:
-            return value
-        left = self.radius.square() - self.points.square().sum(1)
-        return value + 0.5 * y[:, 0] * left
+        value = self.value + 0.5 * (slabs * self.room).sum(1)
+        return value + 0.5 * y[:, 0] * self.left if self.round else value
 
     def _refined(self, y: Tensor) -> Tensor:
         """The t = A⁻¹β, once corrected: at the end A is nearly singular."""
@@ -178,17 +212,13 @@ class _InteriorPoint:
         return pull - y[:, :1] * self.points if self.round else pull
 
     def _newton(
-        self, y: Tensor, weight: Tensor
+        self, spot: _Spot, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(step, decrement, ≤ λ_min(A), dual) at y for one weight of the barrier."""
-        factor, info = torch.linalg.cholesky_ex(self._matrix(y))
-        pivots = factor.diagonal(dim1=1, dim2=2)
-        good = ((info == 0) & (pivots > 0).all(1))[:, None, None]
-        safe = torch.where(good, factor, torch.eye(factor.shape[1]).to(factor))
-        inverse = torch.where(good, torch.cholesky_inverse(safe), torch.nan)
-        pull = self._pull(y)
+        y, pull, good = spot.y, spot.pull, spot.good[:, None, None]
+        inverse = torch.where(good, torch.cholesky_inverse(spot.factor), torch.nan)
         at = torch.einsum("rij,rj->ri", inverse, pull)
-        value = self._fixed(y) + 0.5 * (pull * at).sum(1)
+        value = spot.fixed + 0.5 * (pull * at).sum(1)
         if self.vectors is None:
             along, turned, core = at, inverse, inverse
         else:
@@ -199,7 +229,7 @@ class _InteriorPoint:
         first = [0.5 * (self.half.square() - off.square())]
         trace = [core.diagonal(dim1=1, dim2=2)]
         second = core * off[:, :, None] * off[:, None, :]
-        shape = core.square()
+        shape, size = core.square(), inverse.square().sum((1, 2))
         if self.round:
             whole = self.points + at
             bent = torch.einsum("rij,rj->ri", inverse, whole)
@@ -208,9 +238,7 @@ class _InteriorPoint:
             trace.insert(0, inverse.diagonal(dim1=1, dim2=2).sum(1, keepdim=True))
             cross = torch.einsum("ri,rik->rk", whole, turned) * off
             second = _bordered((whole * bent).sum(1), cross, second)
-            shape = _bordered(
-                inverse.square().sum((1, 2)), turned.square().sum(1), shape
-            )
+            shape = _bordered(size, turned.square().sum(1), shape)
         gradient = torch.cat(first, 1) / weight[:, None] - torch.cat(trace, 1) - 1 / y
         hessian = second / weight[:, None, None] + shape
         # In units of y: its diagonal is at least 1.
@@ -220,7 +248,7 @@ class _InteriorPoint:
         push = -(gradient * y)
         solved = torch.cholesky_solve(push[:, :, None], factor)[:, :, 0]
         decrement = (push * solved).sum(1).clamp(min=0).sqrt()
-        floor = 1 / inverse.square().sum((1, 2)).sqrt()
+        floor = 1 / size.sqrt()
         return solved * y, decrement, floor, value
 
     def _matrix(self, y: Tensor) -> Tensor:
