@@ -102,7 +102,10 @@ def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
         console.say(f"{sum(known.values()):6d} {name} ({how}): {Verdict[name].value}")
     if land["counted"] > met:
         more = land["counted"] - met
-        console.say(f"{more:6d} of the others were climbed on from there to a maximum")
+        were = "was" if more == 1 else "were"
+        console.say(
+            f"{more:6d} of the others {were} climbed on from there to a maximum"
+        )
 
 
 def _print_count(console: Output, land: Mapping[str, Any]) -> None:
@@ -173,7 +176,7 @@ def _print_ways(console: Output, ways: Mapping[str, Any]) -> None:
         "gradient_slope": "its largest slope {}",
     }
     told = [
-        text.format(_short(ways[name][1]))
+        text.format((percent if name == "monotonicity" else _short)(ways[name][1]))
         for name, text in words.items()
         if ways[name][1] is not None
     ]

@@ -23,6 +23,7 @@ from summiteer.report.document import (
     Value,
 )
 from summiteer.report.finished import Finished
+from summiteer.report.methods_text import command_blocks
 from summiteer.report.portraits import portraits
 from summiteer.report.terminal import plural
 from summiteer.studies.experiments import EXPERIMENTS
@@ -337,7 +338,8 @@ def _made(run: Finished) -> Section:
         "table, with all digits:"
     )
     export = Code("summiteer study export RUN", "RUN is the directory of this page")
-    return Section("How it was made", (Prose(text), export))
+    blocks = (*command_blocks(run.directory), Prose(text), export)
+    return Section("How it was made", blocks)
 
 
 def _numeric(value: Any) -> bool:
