@@ -303,8 +303,8 @@ def _slice_words(cut: Cut, radius: float | None) -> str:
     if cut.kind == "plane" and cut.ways:
         away = max(max(way.away) for way in cut.ways)
         told.append(
-            f"The ways of {plural(len(cut.ways), 'run')} are drawn at their own heights "
-            f"and came from up to {away:.3g} beside it."
+            f"The ways of {plural(len(cut.ways), 'run')} are drawn at their own "
+            f"heights and came from up to {away:.3g} beside it."
         )
     shown = [mark for mark in cut.marks if mark.name.startswith("maximum")]
     beside = [mark for mark in shown if mark.away[0] > ON_IT * (radius or 1.0)]
