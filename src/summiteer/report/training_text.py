@@ -97,7 +97,8 @@ def attack_text(
     """
     region = result["region"]
     # Always: without --box the attack would take that of its own data.
-    box = ",".join(map(repr, region["box"])) if region["box"] else "none"
+    ends = [repr(end).removesuffix(".0") for end in region["box"] or ()]
+    box = ",".join(ends) or "none"
     words = ["summiteer", "attack", source, str(result["attack_data"])]
     words += ["--norm", region["norm"], "--radius", repr(region["radius"])]
     words += ["--box", box]
