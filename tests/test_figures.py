@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from summiteer.cli.report import KINDS
 from summiteer.report.charts import Axis, Bars, Lines, Mark, Part, Series
 from summiteer.report.document import Document, Fold, Plot, Prose, Section
 from test_page import (
@@ -25,7 +26,7 @@ from test_page import (
 
 pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no figures")
 
-from summiteer.report.matplotlib_charts import KINDS, figure, save
+from summiteer.report.matplotlib_charts import figure, save
 from summiteer.report.static_figures import slug, write_figures
 
 COLUMN = 3.3

@@ -12,7 +12,7 @@ from summiteer.errors import UserError
 if TYPE_CHECKING:
     from summiteer.report.document import Document
 
-_KINDS = ("pdf", "svg", "png")
+KINDS = ("pdf", "svg", "png")
 
 
 def report(
@@ -33,7 +33,7 @@ def report(
 
     Every command does so at its end, unless it is given --no-report.
     """
-    check_choice("--figures", figures, (None, *_KINDS))
+    check_choice("--figures", figures, (None, *KINDS))
     from summiteer.report.finished import Finished
     from summiteer.report.pages import document_of, write_page
 
@@ -62,7 +62,7 @@ def _figures(document: "Document", folder: Path, kind: str) -> str:
             "--figures: needs Matplotlib, which is not installed; pip install "
             "'summiteer[figures]', or leave it out: the page has the same figures."
         ) from None
-    places = write_figures(document, folder, kind)  # type: ignore[arg-type]
+    places = write_figures(document, folder, kind)
     if not places:
         return "figures: the page of this run has none"
     names = "\n".join(f"  {place.name}" for place in places)

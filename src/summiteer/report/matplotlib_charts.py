@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.patheffects
@@ -27,9 +27,6 @@ from summiteer.report.charts import (
     Values,
 )
 from summiteer.report.palette import colour
-
-Kind: TypeAlias = Literal["pdf", "svg", "png"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 #: Inches: a column of a paper in two columns.
 _WIDTH = 3.3

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from summiteer.disk import explained
 from summiteer.report.document import Document
-from summiteer.report.matplotlib_charts import Kind, save
+from summiteer.report.matplotlib_charts import save
 
 #: Letters of a title that are kept in the name of its file.
 _LONGEST = 50
 
 
-def write_figures(document: Document, folder: Path, kind: Kind) -> tuple[Path, ...]:
+def write_figures(document: Document, folder: Path, kind: str) -> tuple[Path, ...]:
     """Write each chart of a page as NN-title.kind, and return where they are.
 
     Args:
