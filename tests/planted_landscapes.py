@@ -5,11 +5,9 @@ import math
 import torch
 
 from summiteer.cells import Cell
-from summiteer.report.document import Plot
 from summiteer.report.finished import Finished
 from summiteer.store import Store
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 RADIUS = 2.0
 SPEC = {
     "command": "landscape",
@@ -157,16 +155,3 @@ def planted(directory, lands, arrays=None, spec=None, **changes):
         "files": [],
     }
     return Finished(directory, spec, {**result, **changes})
-
-
-def blocks(document, kind):
-    return [
-        block
-        for section in document.sections
-        for block in section.blocks
-        if isinstance(block, kind)
-    ]
-
-
-def plots(document):
-    return {block.chart.title: block for block in blocks(document, Plot)}

@@ -9,6 +9,7 @@ import zlib
 import pytest
 import torch
 
+from page_checks import HOSTILE, assert_shown_as_text, plots
 from planted_runs import arrays_of, audit_arrays_of, planted
 from summiteer.errors import UserError
 from summiteer.examination import (
@@ -28,7 +29,6 @@ from summiteer.report.pages import document_of
 from summiteer.report.pictures import LARGEST, image_of, picture, png
 from summiteer.report.recorded_run import Paths, RecordedRun
 
-HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7*7 }}"
 MAXIMA = {verdict.name for verdict in Verdict if verdict.is_maximum}
 
 
@@ -39,15 +39,6 @@ def numbers_in(sentence):
 def headline(run):
     words = attack_headline if run.spec["command"] == "attack" else audit_headline
     return words(RecordedRun.of(run))
-
-
-def blocks_of(document, kind):
-    return [
-        block
-        for section in document.sections
-        for block in section.blocks
-        if isinstance(block, kind)
-    ]
 
 
 def near_proved(recorded):
@@ -124,8 +115,7 @@ def test_what_is_not_known_is_left_out(tmp_path):
     assert "no lower bound is known" in bracket
     assert "gain at most" not in points
     assert basins == "Other basins may hold more: nothing here bounds what they hold."
-    titles = [plot.chart.title for plot in blocks_of(document_of(run), Plot)]
-    assert "Between what was found and what is proved" not in titles
+    assert "Between what was found and what is proved" not in plots(document_of(run))
 
 
 def test_a_bound_of_some_maxima_is_not_one_of_all(tmp_path):
@@ -242,8 +232,8 @@ def test_nobody_within_the_tolerance_is_nobody(tmp_path):
 def test_bars_show_the_counts(tmp_path):
     arrays = arrays_of(140)
     run = planted(tmp_path / "run", arrays)
-    plots = {p.chart.title: p for p in blocks_of(document_of(run), Plot)}
-    bars = plots["What the examined points are"].chart
+    shown = plots(document_of(run))
+    bars = shown["What the examined points are"].chart
     kinds = kinds_of(RecordedRun.of(run))
     for part in bars.parts:
         assert part.values[0] == pytest.approx(100 * kinds.count(part.name) / 140)
@@ -251,7 +241,7 @@ def test_bars_show_the_counts(tmp_path):
         assert part.name in KINDS
     for bar in range(2):
         assert sum(part.values[bar] for part in bars.parts) == pytest.approx(100)
-    accuracy = plots["Where the robust accuracy lies"].chart
+    accuracy = shown["Where the robust accuracy lies"].chart
     shares = {part.name: part.values[0] for part in accuracy.parts}
     assert sum(shares.values()) == pytest.approx(100)
     robust = (arrays["proved_robust"] == 1).double().mean()
@@ -322,14 +312,14 @@ def test_survivors_and_undecided_come_first(tmp_path):
     # What begins with these does not come back to them.
     assert first == sorted(first, reverse=True)
     assert sum(bool(survived[p]) for p in places) == 150
-    (table,) = (t for t in blocks_of(document_of(recorded.run), Table) if t.filtered)
+    (table,) = (t for t in document_of(recorded.run).blocks(Table) if t.filtered)
     assert "200 of 1000 examples" in table.note
 
 
 def test_pictures_show_input_perturbation_and_sum(tmp_path):
     arrays = arrays_of(3)
     run = planted(tmp_path / "run", arrays)
-    (table,) = (t for t in blocks_of(document_of(run), Table) if t.filtered)
+    (table,) = (t for t in document_of(run).blocks(Table) if t.filtered)
     column = [c.name for c in table.columns].index("input")
     ids = arrays["ids"].tolist()
     largest = float(arrays["perturbations"].abs().max())
@@ -397,18 +387,11 @@ def test_a_png_has_right_checks():
 
 def test_tables_of_no_images_have_no_pictures(tmp_path):
     run = planted(tmp_path / "run", arrays_of(5, shape=(10,)))
-    (table,) = (t for t in blocks_of(document_of(run), Table) if t.filtered)
+    (table,) = (t for t in document_of(run).blocks(Table) if t.filtered)
     assert not any(column.name == "input" for column in table.columns)
 
 
 # The page.
-
-
-@pytest.mark.parametrize("command", ["attack", "audit"])
-def test_the_same_run_gives_the_same_bytes(tmp_path, command):
-    arrays = arrays_of(70) if command == "attack" else audit_arrays_of(70)
-    run = planted(tmp_path / "run", arrays, command)
-    assert page(document_of(run)) == page(document_of(run))
 
 
 @pytest.mark.parametrize("command", ["attack", "audit"])
@@ -420,17 +403,13 @@ def test_hostile_names_are_shown_as_text(tmp_path, command):
     finding = {"code": HOSTILE, "seen": HOSTILE, "effect": HOSTILE, "text": HOSTILE}
     finding |= {"remedy": HOSTILE, "examples": [1]}
     more = {"findings": [finding], "objective": HOSTILE}
-    html = page(
-        document_of(planted(tmp_path / "run", arrays, command, 64, names, more))
-    )
-    assert "<img src=x" not in html
-    assert "&lt;img src=x" in html
-    assert html.count("<script") == 3
+    run = planted(tmp_path / "run", arrays, command, 64, names, more)
+    assert_shown_as_text(lambda: document_of(run))
 
 
 def test_what_was_run_can_be_copied(tmp_path):
     run = planted(tmp_path / "run", arrays_of(20))
-    (code,) = blocks_of(document_of(run), Code)
+    (code,) = document_of(run).blocks(Code)
     for wanted in (run.result["run"], "L-infinity ball of radius 0.1", "seed 0", "380"):
         assert wanted in code.text
     assert f"PyTorch {torch.__version__}" in code.text
@@ -461,7 +440,5 @@ def test_every_kind_of_run_has_a_page(tmp_path, command, survivors, bound, label
     arrays = make(9, labelled=labelled, bound=bound, survivors=survivors)
     document = document_of(planted(tmp_path / "run", arrays, command))
     assert all(math.isfinite(len(sentence)) for sentence in document.lead)
-    text = " ".join(document.lead) + " ".join(
-        p.words for p in blocks_of(document, Plot)
-    )
+    text = " ".join(document.lead) + " ".join(p.words for p in document.blocks(Plot))
     assert not re.search(r"\b(nan|inf|None(?! of))\b", text)

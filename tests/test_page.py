@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from page_checks import HOSTILE
 from summiteer.report.charts import (
     Axis,
     Bars,
@@ -34,7 +35,6 @@ from summiteer.report.page import page, shown, sorted_by
 from summiteer.report.palette import COLOURS, PAPER
 from summiteer.report.plotly_charts import figure
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
 CURVE = Series(
     "one", (1.0, 2.0, 3.0), (1.0, None, 3.0), (0.5, None, 2.0), (2.0, None, 4.0)
 )

@@ -6,7 +6,7 @@ runs, and what makes documents knows nothing of HTML.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from summiteer.report.charts import Chart
 
@@ -206,6 +206,7 @@ class Fold:
 
 
 Block: TypeAlias = Prose | Facts | Plot | Table | Code | Graph | Fold
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,11 @@ class Document:
     footer: str = ""
     facts: Mapping[str, str] | None = None
 
-    def plots(self) -> tuple[Plot, ...]:
-        """Every chart from above, those in folds too."""
+    def blocks(self, kind: type[_Kind]) -> list[_Kind]:
+        """What there is of a kind of blocks, from above; those in folds too.
+
+        Args:
+            kind: of them.
+        """
         every = (block for section in self.sections for block in section.unfolded())
-        return tuple(block for block in every if isinstance(block, Plot))
+        return [block for block in every if isinstance(block, kind)]

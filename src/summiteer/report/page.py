@@ -6,7 +6,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from summiteer.report.document import Document, Link, Table, Value
+from summiteer.report.document import Document, Link, Plot, Table, Value
 from summiteer.report.palette import PAPER
 from summiteer.report.plotly_charts import figure
 
@@ -22,7 +22,7 @@ def page(document: Document) -> str:
     Args:
         document: what it says.
     """
-    plots = document.plots()
+    plots = document.blocks(Plot)
     environment = Environment(
         loader=PackageLoader("summiteer.report", "templates"),
         autoescape=True,

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from summiteer.disk import explained
-from summiteer.report.document import Document
+from summiteer.report.document import Document, Plot
 from summiteer.report.matplotlib_charts import save
 
 #: Letters of a title that are kept in the name of its file.
@@ -23,7 +23,7 @@ def write_figures(document: Document, folder: Path, kind: str) -> tuple[Path, ..
     Raises:
         UserError: the folder cannot be written to.
     """
-    plots = document.plots()
+    plots = document.blocks(Plot)
     places = []
     with explained(folder):
         if plots:
