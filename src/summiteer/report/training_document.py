@@ -393,33 +393,23 @@ def _marks(epochs: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
     )
 
 
-_COLUMNS = (
-    Column("epoch"),
-    Column("learning rate"),
-    Column("train loss", words="robust"),
-    Column("train robust", "%"),
-    Column("train clean", "%"),
-    Column("held-out loss", words="highest met"),
-    Column("held-out robust", "%", "at most"),
-    Column("held-out clean", "%"),
-    Column("stationary", "%"),
-    Column("maximum", "%"),
-    Column("proved", "%", "proved to be near a local maximum"),
-    Column("κ", words="median curvature ratio"),
-    Column("seconds"),
-    Column("alarm"),
-)
-_OUTER = (
-    "epoch",
-    "learning_rate",
-    "train_robust_loss",
-    "train_robust_accuracy",
-    "train_clean_accuracy",
-    "held_out_robust_loss",
-    "held_out_robust_accuracy",
-    "held_out_clean_accuracy",
-)
-_INNER = ("stationary", "maximum", "proved_maximum", "curvature_ratio")
+#: Numbers of an epoch, and of its look at the inner problem, in the table.
+_OUTER = {
+    "epoch": Column("epoch"),
+    "learning_rate": Column("learning rate"),
+    "train_robust_loss": Column("train loss", words="robust"),
+    "train_robust_accuracy": Column("train robust", "%"),
+    "train_clean_accuracy": Column("train clean", "%"),
+    "held_out_robust_loss": Column("held-out loss", words="highest met"),
+    "held_out_robust_accuracy": Column("held-out robust", "%", "at most"),
+    "held_out_clean_accuracy": Column("held-out clean", "%"),
+}
+_INNER = {
+    "stationary": Column("stationary", "%"),
+    "maximum": Column("maximum", "%"),
+    "proved_maximum": Column("proved", "%", "proved to be near a local maximum"),
+    "curvature_ratio": Column("κ", words="median curvature ratio"),
+}
 
 
 def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
@@ -437,7 +427,8 @@ def _table(epochs: Sequence[Mapping[str, Any]]) -> Section:
             )
         )
     note = _left_out(len(epochs)) if len(epochs) > _EPOCHS else ""
-    table = Table("", _COLUMNS, tuple(rows), note, filtered=len(rows) > _FEW)
+    columns = *_OUTER.values(), *_INNER.values(), Column("seconds"), Column("alarm")
+    table = Table("", columns, tuple(rows), note, filtered=len(rows) > _FEW)
     return Section("Epochs", (table.told(),) if rows else ())
 
 
