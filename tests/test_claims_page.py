@@ -11,8 +11,7 @@ import test_c5_rule
 from summiteer.bibliography import FORMATS, METHODS, REFERENCES, RELATED
 from summiteer.report.charts import Bars
 from summiteer.report.claim_curves import (
-    ascent_curves,
-    landscape_curves,
+    scale_curves,
     share_curves,
     step_curves,
     training_curves,
@@ -274,17 +273,17 @@ def test_steps_against_the_tolerance_where_they_were_kept(result):
 
 def test_landscapes_are_drawn_with_their_controls(result):
     judged = judgements(result, "C3")
-    found = {curve.name: curve for curve in landscape_curves(judged, "global")}
+    found = {curve.name: curve for curve in scale_curves(judged, "global")}
     assert set(found) == {"softplus", "tanh", "quadratic, control"}
     indices = next(j for j in judged if j["protocol"] == "indices")
     assert list(found["softplus"].y) == indices["numbers"]["global"]
-    counts = {curve.name: curve for curve in landscape_curves(judged, "distinct")}
+    counts = {curve.name: curve for curve in scale_curves(judged, "distinct")}
     assert counts["softplus"].y == (1.0, 1.0, 2.0)
 
 
 def test_ascents_are_drawn_per_step_rule(result):
     judged = judgements(result, "C4")
-    found = ascent_curves(judged, "backtracking")
+    found = scale_curves(judged, "steps", "backtracking")
     assert [curve.name for curve in found] == ["softplus", "tanh"]
     for curve in found:
         (each,) = (

@@ -110,54 +110,32 @@ def step_curves(judged: Sequence[Judged], parameter: str) -> list[Curve]:
     return found
 
 
-def landscape_curves(judged: Sequence[Judged], name: str) -> list[Curve]:
-    """One number of C3 against the scale, per activation and data.
+def scale_curves(
+    judged: Sequence[Judged], number: str, protocol: str | None = None
+) -> list[Curve]:
+    """A number of C3 or C4 against the scale, per activation and data.
 
     Args:
-        judged: judgements of C3.
-        name: of the number.
+        judged: judgements of the claim.
+        number: its name among theirs.
+        protocol: whose judgements alone; None for all.
     """
     found = []
     for each in judged:
-        numbers, regime = each["numbers"], each["regime"]
-        if name not in numbers or "scales" not in numbers:
+        numbers, activation = each["numbers"], activation_of(each)
+        if not {number, "scales"} <= {*numbers}:
             continue
-        more = [part for part in ("MNIST", "beyond") if part in regime]
-        control = ["control"] if each["protocol"].startswith("control") else []
+        if protocol not in (None, each["protocol"]):
+            continue
+        more = [part for part in ("MNIST", "beyond") if part in each["regime"]]
+        control = ["control"] if activation == "quadratic" else []
         found.append(
             Curve(
-                ", ".join([activation_of(each), *more, *control]),
+                ", ".join([activation, *more, *control]),
                 tuple(numbers["scales"]),
-                tuple(numbers[name]),
-                colour="violet" if "MNIST" in more else _colour(activation_of(each)),
+                tuple(numbers[number]),
+                colour="violet" if "MNIST" in more else _colour(activation),
                 dash="dot" if more else "dash" if control else "solid",
-            )
-        )
-    return found
-
-
-def ascent_curves(judged: Sequence[Judged], protocol: str) -> list[Curve]:
-    """C4's steps against the scale by one step rule, per activation and data.
-
-    Args:
-        judged: judgements of C4.
-        protocol: the step rule's name.
-    """
-    found = []
-    for each in judged:
-        numbers = each["numbers"]
-        if each["protocol"] != protocol or "steps" not in numbers:
-            continue
-        mnist = "MNIST" in each["regime"]
-        activation = activation_of(each)
-        control = " (control)" if activation == "quadratic" else ""
-        found.append(
-            Curve(
-                f"{activation}{', MNIST' if mnist else control}",
-                tuple(numbers["scales"]),
-                tuple(numbers["steps"]),
-                colour="violet" if mnist else _colour(activation),
-                dash="dot" if mnist else "dash" if control else "solid",
             )
         )
     return found

@@ -9,9 +9,8 @@ from summiteer.report.claim_curves import (
     Curve,
     Judged,
     activation_of,
-    ascent_curves,
-    landscape_curves,
     method_of,
+    scale_curves,
     share_curves,
     step_curves,
     training_curves,
@@ -169,7 +168,7 @@ def _steps(judged: Sequence[Judged]) -> list[Plot]:
 def _landscapes(judged: Sequence[Judged]) -> list[Plot]:
     made = []
     for name, (title, log) in _PANELS.items():
-        found = landscape_curves(judged, name)
+        found = scale_curves(judged, name)
         if not found:
             continue
         words = f"{_ends(found)}."
@@ -197,7 +196,7 @@ def _flat(judged: Iterable[Judged]) -> bool:
 def _ascents(judged: Sequence[Judged]) -> list[Plot]:
     made = []
     for protocol in dict.fromkeys(each["protocol"] for each in judged):
-        found = ascent_curves(judged, protocol)
+        found = scale_curves(judged, "steps", protocol)
         if not found:
             continue
         exponents = "; ".join(
