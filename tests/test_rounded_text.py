@@ -20,6 +20,7 @@ from summiteer.report.rounded_text import (
     rounded_down,
     rounded_up,
     share_above,
+    share_below,
 )
 from summiteer.report.terminal import print_attack
 
@@ -31,6 +32,7 @@ def test_bounds_are_rounded_to_the_safe_side(count):
     assert down <= 100 * share + 1e-9 <= up + 2e-9
     assert up - down < 0.11
     assert f"{100 * share_above(share):.1f} %" == at_most(share)
+    assert f"{100 * share_below(share):.1f} %" == at_least(share)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from summiteer.report.document import (
 )
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import command_blocks
-from summiteer.report.rounded_text import at_least, at_most, share_above
+from summiteer.report.rounded_text import at_least, at_most, share_above, share_below
 from summiteer.report.slice_charts import (
     ON_IT,
     curve_chart,
@@ -390,7 +390,8 @@ def _maxima(land: Mapping[str, Any]) -> list[Block]:
             {1: "+", -1: "-"}.get(peak["sign"], ""),
             peak["runs"],
             peak["share"],
-            *peak["share_interval"],
+            share_below(peak["share_interval"][0]),
+            share_above(peak["share_interval"][1]),
             peak["curvature_ratio"],
             peak["indices"]["global"],
             peak["apart"].lower() if len(maxima) > 1 else None,

@@ -1,6 +1,7 @@
 """What `summiteer landscape` prints."""
 
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Any
 
 from rich.table import Table
@@ -148,7 +149,7 @@ def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
             f"{peak['loss']:.5g}",
             {1: "+", -1: "-"}.get(peak["sign"], ""),
             str(peak["runs"]),
-            f"{100 * low:.0f} … {100 * high:.0f} %",
+            f"{floor(100 * low)} … {ceil(100 * high)} %",
             f"{_words(peak['verdict'])}, {peak['evidence'].lower()}",
             _short(peak["curvature_ratio"]),
             _short(peak["indices"]["global"]),

@@ -31,6 +31,15 @@ def share_above(share: float) -> float:
     return math.ceil(_tenths(share)) / 1000
 
 
+def share_below(share: float) -> float:
+    """`at_least` as a number, for cells that are sorted.
+
+    Args:
+        share: in [0, 1].
+    """
+    return math.floor(_tenths(share)) / 1000
+
+
 def part_of(count: int, whole: int) -> str:
     """A share with what was counted; all and none only where it is all or none.
 
