@@ -149,8 +149,8 @@ def test_a_sound_claim_is_said_to_stand(digits):
     audit = audited(digits, ascent(digits, steps=5))
     assert audit.corrected_robust_accuracy == audit.claimed_robust_accuracy
     told = finding(audit, "NOT_THE_BEST")
-    assert "none turns wrong: the claimed robust accuracy stands" in told.effect
-    assert "of loss; it ends" in told.seen
+    assert "nothing tried here lowers the claimed robust accuracy" in told.effect
+    assert "of the objective; it ends" in told.seen
     # A claim that falls is not said to stand.
     weak = audited(digits, ascent(digits, RADIUS / 3))
     assert weak.corrected_robust_accuracy < weak.claimed_robust_accuracy

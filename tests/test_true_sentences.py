@@ -3,17 +3,18 @@
 import pytest
 import torch
 
-from planted_runs import arrays_of, planted
-from summiteer import Attack
+from planted_runs import arrays_of, audit_arrays_of, planted
+from summiteer import Attack, LinfBall, attack, audit
+from summiteer.auditing.findings import CORRECTIONS
+from summiteer.auditing.kinds import KIND_NAMES
+from summiteer.errors import SummiteerWarning
 from summiteer.examination import EVIDENCE_NAMES, VERDICT_NAMES
 from summiteer.report.attack_headline import attack_headline, audit_headline
 from summiteer.report.closing_text import closing_text
-from summiteer.report.document import Code as _Code
-from summiteer.report.document import Fold, Plot, Prose
+from summiteer.report.document import Code, Fold, Plot, Prose
 from summiteer.report.pages import document_of
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.terminal import print_attack
-from summiteer.summary import moving
+from summiteer.report.terminal import percent, print_attack
 
 
 def headline(run):
@@ -28,6 +29,10 @@ def blocks_of(run, kind):
         for block in section.blocks
         if isinstance(block, kind)
     ]
+
+
+def words_of(run):
+    return {plot.chart.title: plot.words for plot in blocks_of(run, Plot)}
 
 
 def printed(run, capsys):
@@ -84,8 +89,10 @@ def test_losses_are_compared_over_the_same_examples(tmp_path, capsys):
     assert "(4 NaN or infinite count as outside)" in said
 
 
-@pytest.mark.parametrize(("margin", "said"), [(0.0, "equals output 2 (float64)"),
-                                              (0.5, "exceeds output 2 by 0.5 ")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [(0.0, "equals output 2 (float64)"), (0.5, "exceeds output 2 by 0.5 ")],
+)
 def test_a_violated_property_says_by_how_much(tmp_path, margin, said):
     claim = {"name": "p", "violated": True, "label": 2, "rival": 5, "margin": margin}
     run = planted(
@@ -147,20 +154,164 @@ def test_a_mask_is_told_wherever_the_region_is(tmp_path, capsys):
     assert "8 of 64 coordinates" in printed(run, capsys).splitlines()[0]
     document = document_of(run)
     assert "8 of 64 coordinates" in document.facts["region"]
-    text = blocks_of(run, _Code)[0].text
+    text = blocks_of(run, Code)[0].text
     assert "8 of 64 coordinates" in text
 
 
 def test_masks_are_counted():
-    assert moving(None, 4) is None
-    assert moving(torch.tensor([True, False, True, False]), 4) == [2, 2, 4]
-    assert moving(torch.eye(4).bool().cumsum(1).bool(), 4) == [1, 4, 4]
+    mask = torch.tensor([[True, False, True, False], [True, True, True, False]])
+    model, inputs, labels = torch.nn.Identity(), torch.rand(2, 4), torch.tensor([0, 1])
+    more = {"region": LinfBall(0.1), "screened": False}
+    found = [
+        attack(model, inputs, labels, mask=each, **more).result["region"]
+        for each in (mask, mask[0], None)
+    ]
+    assert [each.get("moving") for each in found] == [[2, 3, 4], [2, 2, 4], None]
 
 
 def test_float64_is_said_only_where_it_is(tmp_path, capsys):
     run = planted(tmp_path / "run", arrays_of(8), result={"examined_in": "float32"})
     assert "examined in float32" in printed(run, capsys)
     said = [plot.words for plot in blocks_of(run, Plot)]
-    said += [block.text for block in blocks_of(run, _Code)]
+    said += [block.text for block in blocks_of(run, Code)]
     assert not any("float64" in text for text in said)
     assert any("float32" in text for text in said)
+
+
+@pytest.mark.parametrize("share", [1e-5, 1 - 1e-5])
+def test_shares_are_all_or_none_only_where_they_are(share):
+    assert percent(share) in ("0.1 %", "99.9 %")
+
+
+def test_negative_objectives_are_told_as_they_are(tmp_path):
+    arrays = arrays_of(20)
+    arrays["path_losses"] -= 2
+    plots = words_of(planted(tmp_path / "run", arrays))
+    (words,) = (w for title, w in plots.items() if "on the first way up" in title)
+    assert "from -" in words
+    assert "1e-12" not in words
+
+
+def test_no_lower_bound_no_range(tmp_path):
+    words = words_of(planted(tmp_path / "run", arrays_of(20, bound=False)))
+    assert "no lower bound is known" in words["Where the robust accuracy lies"]
+    assert "lies between" not in words["Where the robust accuracy lies"]
+
+
+def test_restarts_that_change_no_digit_raise_nothing(tmp_path):
+    arrays = arrays_of(24, survivors=1)
+    first = arrays["restart_losses"][:, :1]
+    arrays["restart_losses"] = first * (1 + 1e-10 * torch.arange(6).double())
+    words = words_of(planted(tmp_path / "run", arrays))
+    assert "raised it for 0 by" in words["What random restarts add to the loss"]
+
+
+def test_restarts_of_broken_examples_are_not_held_against_their_points(tmp_path):
+    words = words_of(planted(tmp_path / "run", arrays_of(24, survivors=0)))
+    assert "What random restarts add to the loss" not in words
+
+
+# Audits.
+
+
+def finding_of(run, code):
+    (found,) = (each for each in run.result["findings"] if each["code"] == code)
+    return found
+
+
+def test_bounds_are_held_against_all_that_an_audit_found(tmp_path):
+    arrays = audit_arrays_of(40)
+    arrays["reached_losses"] = arrays["upper_bounds"] - 0.001
+    words = words_of(planted(tmp_path / "run", arrays, "audit"))
+    said = words["Between what was found and what is proved"]
+    assert "exceeds what was found by 0.001 (median)" in said
+
+
+def test_what_is_no_input_is_not_counted_as_outside(tmp_path):
+    run = planted(tmp_path / "run", audit_arrays_of(40), "audit")
+    words = words_of(run)["How long the given perturbations are"]
+    assert "; 0 of 40 lie outside" in words
+    assert run.result["excess"]["outside"] == 0
+
+
+def test_gains_are_counted_among_inputs(tmp_path):
+    run = planted(tmp_path / "run", audit_arrays_of(40), "audit")
+    count, inputs = run.result["gains"]["examples"], 35
+    assert f"gains on {count} of {inputs}:" in headline(run)[-1]
+    assert f" {count} gain more than rounding" in " ".join(words_of(run).values())
+
+
+def test_an_audit_of_nothing_says_so(tmp_path):
+    arrays = audit_arrays_of(8)
+    arrays["kind"][:] = 0
+    for name in ("length", "radii", "gained", "given_losses", "losses"):
+        arrays[name][:] = torch.nan
+    run = planted(tmp_path / "run", all_are(arrays, "UNDECIDED", "NUMERICAL"), "audit")
+    assert headline(run) == (
+        "None of the given points is an input: nothing was examined.",
+    )
+    assert "What the examined points are" not in words_of(run)
+
+
+def test_survivors_that_were_not_examined_are_left_out_by_name(tmp_path):
+    arrays = audit_arrays_of(40)
+    arrays["survived"][arrays["kind"] == 0] = True
+    said = headline(planted(tmp_path / "run", arrays, "audit"))[2]
+    left = int((arrays["survived"] & (arrays["kind"] != 0)).sum())
+    assert said.startswith(f"Of the {left} survivors that are inputs ")
+
+
+def test_methods_keep_no_given_point_within_the_region(tmp_path):
+    run = planted(tmp_path / "run", audit_arrays_of(8), "audit")
+    text = blocks_of(run, Code)[0].text
+    assert "were kept in" not in text
+    assert "given points outside were projected" in text
+
+
+def test_random_starts_are_said_to_be_those_inside(tmp_path):
+    arrays = audit_arrays_of(40)
+    arrays["claimed"][:] = True
+    arrays["kind"][:] = KIND_NAMES.index("RANDOM_START")
+    arrays["inside"][:] = torch.arange(40) < 30
+    run = planted(tmp_path / "run", arrays, "audit")
+    seen = finding_of(run, "RANDOM_START_RETURNED")["seen"]
+    assert "30 of the 40 that the model withstood lie inside and are" in seen
+
+
+@pytest.mark.parametrize("code", ["NOT_THE_BEST", "POORER_BASIN"])
+def test_what_turned_wrong_is_counted_whatever_came_first(tmp_path, code):
+    arrays = audit_arrays_of(10)
+    arrays["kind"][:] = KIND_NAMES.index("BOUNDARY")
+    arrays["claimed"][:], arrays["survived"][:] = True, False
+    arrays["correction"][:] = CORRECTIONS.index("PROJECTED")
+    arrays["gained"][:] = 0.5
+    arrays["centre_losses"] = arrays["reached_losses"] + 5
+    run = planted(tmp_path / "run", arrays, "audit")
+    assert "turns 10 of them wrong" in finding_of(run, code)["effect"]
+
+
+def test_the_longest_perturbation_is_no_longer_than_said(tmp_path):
+    arrays = audit_arrays_of(8)
+    arrays["kind"][:] = KIND_NAMES.index("BOUNDARY")
+    arrays["claimed"][:], arrays["radii"][:] = True, 0.4444
+    arrays["norms"][:] = 0.2
+    seen = finding_of(planted(tmp_path / "run", arrays, "audit"), "SHORT")["seen"]
+    assert "longer than 0.45 of the radius" in seen
+
+
+def test_nothing_is_measured_from_what_was_never_given():
+    inputs, labels = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
+    given = inputs.clone()
+    given[0] = torch.nan
+    model, more = torch.nn.Linear(3, 3), {"region": LinfBall(0.1), "screened": False}
+    with pytest.warns(SummiteerWarning):
+        found = audit(model, inputs, labels, given, **more)
+    assert bool(found.arrays["reached_losses"].isnan()[0])
+    loss, arrays = found.result["loss"], found.arrays
+    for name in ("clean", "reached"):
+        mean = (
+            loss["clean_mean"]
+            if name == "clean"
+            else found.result["gains"]["reached_mean"]
+        )
+        assert mean == pytest.approx(float(arrays[f"{name}_losses"][1:].mean()))

@@ -366,8 +366,10 @@ def _judged(
 
 def _without_nonsense(arrays: dict[str, Tensor], broken: Tensor) -> dict[str, Tensor]:
     """Nothing is said of points that were never given."""
-    bounds = ("distance_bounds", "loss_gap_bounds")
-    for name in ("residuals", "losses", "given_losses", "gained", "moved", *bounds):
+    nothing = ("distance_bounds", "loss_gap_bounds", "residuals", "losses")
+    gains = ("given_losses", "gained", "moved", "reached_losses")
+    margins = {"given_margins", "reached_margins"} & arrays.keys()
+    for name in (*nothing, *gains, *margins):
         arrays[name] = arrays[name].masked_fill(broken, torch.nan)
     undecided = VERDICT_NAMES.index("UNDECIDED")
     arrays["verdict"] = arrays["verdict"].masked_fill(broken, undecided)

@@ -34,11 +34,13 @@ def _search(work: Work) -> dict[str, Any] | None:
     """How the search went; None of an adversary of the user's own.
 
     `found_by`: which source broke the examples that were right before, without labels
-    which found the highest point. `maxima`, `unseen` and `unseen_bound` are means over
-    the survivors (without labels all examples) with at least `_FEWEST` restarts from
-    random points, `restarted` of them, without those proved to be global maxima: no
-    other holds more. Chosen by that number, never by what they met: to leave out whom
-    the bound says nothing about leaves out the least known.
+    which found the highest point. `early_stop`: whether restarts may have ended once
+    little seemed to be left, which makes the bounds nominal. `maxima`, `unseen` and
+    `unseen_bound` are means over the survivors (without labels all examples) with at
+    least `_FEWEST` restarts from random points, `restarted` of them, without those
+    proved to be global maxima: no other holds more. Chosen by that number, never by
+    what they met: to leave out whom the bound says nothing about leaves out the least
+    known.
     """
     arrays = work.arrays
     if "source" not in arrays:
@@ -52,6 +54,7 @@ def _search(work: Work) -> dict[str, Any] | None:
         known &= survived
     return {
         "budget": work.settings.effort.budget,
+        "early_stop": work.settings.effort.restarts > _FEWEST,
         "found_by": counts_of(
             SOURCE_NAMES, source[broken] if work.labelled else source
         ),

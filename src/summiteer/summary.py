@@ -75,8 +75,7 @@ def summary(
         "run": work.run,
         "seed": settings.seed,
         "examples": len(survived),
-        "region": region_record(settings)
-        | {"moving": moving(settings.mask, problem.inputs[0].numel())},
+        "region": region_record(settings) | _moving(settings, problem),
         "objective": objective_name(problem.objective),
         "clean_accuracy": share_of(arrays["correct"]) if labelled else None,
         **accuracies,
@@ -131,6 +130,18 @@ def _shares(
     still = (arrays["residuals"][mask] <= tolerance) & ~arrays["masked"][mask]
     known = shares([v for v, _ in found], [e for _, e in found], list(found.values()))
     return {"stationary": share_of(still), **known}
+
+
+def _moving(settings: Settings, problem: Problem) -> dict[str, list[int | None]]:
+    """With a mask "moving": how many coordinates may move at least, at most, of all.
+
+    None where the mask has a part for every example: the problem has the first of them.
+    """
+    whole = problem.inputs[0].numel()
+    if settings.mask is not None:
+        counts = settings.mask.reshape(-1, whole).sum(1)
+        return {"moving": [int(counts.min()), int(counts.max()), whole]}
+    return {} if problem.mask is None else {"moving": [None, None, whole]}
 
 
 def _losses(arrays: Mapping[str, Tensor]) -> dict[str, float | int | None]:
@@ -192,22 +203,6 @@ def region_record(settings: Settings) -> dict[str, Any]:
         "radius": radius.tolist(),
         "box": list(box) if box else None,
     }
-
-
-def moving(mask: Tensor | None, of: int) -> list[int] | None:
-    """How many coordinates of an input a mask lets move; None where all may.
-
-    Args:
-        mask: `[*input]` or `[n, *input]` bool.
-        of: numbers of an input.
-
-    Returns:
-        [fewest, most, of all].
-    """
-    if mask is None:
-        return None
-    counts = mask.reshape(-1, of).sum(1)
-    return [int(counts.min()), int(counts.max()), of]
 
 
 def share_of(mask: Tensor) -> float:

@@ -1,5 +1,6 @@
 """What an audit's arrays show of the tool: seen, effect, remedy."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -92,24 +93,19 @@ def short_of_summit(arrays: Arrays) -> Tensor:
 
 def _usual_climb(arrays: Arrays) -> Tensor:
     """What ascent adds to the objective of a clean input, the median `[]`."""
-    climb = (arrays["reached_losses"] - arrays["clean_losses"]).nan_to_num(0.0, 0.0)
-    return climb.median().clamp(min=0)
+    climb = arrays["reached_losses"] - arrays["clean_losses"]
+    climb = climb[~climb.isnan()].nan_to_num(0.0, 0.0)
+    return climb.median().clamp(min=0) if len(climb) else torch.zeros(()).double()
 
 
-def _turned(count: int) -> str:
-    return f"it turns {count} of them wrong"
-
-
-def _turns(
-    arrays: Arrays, mask: Tensor, correction: str, weakness: str, harmless: str
-) -> str:
-    """What more ascent does to the labels of the masked, and to the claim."""
-    lost = mask & (arrays["correction"] == CORRECTIONS.index(correction))
-    if bool(lost.any()):
-        return f"{weakness}; {_turned(int(lost.sum()))}"
+def _turns(arrays: Arrays, mask: Tensor, weakness: str, harmless: str) -> str:
+    """Which of the masked are wrong, unlike claimed, by whatever was tried."""
+    lost = int((mask & arrays["claimed"] & ~arrays["survived"]).sum())
+    if lost:
+        return f"{weakness}; what was tried here turns {lost} of them wrong"
     if bool((arrays["correction"] != CORRECTIONS.index("NONE")).any()):
         return f"{weakness}; none of them turns wrong"
-    return f"none turns wrong: the claimed robust accuracy stands; {harmless}"
+    return f"nothing tried here lowers the claimed robust accuracy; {harmless}"
 
 
 def _ids(arrays: Arrays, mask: Tensor) -> tuple[int, ...]:
@@ -251,12 +247,19 @@ def _short(arrays: Arrays, labelled: bool) -> Finding | None:
         guess += ", 1/255 of the one given here"
     return Finding(
         "SHORT",
-        f"adversarial: no perturbation is longer than {longest:.2g} of the radius "
+        f"adversarial: no perturbation is longer than {_up(longest)} of the radius "
         f"({most:.3g} in units of the inputs); {guess}",
         "the claim is about a smaller region than this one",
         "give the radius that the tool had; where the tool counts it in normalised "
         "units or pixels, convert it",
     )
+
+
+def _up(value: float) -> str:
+    """A bound with two digits, rounded up."""
+    near = float(f"{value:.2g}")
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{near if near >= value else near + unit:.2g}"
 
 
 def _eight_bits(arrays: Arrays, labelled: bool) -> Finding | None:
@@ -319,7 +322,7 @@ def _came_back(
     among = _of(int(mask.sum()), arrays) + " inputs"
     if labelled:
         among = f"{int(mask.sum())} of the {int(arrays['claimed'].sum())} that the "
-        among += "model withstood"
+        among += "model withstood lie inside and"
         lost = int((mask & ~arrays["survived"]).sum())
         effect += f"; ascent from here turns {lost or 'none'} of them wrong"
     return Finding(
@@ -355,11 +358,11 @@ def _not_the_best(arrays: Arrays, labelled: bool) -> Finding | None:
     moved = float(arrays["moved"][mask].median())
     effect = "the tool stopped short, or returned its last iterate and not its best"
     if labelled:
-        effect = _turns(arrays, mask, "ASCENT", effect, "the points are no maxima")
+        effect = _turns(arrays, mask, effect, "the points are no maxima")
     return Finding(
         "NOT_THE_BEST",
         f"adversarial: ascent from {_of(int(mask.sum()), arrays)} points still gains "
-        f"(median +{gained:.2g} of loss; it ends {moved:.2g} radii away after "
+        f"(median +{gained:.2g} of the objective; it ends {moved:.2g} radii away after "
         f"{steps:.0f} steps)",
         effect,
         "more and smaller steps, and the iterate of highest loss",
@@ -377,12 +380,12 @@ def _poorer_basin(arrays: Arrays, labelled: bool) -> Finding | None:
         return None
     effect = "the points lie in basins with lower summits"
     if labelled:
-        effect = _turns(arrays, mask, "CENTRE", effect, effect)
+        effect = _turns(arrays, mask, effect, effect)
     return Finding(
         "POORER_BASIN",
         "adversarial: one run from the clean input ends higher than ascent from the "
         f"given point on {_of(int(mask.sum()), arrays)} examples "
-        f"(median +{float(ahead[mask].median()):.2g} of loss)",
+        f"(median +{float(ahead[mask].median()):.2g} of the objective)",
         effect,
         "more restarts, or another step rule",
         _ids(arrays, mask),

@@ -42,7 +42,7 @@ class Kind(Enum):
     CLEAN = "the clean input itself, up to rounding"
     RANDOM_START = "a random start: no gradient was followed"
     SINGLE_STEP = "what one step along the clean input's gradient gives"
-    OUTSIDE = "outside the region, beyond rounding"
+    OUTSIDE = "outside the region, and nothing else that is known"
     VERTEX = "a vertex: every coordinate that may move is at a limit"
     BOUNDARY = "on the boundary of the region"
     INTERIOR = "inside the region, away from its boundary"

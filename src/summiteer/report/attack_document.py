@@ -54,7 +54,7 @@ def attack_document(run: Finished) -> Document:
     """
     recorded = RecordedRun.of(run)
     searched = "source" in recorded.numbers
-    steps = "Steps to the top of the hill" if searched else "Steps of the best run"
+    steps = "Steps of the last way up" if searched else "Steps of the best run"
     return Document(
         title=title_of(run),
         lead=(*attack_headline(recorded), *weakened(run)),

@@ -9,6 +9,7 @@ from summiteer.report.terminal import objective_word, plural
 
 #: Restarts that estimate anything; as in result.json's "search".
 _FEWEST = 4
+_EXAMINED = "survivors that are inputs"
 _GLOBAL = "global maximum, proved"
 
 
@@ -136,6 +137,8 @@ def _basins(recorded: RecordedRun) -> str:
     known = asked & ~summits & (numbers["draws"] >= _FEWEST)
     bounds = numbers["unseen_bound"][known]
     bounds = bounds[bounds.isfinite()]
+    search = recorded.run.result.get("search") or {}
+    nominal = "nominal " if search.get("early_stop") else ""
     if not len(bounds):
         return (
             f"{where} may hold more: none of the {noun} was restarted often enough to "
@@ -143,8 +146,8 @@ def _basins(recorded: RecordedRun) -> str:
         )
     return (
         f"{where} may hold more: one more random restart ends in a maximum not met "
-        f"yet with a chance of at most {at_most(float(bounds.mean()))} (mean of 95 % "
-        f"bounds over {plural(len(bounds), noun.removesuffix('s'))})."
+        f"yet with a chance of at most {at_most(float(bounds.mean()))} (mean of "
+        f"{nominal}95 % bounds over {plural(len(bounds), noun.removesuffix('s'))})."
     )
 
 
@@ -237,9 +240,11 @@ def audit_headline(recorded: RecordedRun) -> tuple[str, ...]:
             "The rows are not inputs of these examples: no number about them would "
             "mean anything, and none is given.",
         )
-    labelled = result["clean_accuracy"] is not None
-    if not labelled:
-        everyone = Group.of(recorded, numbers["kind"] != _no_input(recorded))
+    given = numbers["kind"] != _no_input(recorded)
+    if not bool(given.any()):
+        return ("None of the given points is an input: nothing was examined.",)
+    if result["clean_accuracy"] is None:
+        everyone = Group.of(recorded, given)
         points = points_said(recorded, everyone, "given points")
         return (*points, *_still_gains(recorded))
     claimed = int(numbers["claimed"].sum())
@@ -248,11 +253,12 @@ def audit_headline(recorded: RecordedRun) -> tuple[str, ...]:
         f"{recorded.count} examples right, the robust accuracy that is claimed."
     )
     survived = numbers["survived"]
-    group = Group.of(recorded, survived & (numbers["kind"] != _no_input(recorded)))
-    points = points_said(recorded, group, "survivors") if group.examples else ()
+    group = Group.of(recorded, survived & given)
+    noun = "survivors" if group.examples == int(survived.sum()) else _EXAMINED
+    points = points_said(recorded, group, noun) if group.examples else ()
     return (
         said,
-        _bracket(recorded, "found by more ascent, inside the region"),
+        _bracket(recorded, "by the given points and more ascent, inside the region"),
         *points,
         *_still_gains(recorded),
     )
@@ -265,9 +271,10 @@ def _no_input(recorded: RecordedRun) -> int:
 def _still_gains(recorded: RecordedRun) -> tuple[str, ...]:
     gains = recorded.run.result["gains"]
     count = gains["examples"]
+    inputs = int((recorded.numbers["kind"] != _no_input(recorded)).sum())
     if not count:
         return ("Ascent from the given points gains nothing worth a word.",)
     return (
-        f"Ascent from the given points still gains on {count} of {recorded.count}: "
-        f"a median of {gains['objective']:.3g} of {loss_word(recorded)}.",
+        f"Ascent from the given points still gains on {count} of {inputs}: a median of "
+        f" {gains['objective']:.3g} of {loss_word(recorded)}.",
     )

@@ -35,7 +35,7 @@ from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.rounded_text import at_least, at_most
-from summiteer.report.terminal import percent
+from summiteer.report.terminal import objective_word, percent
 
 _TINTS = {
     "NOT_FINITE": "red",
@@ -47,7 +47,7 @@ _TINTS = {
     "BOUNDARY": "blue",
     "INTERIOR": "violet",
 }
-_POINTS = 200
+_POINTS = 1000
 
 
 def audit_document(run: Finished) -> Document:
@@ -164,7 +164,8 @@ def _lengths(recorded: RecordedRun) -> Plot | None:
         (_shares(values, 100.0),),
     )
     middle, longest = float(values[len(values) // 2]), float(values[-1])
-    outside = int((~recorded.numbers["inside"]).sum())
+    lengths = recorded.numbers["length"]
+    outside = int((~recorded.numbers["inside"] & ~lengths.isnan()).sum())
     return Plot(
         chart,
         f"In radii: median {middle:.3g}, longest {longest:.4g}; {outside} of "
@@ -179,7 +180,7 @@ def _gains(recorded: RecordedRun) -> Plot | None:
     gains = values[values > 0]
     if not len(gains):
         return None
-    word = loss_word(recorded)
+    word, worth = loss_word(recorded), recorded.run.result["gains"]["examples"]
     chart = Lines(
         "What ascent from the given points still adds",
         Axis(f"gain of {word}", log=True),
@@ -190,7 +191,7 @@ def _gains(recorded: RecordedRun) -> Plot | None:
         chart,
         f"{len(gains)} of {len(values)} gain something; their median gain is "
         f"{float(gains[len(gains) // 2]):.3g}, the largest {float(gains[-1]):.3g} of "
-        f"{word}.",
+        f"{word}. {worth} gain more than rounding and 1 % of the climb.",
     )
 
 
@@ -207,7 +208,7 @@ def _shares(values: torch.Tensor, whole: float, below: int = 0) -> Series:
 
 def _fields(recorded: RecordedRun) -> Fields:
     """What is said of every example."""
-    numbers = recorded.numbers
+    numbers, word = recorded.numbers, objective_word(recorded.run.result["objective"])
     kinds = [name.lower().replace("_", " ") for name in recorded.named("kind")]
     fields: list[tuple[Column, Sequence[Value]]] = [(Column("given"), kinds)]
     if recorded.run.result["clean_accuracy"] is not None:
@@ -222,9 +223,9 @@ def _fields(recorded: RecordedRun) -> Fields:
         ]
     columns = {
         "radii": Column("length", "radii"),
-        "clean_losses": Column("loss, clean"),
-        "given_losses": Column("loss, given"),
-        "reached_losses": Column("loss, reached", words="by ascent from the point"),
+        "clean_losses": Column(f"{word}, clean"),
+        "given_losses": Column(f"{word}, given"),
+        "reached_losses": Column(f"{word}, reached", words="by ascent from the point"),
         "gained": Column("gained"),
         "residuals": Column("residual"),
     }

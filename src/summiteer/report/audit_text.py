@@ -13,11 +13,13 @@ from summiteer.report.rounded_text import at_least, at_most
 from summiteer.report.terminal import (
     Output,
     number,
+    objective_word,
     output,
+    over_some,
     percent,
     plural,
     print_findings,
-    spread_of,
+    region_words,
 )
 
 #: What a correction says about n examples, after "claimed".
@@ -44,12 +46,9 @@ def print_audit(result: Mapping[str, Any], directory: str) -> None:
         directory: of the run.
     """
     console = output()
-    region = result["region"]
-    box = region["box"]
-    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
     console.say(
-        f"{plural(result['examples'], 'given point')}, {region['norm']} radius "
-        f"{spread_of(region['radius'])}{limits}, {result['objective']}"
+        f"{plural(result['examples'], 'given point')}, "
+        f"{region_words(result['region'])}, {result['objective']}"
     )
     fatal = [f for f in result["findings"] if f["code"] in _FATAL]
     print_findings(console, fatal)
@@ -125,9 +124,10 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
             )
     given = "given (projected)" if result["excess"]["outside"] else "given"
     console.say(
-        f"mean loss                   {number(loss['clean_mean'])} clean, "
+        f"{'mean ' + objective_word(result['objective']):26}  "
+        f"{number(loss['clean_mean'])} clean, "
         f"{number(loss['attacked_mean'])} {given}, {number(gains['reached_mean'])} "
-        "reached from there"
+        f"reached from there{over_some(result)}"
     )
 
 
@@ -173,7 +173,7 @@ def _print_excess(console: Output, result: Mapping[str, Any]) -> None:
 
 
 def _print_gains(console: Output, result: Mapping[str, Any]) -> None:
-    gains = result["gains"]
+    gains, word = result["gains"], objective_word(result["objective"])
     if not gains["examples"]:
         console.say("ascent from the given points gains nothing worth a word")
         return
@@ -182,6 +182,7 @@ def _print_gains(console: Output, result: Mapping[str, Any]) -> None:
         margin = f", {gains['margin']:+.3g} of margin"
     console.say(
         f"ascent from them still gains on {gains['examples']} of "
-        f"{result['examples']}: median +{number(gains['objective'])} of loss{margin} "
-        f"(largest +{number(gains['objective_largest'])} of loss)"
+        f"{result['examples'] - result['excess']['no_input']}: median "
+        f"+{number(gains['objective'])} of {word}{margin} "
+        f"(largest +{number(gains['objective_largest'])} of {word})"
     )

@@ -12,10 +12,10 @@ from summiteer.report.document import Plot
 from summiteer.report.examined_groups import KINDS, Group
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.rounded_text import at_most, no_more_than
-from summiteer.report.terminal import examined_in
+from summiteer.report.terminal import examined_in, plural
 
 #: Points of a curve, and examples of a bracket, that are drawn at most.
-_POINTS, _SHOWN = 200, 200
+_POINTS, _SHOWN = 1000, 200
 #: Residuals below this, and 0, are drawn here; they are as good as none.
 _LEAST = 1e-12
 _TICKS = (1e-12, 1e-9, 1e-6, 1e-3, 1.0)
@@ -39,13 +39,15 @@ def groups(recorded: RecordedRun) -> dict[str, Tensor]:
     return found
 
 
-def verdict_bars(recorded: RecordedRun) -> Plot:
-    """What the examined points are, over all and over survivors.
+def verdict_bars(recorded: RecordedRun) -> Plot | None:
+    """What the examined points are, over all and over survivors; None of no points.
 
     Args:
         recorded: of the run.
     """
     known = {name: Group.of(recorded, m) for name, m in groups(recorded).items()}
+    if not known["all"].examples:
+        return None
     used = [name for name in KINDS if any(name in g.counts for g in known.values())]
     parts = tuple(
         Part(
@@ -101,10 +103,12 @@ def accuracy_bars(recorded: RecordedRun) -> Plot | None:
     )
     told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     axis = Axis("share of the examples / %", span=(0, 100))
+    lies = "is at most the end of what withstood the attack; no lower bound is known."
+    if not bool((numbers["proved_robust"] < 0).any()):
+        lies = "lies between the end of what is proved and that of what withstood."
     return Plot(
         Bars("Where the robust accuracy lies", axis, (f"all ({count})",), parts),
-        f"{told}. The robust accuracy lies between the end of what is proved and the "
-        "end of what withstood the attack.",
+        f"{told}. The robust accuracy {lies}",
     )
 
 
@@ -178,7 +182,7 @@ def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:
 _PATHS: Mapping[str, tuple[str, str, bool]] = {
     "path_losses": ("The {} on the first way up", "{}", False),
     "path_residuals": (
-        "The residual on the way to the top of the hill",
+        "The residual on the last way up",
         "first-order residual",
         True,
     ),
@@ -207,9 +211,9 @@ def path_plots(recorded: RecordedRun) -> tuple[Plot, ...]:
                 )
             series.append(Series(group, steps, middle, low, high, colour=_TINT[group]))
             told.append(
-                f"{group}: the median goes from {_said(middle[0])} to "
-                f"{_said(middle[-1])} in {steps[-1]:g} steps, 80 % end between "
-                f"{_said(low[-1])} and {_said(high[-1])}"
+                f"{group}: the median goes from {_said(middle[0], log)} to "
+                f"{_said(middle[-1], log)} in {steps[-1]:g} steps, 80 % end between "
+                f"{_said(low[-1], log)} and {_said(high[-1], log)}"
             )
         if series:
             word = loss_word(recorded)
@@ -255,9 +259,10 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
             for key in ("maxima", "unseen", "unseen_bound")
         ]
         told.append(
-            f"after {count} ({int((draws == count).sum())} {noun}) {some[0]:.3g} "
-            f"different maxima were met, and one more restart ends in another with a "
-            f"chance of {100 * some[1]:.3g} %, at most {at_most(some[2])}"
+            f"after {count} ({plural(int((draws == count).sum()), noun[:-1])}) "
+            f"different maxima met: {some[0]:.3g}, and one more restart ends in "
+            f"another with a chance of {100 * some[1]:.3g} %, at most "
+            f"{at_most(some[2])}"
         )
     chart = Lines(
         "What random restarts leave unseen",
@@ -282,6 +287,8 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
     if "restart_losses" not in numbers:
         return None
     group, mask = list(groups(recorded).items())[-1]
+    if group == "all" and recorded.run.result["clean_accuracy"] is not None:
+        return None  # the point of a broken example need not be its highest
     noun = "examples" if group == "all" else group
     ends, final = numbers["restart_losses"], numbers["losses"]
     made = ends[:, 1:].isfinite().cummin(1).values.sum(1)
@@ -292,8 +299,8 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
     asked &= made >= count
     highest = ends[asked, : count + 1].cummax(1).values
     means, last = highest.mean(0).tolist(), float(final[asked].mean())
-    first, noise = highest[:, 0], tolerances.same_loss(numbers["inputs"].dtype)
-    raised = int((highest[:, -1] > first + noise * first.abs()).sum())
+    first = highest[:, 0]
+    raised = int((highest[:, -1] > first + tolerances.VALLEY * first.abs()).sum())
     word, many = loss_word(recorded), int(asked.sum())
     x = tuple(map(float, range(count + 1)))
     chart = Lines(
@@ -308,8 +315,8 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
         f"Means over the same {many} of {int(mask.sum())} {noun} throughout, those "
         f"with {count} restarts or more: the highest {word} is {means[0]:.4g} after "
         f"the first run, {means[-1]:.4g} after {count} random restarts, which raised "
-        f"it for {raised} by more than rounding, and {last:.4g} in the end, when every "
-        "other run and the way to the top of the hill are made.",
+        f"it for {raised} by more than {tolerances.VALLEY:g} of itself, and "
+        f"{last:.4g} in the end, when all other runs are made.",
     )
 
 
@@ -323,6 +330,8 @@ def bracket_plot(recorded: RecordedRun) -> Plot | None:
     if "upper_bounds" not in numbers:
         return None
     found, bound = numbers["losses"], numbers["upper_bounds"]
+    for more in ("reached_losses", "centre_losses"):  # of audits
+        found = torch.fmax(found, numbers.get(more, found))
     index = (found.isfinite() & bound.isfinite()).nonzero().flatten()
     if not len(index):
         return None
@@ -361,8 +370,10 @@ def _curve(group: str, x: list[float], y: list[float]) -> Series:
     return Series(group, places, (0.0, *y), look="stair", colour=_TINT[group])
 
 
-def _said(value: float | None) -> str:
-    return "unknown" if value is None else _zero(value)
+def _said(value: float | None, log: bool) -> str:
+    if value is None:
+        return "unknown"
+    return _zero(value) if log else f"{value:.3g}"
 
 
 def _zero(value: float) -> str:

@@ -147,6 +147,8 @@ def coordinates_of(region: Mapping[str, Any]) -> str:
     if not region.get("moving"):
         return ""
     fewest, most, whole = region["moving"]
+    if most is None:
+        return f"each example's own of {whole} coordinates"
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
     return f"{many} of {whole} coordinates"
 
@@ -161,7 +163,7 @@ def examined_in(result: Mapping[str, Any]) -> str:
 
 
 def objective_word(named: str) -> str:
-    """ "loss", or "objective" where it is none.
+    """What an objective is called: "loss", or "objective" where it is none.
 
     Args:
         named: objective of result.json.
@@ -307,21 +309,25 @@ def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None
         f"{met} {'maximum' if met == '1' else 'maxima'} met on average;"
     )
     bound = at_most(search["unseen_bound"])
+    bounds = "nominal 95 % bounds" if search.get("early_stop") else "95 % bounds"
     if search["unseen_bound"] > _VAGUE:
         console.say(
             "the next restart may find another: its chance is below "
-            f"{bound} (mean of 95 % bounds)"
+            f"{bound} (mean of {bounds})"
         )
     else:
         console.say(
             f"the next restart finds another with chance {percent(search['unseen'])}, "
-            f"at most {bound} (mean of 95 % bounds)"
+            f"at most {bound} (mean of {bounds})"
         )
 
 
 def percent(share: float | None) -> str:
-    """A share in per cent."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    """A share in per cent; 0 and 100 only where it is none or all."""
+    if share is None:
+        return "–"
+    near = share if share in (0, 1) else min(max(share, 0.001), 0.999)
+    return f"{100 * near:.1f} %"
 
 
 def number(value: float | None) -> str:
