@@ -124,7 +124,8 @@ def _lead(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         return ("No example was explored.",)
     if len(lands) == 1:
         (land,) = lands
-        return (f"Example {land['id']}: {_met(land)}", *_proved(land), *_unseen(land))
+        met, *more = found_words(land)
+        return (f"Example {land['id']}: {met}", *more)
     most = max(lands, key=lambda land: land["count"])
     one = sum(land["count"] == 1 for land in lands)
     none = sum(land["count"] == 0 for land in lands)
@@ -151,6 +152,15 @@ def _lead(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(told)
 
 
+def found_words(land: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was met of an example's maxima, what is proved, and what may be unseen.
+
+    Args:
+        land: of `landscapes` in result.json.
+    """
+    return (_met(land), *_proved(land), *_unseen(land))
+
+
 def _met(land: Mapping[str, Any]) -> str:
     """What the runs met, one sentence."""
     runs, counted = plural(land["restarts"], "run"), land["counted"]
@@ -174,7 +184,9 @@ def _proved(land: Mapping[str, Any]) -> tuple[str, ...]:
         rest = f"; {unmet} of them no run met" if unmet > 0 else ""
         count = "is 1 local maximum" if least == 1 else f"are {least} local maxima"
         return (f"The landscape is completely known: there {count}{rest} (proved).",)
-    told = [f"at least {least}"] * bool(least)
+    met = land["count"]
+    more = f" ({least - met} more than were met)" if least > met else ""
+    told = [f"at least {least}{more}"] * bool(least)
     told += [] if most is None else [f"at most {most:.0f}"]
     if not told:
         return ("Of the number of local maxima nothing is proved.",)
@@ -229,7 +241,7 @@ def _section(
 ) -> Section:
     blocks: list[Block] = []
     if several:
-        blocks.append(Prose(" ".join((_met(land), *_proved(land), *_unseen(land)))))
+        blocks.append(Prose(" ".join(found_words(land))))
     cuts = _cuts(land, arrays, region)
     for kind in _KINDS:
         # The line is the first axis of the plane.

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from summiteer.optimality import Verdict
-from summiteer.report.rounded_text import at_most
+from summiteer.report.landscape_document import found_words
 from summiteer.report.terminal import Output, output, percent, plural, spread_of
 
 #: Maxima that are listed; the others are in result.json.
@@ -42,15 +42,11 @@ def print_landscapes(result: Mapping[str, Any], directory: str) -> None:
 
 def _print_one(console: Output, land: Mapping[str, Any]) -> None:
     console.say(f"example {land['id']}, target {land['target']}", "bold")
+    for sentence in found_words(land):
+        console.say(sentence)
     _print_ends(console, land)
-    _print_count(console, land)
     if land["maxima"]:
         _print_maxima(console, land["maxima"])
-    if land["unseen"] is not None:
-        console.say(
-            "one more run ends at a maximum not met yet: estimated "
-            f"{percent(land['unseen'])}, at most {at_most(land['unseen_bound'])} (95 %)"
-        )
     if land["spread"] is not None and land["count"] > 1:
         high, low = (land["maxima"][place]["loss"] for place in (0, -1))
         below = percent(land["spread"]) if high > 0 else f"{high - low:.3g}"
@@ -93,47 +89,12 @@ def _words(verdict: str) -> str:
 
 
 def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
-    """Where the adversary's own runs ended."""
-    runs, met = land["restarts"], land["at_maximum"]
-    console.say(f"{met} of {runs} runs ended within the search distance of a maximum")
+    """Where the adversary's own runs ended that are at no maximum."""
     for name, known in land["verdicts"].items():
         if Verdict[name].is_maximum:
             continue
         how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
         console.say(f"{sum(known.values()):6d} {name} ({how}): {Verdict[name].value}")
-    if land["counted"] > met:
-        more = land["counted"] - met
-        were = "was" if more == 1 else "were"
-        console.say(
-            f"{more:6d} of the others {were} climbed on from there to a maximum"
-        )
-
-
-def _print_count(console: Output, land: Mapping[str, Any]) -> None:
-    """How many maxima there are, and how that is known."""
-    per_sign = land["count_per_sign"]
-    signs = ""
-    if per_sign is not None and land["count"]:
-        signs = f" (slope {', '.join(f'{s}: {n}' for s, n in per_sign.items() if n)})"
-    least, most = land["at_least"], land["at_most"]
-    if most is not None and land["count"] > most:
-        signs += ", told apart by distance, some of them one"
-    proved = f"at least {least}" * bool(least)
-    if most is not None:
-        proved += f"{', ' * bool(least)}at most {most:.0f}"
-    console.say(
-        f"distinct maxima: {land['count']} seen{signs}"
-        + (f"; proved: {proved}" if proved else "; nothing proved")
-    )
-    if land["complete"]:
-        unmet = land["at_least"] - land["count"]
-        rest = f"; {unmet} of them no run met" if unmet > 0 else ""
-        console.say(f"the landscape is completely known (proved){rest}", "green")
-    elif least > land["count"]:
-        console.say(
-            "u takes the other sign too (proved), so that there is a maximum which no "
-            "run met"
-        )
 
 
 def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
