@@ -9,38 +9,18 @@ from torch import Tensor
 from summiteer.optimality import Verdict
 from summiteer.report.recorded_run import RecordedRun
 
-#: Kinds of points that are told apart, with what they are drawn as: name -> (colour,
-#: hatched, verdicts, evidence). Proved ones are plain, measured ones hatched.
-KINDS: Mapping[str, tuple[str, bool, tuple[Verdict, ...], str]] = {
-    "global maximum, proved": ("violet", False, (Verdict.GLOBAL_MAXIMUM,), "PROVED"),
-    "local maximum, proved": (
-        "green",
-        False,
-        (Verdict.STRICT_LOCAL_MAXIMUM, Verdict.LOCAL_MAXIMUM),
-        "PROVED",
-    ),
-    "maximum, numerical": (
-        "green",
-        True,
-        (
-            Verdict.GLOBAL_MAXIMUM,
-            Verdict.STRICT_LOCAL_MAXIMUM,
-            Verdict.LOCAL_MAXIMUM,
-        ),
-        "NUMERICAL",
-    ),
-    "not stationary, proved": ("orange", False, (Verdict.NOT_STATIONARY,), "PROVED"),
-    "not stationary, numerical": (
-        "orange",
-        True,
-        (Verdict.NOT_STATIONARY,),
-        "NUMERICAL",
-    ),
-    "saddle, proved": ("pink", False, (Verdict.SADDLE,), "PROVED"),
-    "saddle, numerical": ("pink", True, (Verdict.SADDLE,), "NUMERICAL"),
-    "flat, proved": ("gold", False, (Verdict.FLAT,), "PROVED"),
-    "flat, numerical": ("gold", True, (Verdict.FLAT,), "NUMERICAL"),
-    "undecided": ("quiet", True, (Verdict.UNDECIDED,), "NUMERICAL"),
+#: Kinds of points that are told apart -> what colour they have.
+KINDS: Mapping[str, str] = {
+    "global maximum, proved": "violet",
+    "local maximum, proved": "green",
+    "maximum, numerical": "green",
+    "not stationary, proved": "orange",
+    "not stationary, numerical": "orange",
+    "saddle, proved": "pink",
+    "saddle, numerical": "pink",
+    "flat, proved": "gold",
+    "flat, numerical": "gold",
+    "undecided": "quiet",
 }
 _PROVED_MAXIMA = ("global maximum, proved", "local maximum, proved")
 _NO_MAXIMA = ("not stationary", "saddle")
@@ -123,10 +103,14 @@ def kinds_of(recorded: RecordedRun) -> list[str]:
     Args:
         recorded: of the run.
     """
-    known = {
-        (verdict.name, evidence): name
-        for name, (_, _, verdicts, evidence) in KINDS.items()
-        for verdict in verdicts
-    }
     pairs = zip(recorded.named("verdict"), recorded.named("evidence"), strict=True)
-    return [known[pair] for pair in pairs]
+    return [_kind(Verdict[verdict], evidence) for verdict, evidence in pairs]
+
+
+def _kind(verdict: Verdict, evidence: str) -> str:
+    if verdict is Verdict.UNDECIDED:
+        return "undecided"
+    name = verdict.name.replace("_", " ").lower()
+    if verdict.is_maximum:
+        name = "maximum" if evidence == "NUMERICAL" else name.removeprefix("strict ")
+    return f"{name}, {evidence.lower()}"

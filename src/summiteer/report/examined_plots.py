@@ -56,8 +56,8 @@ def verdict_bars(recorded: RecordedRun) -> Plot | None:
                 100 * group.counts.get(name, 0) / max(group.examples, 1)
                 for group in known.values()
             ),
-            KINDS[name][0],
-            KINDS[name][1],
+            KINDS[name],
+            pattern=not name.endswith("proved"),
         )
         for name in used
     )
