@@ -65,7 +65,7 @@ def attack_document(run: Finished) -> Document:
             examples_section(recorded, _fields(recorded)),
             methods_section(recorded),
         ),
-        footer=footer_of(run),
+        footer=run.footer,
         facts=_strip(run),
     )
 
@@ -80,15 +80,6 @@ def title_of(run: Finished) -> str:
     done = str(spec["command"]).capitalize()
     what = spec.get("data", spec.get("property", "data"))
     return f"{done} of {spec.get('model', 'a model')} on {what}"
-
-
-def footer_of(run: Finished) -> str:
-    """Where the page comes from.
-
-    Args:
-        run: any.
-    """
-    return f"Summiteer {run.result['version']}, run {run.result['run']}."
 
 
 def weakened(run: Finished) -> tuple[str, ...]:

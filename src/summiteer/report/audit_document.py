@@ -9,7 +9,6 @@ from summiteer.auditing.kinds import Kind
 from summiteer.auditing.words import MEANING
 from summiteer.report.attack_document import (
     convergence_section,
-    footer_of,
     points_section,
     region_of,
     title_of,
@@ -75,7 +74,7 @@ def audit_document(run: Finished) -> Document:
         title=title_of(run),
         lead=(*audit_headline(recorded), *weakened(run)),
         sections=sections,
-        footer=footer_of(run),
+        footer=run.footer,
         facts=_strip(run),
     )
 

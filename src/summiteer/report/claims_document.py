@@ -94,7 +94,7 @@ def claims_document(run: Finished) -> Document:
             Section("The work around the paper", (related_graph(),)),
             Section("Open this page in ten years", _later(run)),
         ),
-        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        footer=run.footer,
         facts=_strip(result),
     )
 

@@ -41,6 +41,11 @@ class Finished:
         )
         return cls(directory, dict(head["spec"]), result)
 
+    @property
+    def footer(self) -> str:
+        """Where its page comes from."""
+        return f"Summiteer {self.result['version']}, run {self.result['run']}."
+
 
 def _json(path: Path, missing: str) -> dict[str, Any]:
     try:

@@ -109,7 +109,7 @@ def landscape_document(run: Finished) -> Document:
         title=f"Landscape of {run.spec['model']} on {run.spec['data']}",
         lead=_lead(lands),
         sections=(*sections, _meanings(lands), _made(run)),
-        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        footer=run.footer,
         facts={
             "examples": str(len(lands)),
             "runs of each": str(result["restarts"]),

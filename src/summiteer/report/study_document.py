@@ -122,7 +122,7 @@ def study_document(run: Finished) -> Document:
         title=f"Study {result['name']}",
         lead=_lead(result, grid),
         sections=tuple(section for section in sections if section.blocks),
-        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        footer=run.footer,
         facts={
             "experiment": experiment,
             "cells": f"{cells['done']} of {cells['planned']}",

@@ -146,7 +146,7 @@ def training_document(run: Finished) -> Document:
             )
             if section.blocks
         ),
-        footer=f"Summiteer {result['version']}, run {result['run']}.",
+        footer=run.footer,
         facts={
             "epochs": str(len(epochs)),
             "trained on": plural(result["examples"], "example"),
