@@ -105,7 +105,7 @@ def test_perturbations_are_told_from_inputs(digits):
 def test_a_smaller_radius_of_the_tool_is_named(digits, capsys):
     audit = audited(digits, ascent(digits, RADIUS / 3))
     told = finding(audit, "SHORT")
-    assert "0.33 of the radius" in told.seen
+    assert "0.34 of the radius" in told.seen
     assert "the tool's radius was about 0.0333" in told.seen
     assert audit.result["radii"]["longest"] == pytest.approx(1 / 3, abs=1e-5)
     assert "longest perturbation 0.333 of the radius" in printed(audit, capsys)

@@ -1,5 +1,7 @@
 """Sentences of attacks and audits where arrays are unusual: each is true of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ from summiteer.examination import EVIDENCE_NAMES, VERDICT_NAMES
 from summiteer.report.attack_headline import attack_headline, audit_headline
 from summiteer.report.closing_text import closing_text
 from summiteer.report.document import Code, Fold, Plot, Prose
-from summiteer.report.pages import document_of
+from summiteer.report.methods_text import methods_text
+from summiteer.report.pages import document_of, write_page
 from summiteer.report.recorded_run import RecordedRun
 from summiteer.report.terminal import percent, print_attack
 
@@ -201,6 +204,7 @@ def test_no_lower_bound_no_range(tmp_path):
 def test_restarts_that_change_no_digit_raise_nothing(tmp_path):
     arrays = arrays_of(24, survivors=1)
     first = arrays["restart_losses"][:, :1]
+    arrays["inputs"] = arrays["inputs"].double()
     arrays["restart_losses"] = first * (1 + 1e-10 * torch.arange(6).double())
     words = words_of(planted(tmp_path / "run", arrays))
     assert "raised it for 0 by" in words["What random restarts add to the loss"]
@@ -209,6 +213,39 @@ def test_restarts_that_change_no_digit_raise_nothing(tmp_path):
 def test_restarts_of_broken_examples_are_not_held_against_their_points(tmp_path):
     words = words_of(planted(tmp_path / "run", arrays_of(24, survivors=0)))
     assert "What random restarts add to the loss" not in words
+
+
+def test_what_a_model_cannot_is_not_said_to_be():
+    """A model that refuses float64 is examined in its own precision."""
+    net = torch.nn.Linear(3, 3)
+    inputs, labels = torch.rand(2, 3), torch.tensor([0, 1])
+    more = {"region": LinfBall(0.1), "screened": False}
+    cast = attack(lambda x: net(x.float()), inputs, labels, **more)
+    assert cast.result["examined_in"] == "float32"
+    assert attack(net, inputs, labels, **more).result["examined_in"] == "float64"
+
+
+def test_a_run_of_two_machines_names_both(tmp_path):
+    recorded = RecordedRun.of(planted(tmp_path / "run", arrays_of(8)))
+    places = [
+        {"python": f"3.1{n}", "torch": f"2.{n}", "numpy": "2.4", "commit": 12 * str(n)}
+        for n in (1, 2)
+    ]
+    text = methods_text(replace(recorded, environments=places))
+    assert "Python 3.11, 3.12, PyTorch 2.1, 2.2 and NumPy 2.4 " in text
+    assert f"(commit {12 * '1'}, commit {12 * '2'})" in text
+
+
+def test_rows_that_were_left_out_are_told(tmp_path):
+    arrays = arrays_of(8)
+    arrays["ids"] = torch.tensor([0, 1, 3, 4, 5, 6, 8, 9])
+    run = planted(tmp_path / "run", arrays)
+    assert "8 of the first 10 examples of digits" in blocks_of(run, Code)[0].text
+
+
+def test_pages_of_names_that_are_no_utf8_can_be_written(tmp_path):
+    run = planted(tmp_path / "run", arrays_of(4), spec={"data": "a\udcff.npz"})
+    assert "a\\udcff.npz" in write_page(run.directory).read_text("utf-8")
 
 
 # Audits.

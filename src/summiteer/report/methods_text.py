@@ -72,6 +72,9 @@ def methods_text(recorded: RecordedRun) -> str:
         data = f" (the box of the property {spec['property']})"
     count = result["examples"]
     noun = "example" if count == 1 else "examples"
+    last = int(recorded.numbers["ids"].max()) + 1
+    if last > count:  # --skip-bad
+        noun = f"of the first {last} examples"
     done = done.replace("were", "was") if count == 1 else done
     sentences = [
         f"The model {spec['model']} and {count} {noun}{data} {done} with Summiteer "

@@ -57,5 +57,6 @@ def write_page(directory: Path) -> Path:
     place = directory / NAME
     text = page(document_of(Finished.read(directory)))
     with explained(place):
-        replaced(place, text.encode())
+        # A name that is not UTF-8 has surrogates, which are shown by their numbers.
+        replaced(place, text.encode("utf-8", "backslashreplace"))
     return place

@@ -38,7 +38,7 @@ def random(subject: Subject) -> Finding | None:
     return Finding(
         "RANDOM",
         f"model: {_PASSES} forward passes on the same inputs differ by up to "
-        f"{100 * apart:.2g} % of the largest output",
+        f"{100 * apart:.3g} % of the largest output",
         "single gradients and single predictions mean little, accuracy depends on luck",
         "fix its randomness, or attack the average of many passes",
     )
@@ -60,7 +60,7 @@ def batch_dependent(subject: Subject) -> Finding | NotRun | None:
     return Finding(
         "BATCH_DEPENDENT",
         "model: the outputs of an example change by up to "
-        f"{100 * apart:.2g} % of the largest output with the examples beside it",
+        f"{100 * apart:.3g} % of the largest output with the examples beside it",
         "results depend on the batch, and gradients mix examples",
         "use running statistics (BatchNorm in eval mode, track_running_stats=True)",
     )

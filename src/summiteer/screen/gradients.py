@@ -127,7 +127,7 @@ def mismatch(subject: Subject) -> Finding | NotRun | None:
     if measured.refused:
         return NotRun(measured.refused)
     if bool(measured.error.isnan().all()):
-        return NotRun("rounding hides every difference")
+        return NotRun("rounding or chance hides every difference")
     wrong = measured.error > MISMATCH
     if not subject.many(wrong):
         return None
