@@ -14,7 +14,7 @@ import summiteer
 from summiteer.interruption import check, interrupted, watched
 from summiteer.store import Store
 
-DIGITS = ("digits", "--norm", "l2", "--radius", "0.3", "--limit", "40")
+DIGITS = ("digits", "--norm", "l2", "--radius", "0.3", "--limit", "20")
 
 
 def shell(*arguments, **options):
@@ -60,7 +60,7 @@ def test_attack_in_a_pipe_prints_plain_text_and_writes_the_run(tmp_path, model_f
     assert "more steps flip" in done.stdout
     assert str(out) in done.stdout
     result = json.loads((out / "result.json").read_text())
-    assert result["examples"] == 40
+    assert result["examples"] == 20
     again = shell("attack", f"{model_file}:classifier", *DIGITS, "--out", out)
     assert "taking up run" in again.stdout
     with Store.read(out) as store:
@@ -68,7 +68,7 @@ def test_attack_in_a_pipe_prints_plain_text_and_writes_the_run(tmp_path, model_f
 
 
 def test_json_is_one_document_and_the_same_when_resumed(tmp_path, model_file, run_cli):
-    arguments = ("attack", f"{model_file}:classifier", *DIGITS, "--block-size", 16)
+    arguments = ("attack", f"{model_file}:classifier", *DIGITS, "--block-size", 8)
     arguments += ("--out", tmp_path / "run", "--json")
     code, first, _ = run_cli(*arguments)
     assert code == 0

@@ -24,6 +24,9 @@ from summiteer.store import Store
 from summiteer.studies.experiments import measured
 from summiteer.studies.study import Study
 
+#: The workers are started once.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 
 class OddError(Exception):
     """An exception that cannot be pickled."""

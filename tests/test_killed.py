@@ -20,6 +20,8 @@ import pytest
 from summiteer.errors import UserError
 from summiteer.store import Store
 
+#: The warm parent and the undisturbed run are made once.
+pytestmark = pytest.mark.xdist_group("killed")
 MODEL = Path(__file__).parents[1] / "examples" / "model.py"
 #: Of one example each.
 BLOCKS = 16

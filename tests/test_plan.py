@@ -16,6 +16,8 @@ from summiteer.confidence import CONFIDENCE
 from summiteer.planning.interval import Weights
 from summiteer.planning.trial import expected_best
 
+#: The plan of the waves is made once.
+pytestmark = pytest.mark.xdist_group("plan")
 #: Losses are of order one and float64; a run ends within its residual's tolerance.
 ROUNDING = 1e-9
 

@@ -78,7 +78,7 @@ def attacked(words, place):
 
 @pytest.mark.parametrize("share", [0.9, 0.999])
 def test_the_command_line_reaches_the_share(planned, tmp_path, share):
-    options = ("--norm", "linf", "--limit", "60", "--seed", "3", *FEW)
+    options = ("--norm", "linf", "--limit", "24", "--seed", "3", *FEW)
     text, error = planned(*options, "--plan-share", share, "--json")
     plan = json.loads(text)
     assert "box 0,1" in error
@@ -102,7 +102,7 @@ def test_the_command_line_reaches_the_share(planned, tmp_path, share):
 
 
 def test_what_is_printed_fits_and_is_what_is_written(planned, tmp_path):
-    text, _ = planned("--limit", "60", *FEW, "--out", tmp_path / "plan")
+    text, _ = planned("--limit", "24", *FEW, "--out", tmp_path / "plan")
     *lines, command = text.strip().splitlines()
     assert all(len(line) <= 80 for line in lines), max(lines, key=len)
     assert command.startswith("summiteer attack '")
@@ -117,7 +117,7 @@ def test_what_is_printed_fits_and_is_what_is_written(planned, tmp_path):
 
 def test_what_is_not_reached_is_told(planned):
     text, _ = planned(
-        *("--limit", "60", "--plan-examples", "12", "--plan-share", "0.9999"),
+        *("--limit", "24", "--plan-examples", "12", "--plan-share", "0.9999"),
         *("--adversary", "mi-fgsm", "--steps", "2", "--restarts", "0"),
     )
     assert "NOT REACHED: nothing that was tried reaches 99.99 % of the gain" in text
@@ -135,14 +135,14 @@ def test_neighbours_are_a_search_s(planned, tmp_path):
     shown = tmp_path / "shown.npz"
     pixels, labels = load_digits(return_X_y=True)
     np.savez(shown, inputs=pixels / 16, targets=labels)
-    options = ("--neighbours", shown, "--limit", "40", "--plan-share", "0.5", *FEW)
+    options = ("--neighbours", shown, "--limit", "24", "--plan-share", "0.5", *FEW)
     text, _ = planned(*options, "--norm", "linf", "--json")
     plan = json.loads(text)
     words = shlex.split(plan["command_line"])
     # Half of the gain takes no search.
     assert "--adversary" in words
     assert "--neighbours" not in words
-    assert len(attacked(words, tmp_path / "run")["ids"]) == 40
+    assert len(attacked(words, tmp_path / "run")["ids"]) == 24
     searches = Setting(1.0, 1.0, 0.5, 300.0, 1.0, "standard", None, None)
     words = Pilot(0.99, 64, None, None, None, ("m", "d"), "x.npz").command_line(
         searches

@@ -21,6 +21,8 @@ import summiteer as sm
 from summiteer.training.checkpoint import Checkpoint
 from summiteer.training.state import decoded, encoded
 
+#: The warm parent and the undisturbed training are made once.
+pytestmark = pytest.mark.xdist_group("checkpoints")
 TIMES = ("seconds", "evaluation_seconds", "inner_seconds", "inner_cost")
 EPOCHS = 4
 
