@@ -15,7 +15,7 @@ from summiteer.report.attack_document import (
     weakened,
 )
 from summiteer.report.attack_headline import audit_headline, loss_word
-from summiteer.report.charts import Axis, Bars, Lines, Part, Series
+from summiteer.report.charts import Axis, Bars, Lines, Part
 from summiteer.report.document import (
     Block,
     Column,
@@ -25,6 +25,7 @@ from summiteer.report.document import (
     Section,
     Value,
 )
+from summiteer.report.examined_plots import share_curve
 from summiteer.report.examples_table import (
     Fields,
     examples_section,
@@ -46,7 +47,6 @@ _TINTS = {
     "BOUNDARY": "blue",
     "INTERIOR": "violet",
 }
-_POINTS = 1000
 
 
 def audit_document(run: Finished) -> Document:
@@ -160,7 +160,7 @@ def _lengths(recorded: RecordedRun) -> Plot | None:
         "How long the given perturbations are",
         Axis("length / radii"),
         Axis("share of the points / %", span=(0, 101)),
-        (_shares(values, 100.0),),
+        (share_curve(values, len(values)),),
     )
     middle, longest = float(values[len(values) // 2]), float(values[-1])
     lengths = recorded.numbers["length"]
@@ -184,24 +184,13 @@ def _gains(recorded: RecordedRun) -> Plot | None:
         "What ascent from the given points still adds",
         Axis(f"gain of {word}", log=True),
         Axis("share of the points that gain no more / %", span=(0, 101)),
-        (_shares(gains, 100.0, len(values) - len(gains)),),
+        (share_curve(gains, len(values), below=len(values) - len(gains)),),
     )
     return Plot(
         chart,
         f"{len(gains)} of {len(values)} gain something; their median gain is "
         f"{float(gains[len(gains) // 2]):.3g}, the largest {float(gains[-1]):.3g} of "
         f"{word}. {worth} gain more than rounding and 1 % of the climb.",
-    )
-
-
-def _shares(values: torch.Tensor, whole: float, below: int = 0) -> Series:
-    """The share of examples up to each of some of the sorted values."""
-    place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
-    shares = whole * (place + 1 + below).double() / (len(values) + below)
-    x, y = tuple(values[place].tolist()), tuple(shares.tolist())
-    # From the first value on; before it there is none.
-    return Series(
-        "", (x[0], *x), (whole * below / (len(values) + below), *y), look="stair"
     )
 
 

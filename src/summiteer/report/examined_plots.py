@@ -126,9 +126,7 @@ def residual_plot(recorded: RecordedRun) -> Plot | None:
         values = values[values.isfinite()].clamp(min=_LEAST).sort().values
         if not len(values):
             continue
-        place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
-        shares = 100 * (place + 1).double() / int(mask.sum())
-        series.append(_curve(name, values[place].tolist(), shares.tolist()))
+        series.append(share_curve(values, int(mask.sum()), name, _TINT[name]))
         below = int((values <= least).sum())
         told.append(
             f"{name}: {below} of {int(mask.sum())} at most {least:g}, the median "
@@ -164,7 +162,7 @@ def steps_plot(recorded: RecordedRun, title: str) -> Plot | None:
             continue
         used, counts = torch.unique(values, return_counts=True)
         shares = 100 * counts.cumsum(0).double() / len(values)
-        series.append(_curve(name, used.tolist(), shares.tolist()))
+        series.append(_stair(used, shares, name, _TINT[name]))
         middle, longest = int(values[len(values) // 2]), int(values[-1])
         told.append(f"{name}: half have ended after {middle}, all after {longest}")
     if not series:
@@ -248,11 +246,7 @@ def restarts_plot(recorded: RecordedRun) -> Plot | None:
         ("at most (95 %)", "unseen_bound", "orange"),
     ):
         values = 100 * numbers[key][mask].sort().values
-        place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
-        shares = 100 * (place + 1).double() / len(values)
-        x, y = values[place].tolist(), shares.tolist()
-        stair = Series(name, (x[0], *x), (0.0, *y), look="stair", colour=colour)
-        series.append(stair)
+        series.append(share_curve(values, len(values), name, colour))
     for count in torch.unique(draws).tolist():
         some = [
             float(numbers[key][mask][draws == count].double().mean())
@@ -364,10 +358,28 @@ def bracket_plot(recorded: RecordedRun) -> Plot | None:
 _TINT = {"all": "blue", "survivors": "orange"}
 
 
-def _curve(group: str, x: list[float], y: list[float]) -> Series:
+def share_curve(
+    values: Tensor, whole: int, name: str = "", colour: str = "", below: int = 0
+) -> Series:
+    """The share of examples up to each value, in per cent; of many values some.
+
+    Args:
+        values: sorted, of examples.
+        whole: how many examples there are.
+        name: of the curve.
+        colour: of the curve.
+        below: how many examples are below all values.
+    """
+    place = torch.linspace(0, len(values) - 1, min(_POINTS, len(values))).long()
+    shares = 100 * (place + 1 + below).double() / whole
+    return _stair(values[place], shares, name, colour, 100 * below / whole)
+
+
+def _stair(x: Tensor, y: Tensor, name: str, colour: str, first: float = 0.0) -> Series:
     # Shares jump: between two values there is nobody.
-    places = (float(x[0]), *map(float, x))
-    return Series(group, places, (0.0, *y), look="stair", colour=_TINT[group])
+    places = x.double().tolist()
+    heights = (first, *y.tolist())
+    return Series(name, (places[0], *places), heights, look="stair", colour=colour)
 
 
 def _said(value: float | None, log: bool) -> str:
