@@ -66,7 +66,7 @@ def attack_document(run: Finished) -> Document:
             methods_section(recorded),
         ),
         footer=run.footer,
-        facts=_strip(run),
+        facts=facts_of(run.result),
     )
 
 
@@ -145,28 +145,28 @@ def convergence_section(recorded: RecordedRun, steps: str) -> Section:
     return Section("Had it converged?", tuple(plot for plot in plots if plot))
 
 
-def _strip(run: Finished) -> Mapping[str, str]:
-    """The most important numbers."""
-    result = run.result
+def facts_of(result: Mapping[str, Any]) -> Mapping[str, str]:
+    """The most important numbers, as far as they are known.
+
+    Args:
+        result: content of result.json.
+    """
+    robust = result.get("robust_accuracy", result.get("corrected_robust_accuracy"))
+    proved = None if robust is None else result["proved_robust_accuracy"]
     shares = {
         "clean accuracy": (result["clean_accuracy"], percent),
-        "robust, at most": (result["robust_accuracy"], at_most),
-        "robust, at least (proved)": (result["proved_robust_accuracy"], at_least),
+        "robust, claimed": (result.get("claimed_robust_accuracy"), percent),
+        "robust, at most": (robust, at_most),
+        "robust, at least (proved)": (proved, at_least),
     }
-    if result["clean_accuracy"] is None:
-        shares = {}
-    found = {
-        name: rounded(share)
-        for name, (share, rounded) in shares.items()
-        if share is not None
-    }
-    found = {"region": region_of(result), **found}
-    loss, word = result["loss"], objective_word(result["objective"])
-    for name, key in (("clean", "clean_mean"), ("attacked", "attacked_mean")):
-        if loss[key] is not None:
-            found[f"mean {word}, {name}"] = f"{loss[key]:.3g}"
-    found["examples"] = str(result["examples"])
-    return found
+    found = {"region": region_of(result)}
+    found |= {n: how(share) for n, (share, how) in shares.items() if share is not None}
+    if "robust_accuracy" in result:
+        loss, word = result["loss"], objective_word(result["objective"])
+        for name, key in (("clean", "clean_mean"), ("attacked", "attacked_mean")):
+            if loss[key] is not None:
+                found[f"mean {word}, {name}"] = f"{loss[key]:.3g}"
+    return found | {"examples": str(result["examples"])}
 
 
 def _fields(recorded: RecordedRun) -> Fields:

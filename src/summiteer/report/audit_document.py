@@ -1,6 +1,6 @@
 """What an audit found, as a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -9,8 +9,8 @@ from summiteer.auditing.kinds import Kind
 from summiteer.auditing.words import MEANING
 from summiteer.report.attack_document import (
     convergence_section,
+    facts_of,
     points_section,
-    region_of,
     title_of,
     weakened,
 )
@@ -34,8 +34,7 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import at_least, at_most
-from summiteer.report.terminal import objective_word, percent
+from summiteer.report.terminal import objective_word, plural
 
 _TINTS = {
     "NOT_FINITE": "red",
@@ -75,45 +74,21 @@ def audit_document(run: Finished) -> Document:
         lead=(*audit_headline(recorded), *weakened(run)),
         sections=sections,
         footer=run.footer,
-        facts=_strip(run),
+        facts=facts_of(run.result),
     )
-
-
-def _strip(run: Finished) -> Mapping[str, str]:
-    result = run.result
-    shares = {
-        "clean accuracy": (result["clean_accuracy"], percent),
-        "robust, claimed": (result["claimed_robust_accuracy"], percent),
-        "robust, at most": (result["corrected_robust_accuracy"], at_most),
-    }
-    if result["corrected_robust_accuracy"] is not None:
-        proved = result["proved_robust_accuracy"]
-        shares["robust, at least (proved)"] = (proved, at_least)
-    found = {
-        name: rounded(share)
-        for name, (share, rounded) in shares.items()
-        if share is not None
-    }
-    return {"region": region_of(result), **found, "examples": str(result["examples"])}
 
 
 def _given_section(recorded: RecordedRun) -> Section:
     """What was given: kinds, corrections, lengths and gains."""
     blocks: list[Block] = [_kinds(recorded)]
     corrections = recorded.run.result["corrections"]
-    told = [
-        (str(corrections[name.lower()]), MEANING[name])
+    told = tuple(
+        (plural(corrections[name.lower()], "example"), MEANING[name])
         for name in CORRECTIONS[1:]
         if corrections and corrections[name.lower()]
-    ]
+    )
     if told:
-        blocks.append(
-            Facts(
-                tuple(
-                    (f"{n} example{'' if n == '1' else 's'}", text) for n, text in told
-                )
-            )
-        )
+        blocks.append(Facts(told))
     blocks += [plot for plot in (_lengths(recorded), _gains(recorded)) if plot]
     return Section("What was given", tuple(blocks))
 
