@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from summiteer.optimality import Verdict
-from summiteer.report.landscape_document import found_words
+from summiteer.report.landscape_headline import found_words
 from summiteer.report.terminal import Output, output, percent, plural, spread_of
 
 #: Maxima that are listed; the others are in result.json.
