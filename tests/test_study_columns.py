@@ -17,6 +17,7 @@ SMALL = {
     "depth": CLIMB | {"hidden": (4,), "trained": 1},
     "kinks": {"examples": 1, "width": 8, "restarts": 1},
     "losses": CLIMB | {"width": 8},
+    "portrait": {"width": 8, "restarts": 2, "max_steps": 20, "resolution": 5},
     "rate": CLIMB | {"width": 8},
     "scaled-training": {
         "examples": 4,

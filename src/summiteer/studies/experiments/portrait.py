@@ -69,7 +69,8 @@ PORTRAIT = Experiment(
     "slices of one input's landscape, a plane and a great circle through its maxima",
     {
         "runs": "how many there were",
-        "distinct": "different maxima they ended in",
+        "distinct": "different maxima they ended in, told apart by distance where no "
+        "proof does",
         "at_least": "maxima that are proved to be different",
         "unseen": "estimated chance that one more run ends at another",
     },
