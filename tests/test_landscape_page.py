@@ -348,7 +348,7 @@ def test_several_radii_have_a_circle_that_says_which(tmp_path):
     assert np.hypot(track.x, track.y) == pytest.approx(RADIUS)
     bare = {"plane": told["plane"]}
     run = planted(tmp_path / "b", [land(slices=bare)], arrays, region=region)
-    assert "radius 1 … 2" in landscape_document(run).facts["region"]
+    assert "radius 1 to 2" in landscape_document(run).facts["region"]
 
 
 def test_hostile_names_are_text_and_the_bytes_are_the_same(tmp_path):

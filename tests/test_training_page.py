@@ -10,8 +10,8 @@ from page_checks import HOSTILE, assert_shown_as_text, plots
 from summiteer.report.document import Facts, Prose, Table
 from summiteer.report.finished import Finished
 from summiteer.report.page import page, shown
-from summiteer.report.rounded_text import at_most
 from summiteer.report.training_document import training_document
+from summiteer.report.wording import at_most
 from summiteer.training import Epoch
 from summiteer.training.record import InnerProblem
 

@@ -17,7 +17,8 @@ from summiteer.report.document import Code, Fold, Plot, Prose
 from summiteer.report.methods_text import methods_text
 from summiteer.report.pages import document_of, write_page
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.terminal import percent, print_attack
+from summiteer.report.terminal import print_attack
+from summiteer.report.wording import percent
 
 
 def headline(run):

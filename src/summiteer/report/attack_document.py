@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from summiteer.optimality import Verdict
 from summiteer.report.attack_headline import attack_headline
 from summiteer.report.document import (
@@ -34,13 +32,15 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import (
+from summiteer.report.wording import (
     at_least,
     at_most,
+    objective_word,
+    percent,
+    region_words,
     rounded_up,
     share_above,
 )
-from summiteer.report.terminal import coordinates_of, objective_word, percent
 
 
 def attack_document(run: Finished) -> Document:
@@ -96,20 +96,6 @@ def weakened(run: Finished) -> tuple[str, ...]:
     return (f"What weakens these numbers: {named}; below is what {below}.",)
 
 
-def region_of(result: Mapping[str, Any]) -> str:
-    """Norm and radius.
-
-    Args:
-        result: content of result.json.
-    """
-    region = result["region"]
-    sizes = torch.tensor(region["radius"], dtype=torch.float64)
-    low, high = float(sizes.min()), float(sizes.max())
-    size = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    free = coordinates_of(region)
-    return f"{region['norm']}, radius {size}" + (f", {free} move" if free else "")
-
-
 def points_section(recorded: RecordedRun) -> Section:
     """Where the robust accuracy lies, and what the examined points are.
 
@@ -159,7 +145,7 @@ def facts_of(result: Mapping[str, Any]) -> Mapping[str, str]:
         "robust, at most": (robust, at_most),
         "robust, at least (proved)": (proved, at_least),
     }
-    found = {"region": region_of(result)}
+    found = {"region": region_words(result["region"])}
     found |= {n: how(share) for n, (share, how) in shares.items() if share is not None}
     if "robust_accuracy" in result:
         loss, word = result["loss"], objective_word(result["objective"])

@@ -4,8 +4,14 @@ import torch
 
 from summiteer.report.examined_groups import Group, kinds_of
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import at_least, at_most, no_more_than, part_of
-from summiteer.report.terminal import objective_word, plural
+from summiteer.report.wording import (
+    at_least,
+    at_most,
+    no_more_than,
+    objective_word,
+    part_of,
+    plural,
+)
 
 #: Restarts that estimate anything; as in result.json's "search".
 _FEWEST = 4

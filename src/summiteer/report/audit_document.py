@@ -34,7 +34,7 @@ from summiteer.report.examples_table import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import findings_section, methods_section
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.terminal import objective_word, plural
+from summiteer.report.wording import objective_word, plain, plural
 
 _TINTS = {
     "NOT_FINITE": "red",
@@ -106,7 +106,7 @@ def _kinds(recorded: RecordedRun) -> Plot:
     }
     parts = tuple(
         Part(
-            Kind[names[code]].name.lower().replace("_", " "),
+            plain(names[code]),
             tuple(
                 100 * counts[name][place] / max(int(mask.sum()), 1)
                 for name, mask in groups.items()
@@ -172,11 +172,11 @@ def _gains(recorded: RecordedRun) -> Plot | None:
 def _fields(recorded: RecordedRun) -> Fields:
     """What is said of every example."""
     numbers, word = recorded.numbers, objective_word(recorded.run.result["objective"])
-    kinds = [name.lower().replace("_", " ") for name in recorded.named("kind")]
+    kinds = [plain(name) for name in recorded.named("kind")]
     fields: list[tuple[Column, Sequence[Value]]] = [(Column("given"), kinds)]
     if recorded.run.result["clean_accuracy"] is not None:
         reasons = [
-            "" if name == "NONE" else name.lower().replace("_", " ")
+            "" if name == "NONE" else plain(name)
             for name in recorded.named("correction")
         ]
         fields += [

@@ -9,16 +9,15 @@ from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.kinds import Kind
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
-from summiteer.report.rounded_text import at_least, at_most
-from summiteer.report.terminal import (
-    Output,
+from summiteer.report.terminal import Output, output, print_findings
+from summiteer.report.wording import (
+    at_least,
+    at_most,
     number,
     objective_word,
-    output,
     over_some,
     percent,
     plural,
-    print_findings,
     region_words,
 )
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from summiteer.optimality import Verdict
 from summiteer.report.recorded_run import RecordedRun
+from summiteer.report.wording import plain
 
 #: Kinds of points that are told apart -> what colour they have.
 KINDS: Mapping[str, str] = {
@@ -110,7 +111,7 @@ def kinds_of(recorded: RecordedRun) -> list[str]:
 def _kind(verdict: Verdict, evidence: str) -> str:
     if verdict is Verdict.UNDECIDED:
         return "undecided"
-    name = verdict.name.replace("_", " ").lower()
+    name = plain(verdict.name)
     if verdict.is_maximum:
         name = "maximum" if evidence == "NUMERICAL" else name.removeprefix("strict ")
     return f"{name}, {evidence.lower()}"

@@ -11,8 +11,7 @@ from summiteer.report.charts import Axis, Bars, Lines, Mark, Part, Series
 from summiteer.report.document import Plot
 from summiteer.report.examined_groups import KINDS, Group
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import at_most, no_more_than
-from summiteer.report.terminal import examined_in, plural
+from summiteer.report.wording import at_most, examined_in, no_more_than, plural
 
 #: Points of a curve, and examples of a bracket, that are drawn at most.
 _POINTS, _SHOWN = 1000, 200

@@ -23,7 +23,6 @@ from summiteer.report.document import (
 from summiteer.report.finished import Finished
 from summiteer.report.landscape_headline import found_words, landscape_headline
 from summiteer.report.methods_text import command_blocks
-from summiteer.report.rounded_text import at_least, at_most, share_above, share_below
 from summiteer.report.slice_charts import (
     ON_IT,
     curve_chart,
@@ -32,7 +31,17 @@ from summiteer.report.slice_charts import (
     tops_words,
     verdict_words,
 )
-from summiteer.report.terminal import percent, plural, spread_of
+from summiteer.report.wording import (
+    at_least,
+    at_most,
+    number,
+    percent,
+    plain,
+    plural,
+    region_words,
+    share_above,
+    share_below,
+)
 from summiteer.store import Store
 
 #: Examples whose slices are drawn; of the others there are numbers.
@@ -114,7 +123,7 @@ def landscape_document(run: Finished) -> Document:
         facts={
             "examples": str(len(lands)),
             "runs of each": str(result["restarts"]),
-            "region": f"{region['norm']}, radius {spread_of(region['radius'])}",
+            "region": region_words(region),
             "objective": str(result["objective"]),
         },
     )
@@ -259,23 +268,23 @@ def _basins(land: Mapping[str, Any]) -> list[Block]:
         return []
     x: list[float | None] = []
     y: list[float | None] = []
-    for number, peak in enumerate(maxima):
+    for place, peak in enumerate(maxima):
         low, high = peak["share_interval"]
         x += [100 * low, 100 * high, None]
-        y += [float(number), float(number), None]
+        y += [float(place), float(place), None]
     series = [Series("95 % interval", tuple(x), tuple(y), colour="quiet")]
     kinds = dict.fromkeys((peak["verdict"], peak["evidence"]) for peak in maxima)
     for kind in kinds:
         own = [
-            (number, peak)
-            for number, peak in enumerate(maxima)
+            (place, peak)
+            for place, peak in enumerate(maxima)
             if (peak["verdict"], peak["evidence"]) == kind
         ]
         shares = tuple(100 * peak["share"] for _, peak in own)
-        numbers = tuple(float(number) for number, _ in own)
+        numbers = tuple(float(place) for place, _ in own)
         colour = "green" if kind[1] == "PROVED" else "orange"
         texts = tuple(
-            f"maximum {number}, loss {_short(peak['loss'])}" for number, peak in own
+            f"maximum {place}, loss {number(peak['loss'])}" for place, peak in own
         )
         series.append(
             Series(
@@ -311,8 +320,8 @@ def _maxima(land: Mapping[str, Any]) -> list[Block]:
         return []
     rows = tuple(
         (
-            number,
-            _name(peak["verdict"]),
+            place,
+            plain(peak["verdict"]),
             peak["evidence"].lower(),
             peak["loss"],
             {1: "+", -1: "-"}.get(peak["sign"], ""),
@@ -325,7 +334,7 @@ def _maxima(land: Mapping[str, Any]) -> list[Block]:
             peak["apart"].lower() if len(maxima) > 1 else None,
             peak["joined"].lower() if peak["runs"] > 1 else None,
         )
-        for number, peak in enumerate(maxima[:_LISTED])
+        for place, peak in enumerate(maxima[:_LISTED])
     )
     note = ""
     if len(maxima) > _LISTED:
@@ -350,10 +359,10 @@ def _ends(land: Mapping[str, Any]) -> list[Block]:
         for evidence in Evidence
         if any(evidence.name in verdicts[name] for name in names)
     )
-    bars = tuple(_name(name) for name in names)
+    bars = tuple(plain(name) for name in names)
     chart = Bars("Where the adversary's own runs ended", Axis("runs"), bars, parts)
     told = [
-        f"{_name(name)}: "
+        f"{plain(name)}: "
         + ", ".join(f"{n} {how.lower()}" for how, n in verdicts[name].items())
         for name in names
     ]
@@ -367,11 +376,11 @@ def _ways(land: Mapping[str, Any]) -> tuple[Block, Facts]:
     for name, words in _WAYS.items():
         low, middle, high = land["ways"][name]
         if middle is not None:
-            spread = f"{_short(middle)} ({_short(low)} to {_short(high)})"
+            spread = f"{number(middle)} ({number(low)} to {number(high)})"
             pairs.append((words, spread))
     if land["a_priori"] is not None:
         q = "a-priori index q (below 1: one maximum per sign of u)"
-        pairs.append((q, f"{_short(land['a_priori'])}, measured"))
+        pairs.append((q, f"{number(land['a_priori'])}, measured"))
     pairs.append(("gradient evaluations", str(land["gradient_evaluations"])))
     words = "How the runs climbed: medians, and quartiles in brackets."
     return Prose(words), Facts(tuple(pairs))
@@ -381,7 +390,7 @@ def _meanings(lands: Sequence[Mapping[str, Any]]) -> Section:
     """Each verdict on the page in a line, and what proved and numerical mean."""
     met = {peak["verdict"] for land in lands for peak in land["maxima"]}
     met |= {name for land in lands for name in land["verdicts"]}
-    pairs = [(_name(each.name), each.value) for each in Verdict if each.name in met]
+    pairs = [(plain(each.name), each.value) for each in Verdict if each.name in met]
     pairs += [(each.name.lower(), each.value) for each in Evidence]
     if any(land["slices"] for land in lands):
         pairs += _POINTS
@@ -391,9 +400,6 @@ def _meanings(lands: Sequence[Mapping[str, Any]]) -> Section:
 def _made(run: Finished) -> Section:
     """What was run, for a methods section."""
     result, spec = run.result, run.spec
-    region = result["region"]
-    box = region["box"]
-    limits = f" within [{box[0]:g}, {box[1]:g}]" if box else ""
     adversary = str(spec["adversary"])
     climbed = "the region's default adversary" if adversary == "None" else adversary
     examples = ", ".join(str(each) for each in result["examples"][:20])
@@ -405,9 +411,9 @@ def _made(run: Finished) -> Section:
         f"{'example' if len(result['examples']) == 1 else 'examples'} {examples}: "
         f"{plural(result['restarts'], 'run')} of at most "
         f"{plural(result['max_steps'], 'step')} each by {climbed}, from starts uniform "
-        f"on the {region['norm']} region of radius {spread_of(region['radius'])}"
-        f"{limits}, seed {result['seed']}; search distance of verdicts "
-        f"{result['within']:g} radii; {result['seconds']:.1f} s of computing."
+        f"on the region ({region_words(result['region'])}), seed {result['seed']}; "
+        f"search distance of verdicts {result['within']:g} radii; "
+        f"{result['seconds']:.1f} s of computing."
     )
     blocks: list[Block] = [*command_blocks(run.directory), Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]
@@ -417,11 +423,3 @@ def _made(run: Finished) -> Section:
 def _target(land: Mapping[str, Any]) -> str:
     target = land["target"]
     return f"{target:.4g}" if isinstance(target, float) else str(target)
-
-
-def _name(verdict: str) -> str:
-    return verdict.replace("_", " ").lower()
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"

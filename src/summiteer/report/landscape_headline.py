@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from summiteer.report.rounded_text import at_most
-from summiteer.report.terminal import percent, plural
+from summiteer.report.wording import at_most, percent, plural
 
 
 def landscape_headline(lands: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from summiteer.optimality import Verdict
 from summiteer.report.landscape_headline import found_words
-from summiteer.report.terminal import Output, output, percent, plural, spread_of
+from summiteer.report.terminal import Output, output
+from summiteer.report.wording import number, percent, plain, plural, region_words
 
 #: Maxima that are listed; the others are in result.json.
 _LISTED = 12
@@ -21,12 +22,10 @@ def print_landscapes(result: Mapping[str, Any], directory: str) -> None:
         result: content of result.json.
         directory: of the run.
     """
-    console, region = output(), result["region"]
-    box = region["box"]
-    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
+    console = output()
     console.say(
-        f"{plural(len(result['examples']), 'example')}, {region['norm']} radius "
-        f"{spread_of(region['radius'])}{limits}, {result['objective']}, "
+        f"{plural(len(result['examples']), 'example')}, "
+        f"{region_words(result['region'])}, {result['objective']}, "
         f"{result['restarts']} uniform starts each, seed {result['seed']}"
     )
     for land in result["landscapes"]:
@@ -85,7 +84,7 @@ def _print_words(console: Output, lands: list[Mapping[str, Any]]) -> None:
 
 def _words(verdict: str) -> str:
     """A verdict's name in a table of maxima."""
-    return verdict.removesuffix("_MAXIMUM").replace("_", " ").lower()
+    return plain(verdict.removesuffix("_MAXIMUM"))
 
 
 def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
@@ -103,17 +102,17 @@ def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
     for name in columns:
         left = name in ("verdict", "apart", "share, 95 %")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for number, peak in enumerate(maxima[:_LISTED]):
+    for place, peak in enumerate(maxima[:_LISTED]):
         low, high = peak["share_interval"]
         table.add_row(
-            str(number),
+            str(place),
             f"{peak['loss']:.5g}",
             {1: "+", -1: "-"}.get(peak["sign"], ""),
             str(peak["runs"]),
             f"{floor(100 * low)} … {ceil(100 * high)} %",
             f"{_words(peak['verdict'])}, {peak['evidence'].lower()}",
-            _short(peak["curvature_ratio"]),
-            _short(peak["indices"]["global"]),
+            number(peak["curvature_ratio"]),
+            number(peak["indices"]["global"]),
             peak["apart"].lower() if len(maxima) > 1 else "",
         )
     console.print(table)
@@ -138,13 +137,9 @@ def _print_ways(console: Output, ways: Mapping[str, Any]) -> None:
         "gradient_slope": "its largest slope {}",
     }
     told = [
-        text.format((percent if name == "monotonicity" else _short)(ways[name][1]))
+        text.format((percent if name == "monotonicity" else number)(ways[name][1]))
         for name, text in words.items()
         if ways[name][1] is not None
     ]
     if told:
         console.say(f"ways (medians): {', '.join(told)}")
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"

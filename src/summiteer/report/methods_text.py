@@ -16,7 +16,7 @@ from summiteer.report.document import (
     Table,
 )
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.terminal import coordinates_of, examined_in
+from summiteer.report.wording import coordinates_of, examined_in, radius_words
 
 _NORMS = {
     "l2": "L2 ball",
@@ -91,9 +91,7 @@ def methods_text(recorded: RecordedRun) -> str:
 
 def _region(result: Mapping[str, Any]) -> str:
     region = result["region"]
-    radius, box = region["radius"], region["box"]
-    flat = _flat(radius)
-    size = f"{flat[0]:g}" if len(set(flat)) == 1 else f"{min(flat):g} to {max(flat):g}"
+    size, box = radius_words(region["radius"]), region["box"]
     name = _NORMS.get(region["norm"], region["norm"])
     limits = f", inputs in [{box[0]:g}, {box[1]:g}]" if box else ""
     free = coordinates_of(region)
@@ -108,12 +106,6 @@ def _region(result: Mapping[str, Any]) -> str:
         f"Perturbations were kept in the {name} of radius {size}{limits}; the "
         f"objective was {result['objective']}."
     )
-
-
-def _flat(values: Any) -> list[float]:
-    if isinstance(values, list):
-        return [each for part in values for each in _flat(part)]
-    return [float(values)]
 
 
 def _effort(recorded: RecordedRun) -> str:

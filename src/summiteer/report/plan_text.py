@@ -13,8 +13,8 @@ from rich.text import Text
 
 from summiteer._version import __version__
 from summiteer.planning import Checked, Plan, Setting
-from summiteer.report.rounded_text import at_most
-from summiteer.report.terminal import Output, number, output
+from summiteer.report.terminal import Output, output
+from summiteer.report.wording import at_most, number
 
 #: Gradient evaluations per example at which the curve is printed.
 _POINTS = (3, 6, 11, 21, 51, 101, 201, 501, 1001, 2001, 5001)

@@ -25,7 +25,7 @@ from summiteer.report.document import (
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import command_blocks
 from summiteer.report.portraits import portraits
-from summiteer.report.terminal import plural
+from summiteer.report.wording import plural
 from summiteer.studies.experiments import EXPERIMENTS
 from summiteer.studies.experiments.portrait import PORTRAIT
 

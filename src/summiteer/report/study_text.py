@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from summiteer.report.wording import plural
 from summiteer.studies.experiment import Experiment
 
 #: So many failures are shown after a run; `status` shows more.
@@ -40,7 +41,7 @@ def failures_text(failures: Sequence[Mapping[str, Any]], directory: Path) -> str
     """
     return "\n".join(
         [
-            f"{_cells(len(failures))} failed; the others went on:",
+            f"{plural(len(failures), 'cell')} failed; the others went on:",
             *_lines(failures, _AFTER_A_RUN),
             "--retry-failed runs them again; tracebacks: "
             f"summiteer study status {shlex.quote(str(directory))} --tracebacks",
@@ -139,9 +140,5 @@ def _tracebacks(failures: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         line
         for text, count in counts.most_common()
-        for line in (f"traceback of {_cells(count)}:", text)
+        for line in (f"traceback of {plural(count, 'cell')}:", text)
     ]
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"

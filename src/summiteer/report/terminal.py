@@ -12,13 +12,21 @@ from rich.text import Text
 from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
 from summiteer.report.findings_text import findings_text
-from summiteer.report.rounded_text import at_least, at_most
+from summiteer.report.wording import (
+    at_least,
+    at_most,
+    examined_in,
+    number,
+    objective_word,
+    over_some,
+    percent,
+    plural,
+    region_words,
+)
 
 _WIDTH = 80
 #: A count, or what is set off by two spaces: the rest of a line stands under its rest.
 _HEAD = re.compile(r" +\d+ (?=[^\d ])|.{,40}\s{2}(?=\S)| +")
-#: Objectives that are called the loss.
-_LOSSES = ("CrossEntropy", "Logistic", "Quadratic")
 #: From this bound of a chance on, its estimate would say more than is known.
 _VAGUE = 0.3
 
@@ -123,76 +131,6 @@ def print_screen(console: Output, screen: Mapping[str, Any]) -> None:
         head = "failure screen: not run on model and data; of the run itself "
         head += f"{plural(clear, 'check')} clear"
     console.say(f"{head}, {found} found{rest}")
-
-
-def region_words(region: Mapping[str, Any]) -> str:
-    """Norm, radius, box and mask.
-
-    Args:
-        region: of result.json.
-    """
-    box = region["box"]
-    limits = f", box [{box[0]:g}, {box[1]:g}]" if box else ""
-    free = coordinates_of(region)
-    limits += f", {free} move" if free else ""
-    return f"{region['norm']} radius {spread_of(region['radius'])}{limits}"
-
-
-def coordinates_of(region: Mapping[str, Any]) -> str:
-    """How many coordinates a mask lets move; "" without one.
-
-    Args:
-        region: of result.json.
-    """
-    if not region.get("moving"):
-        return ""
-    fewest, most, whole = region["moving"]
-    if most is None:
-        return f"each example's own of {whole} coordinates"
-    many = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return f"{many} of {whole} coordinates"
-
-
-def examined_in(result: Mapping[str, Any]) -> str:
-    """The precision in which points were examined: float64, or what the model can.
-
-    Args:
-        result: content of result.json.
-    """
-    return str(result.get("examined_in", "float64"))
-
-
-def objective_word(named: str) -> str:
-    """What an objective is called: "loss", or "objective" where it is none.
-
-    Args:
-        named: objective of result.json.
-    """
-    return "loss" if named in _LOSSES else "objective"
-
-
-def over_some(result: Mapping[str, Any]) -> str:
-    """Over how many examples the means of the loss are; "" if over all.
-
-    Args:
-        result: content of result.json.
-    """
-    count = result["loss"].get("examples", result["examples"])
-    if count == result["examples"]:
-        return ""
-    return f" (of the {count} where it is finite)"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count and its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def spread_of(radius: Any) -> str:
-    """A radius, or from the smallest to the largest."""
-    if isinstance(radius, list):
-        return f"{min(radius):g} … {max(radius):g}"
-    return f"{radius:g}"
 
 
 def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
@@ -320,18 +258,3 @@ def _print_unseen(console: Output, search: Mapping[str, Any], noun: str) -> None
             f"the next restart finds another with chance {percent(search['unseen'])}, "
             f"at most {bound} (mean of {bounds})"
         )
-
-
-def percent(share: float | None) -> str:
-    """A share in per cent; 0 and 100 only where it is none or all."""
-    if share is None:
-        return "–"
-    near = share if share in (0, 1) else min(max(share, 0.001), 0.999)
-    return f"{100 * near:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return "–"
-    return f"{value:.3g}"

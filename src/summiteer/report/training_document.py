@@ -20,8 +20,14 @@ from summiteer.report.document import (
 )
 from summiteer.report.finished import Finished
 from summiteer.report.methods_text import command_blocks
-from summiteer.report.rounded_text import at_most, rounded_down, share_above
-from summiteer.report.terminal import percent, plural, spread_of
+from summiteer.report.wording import (
+    at_most,
+    percent,
+    plural,
+    region_words,
+    rounded_down,
+    share_above,
+)
 
 #: Epochs that are drawn and listed; of more some are left out.
 _EPOCHS = 300
@@ -131,7 +137,6 @@ def training_document(run: Finished) -> Document:
     """
     result = run.result
     epochs = result["epochs"]
-    region = result["region"]
     return Document(
         title=f"Adversarial training of {run.spec['model']} on {run.spec['data']}",
         lead=_lead(result),
@@ -151,7 +156,7 @@ def training_document(run: Finished) -> Document:
             "epochs": str(len(epochs)),
             "trained on": plural(result["examples"], "example"),
             "held out": plural(result["held_out_examples"], "example"),
-            "region": f"{region['norm']}, radius {spread_of(region['radius'])}",
+            "region": region_words(result["region"]),
             "alarms": str(len(result["alarms"])),
         },
     )
@@ -448,9 +453,6 @@ def _left_out(count: int) -> str:
 def _made(run: Finished) -> Section:
     """What was run, for a methods section."""
     result, spec = run.result, run.spec
-    region = result["region"]
-    box = region["box"]
-    limits = f" within [{box[0]:g}, {box[1]:g}]" if box else ""
     text = (
         f"Summiteer {result['version']} (torch {spec['torch']}) trained "
         f"{spec['model']} for {plural(len(result['epochs']), 'epoch')} on "
@@ -458,9 +460,8 @@ def _made(run: Finished) -> Section:
         f"{spec['batch_size']} with {str(spec['optimizer']).partition(' ')[0]}, "
         f"minimising {result['objective']} at the points that "
         f"{plural(spec['max_steps'], 'step')} of {spec['adversary']} from "
-        f"{spec['start']} reach in the {region['norm']} region of radius "
-        f"{spread_of(region['radius'])}{limits}, seed {result['seed']}; "
-        f"{result['seconds']:.1f} s of computing."
+        f"{spec['start']} reach in the region ({region_words(result['region'])}), seed "
+        f"{result['seed']}; {result['seconds']:.1f} s of computing."
     )
     blocks: list[Block] = [*command_blocks(run.directory), Prose(text)]
     blocks += [Prose(message, "warning") for message in result["messages"]]

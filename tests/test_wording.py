@@ -12,7 +12,8 @@ from summiteer.report.document import Table
 from summiteer.report.page import shown
 from summiteer.report.pages import document_of
 from summiteer.report.recorded_run import RecordedRun
-from summiteer.report.rounded_text import (
+from summiteer.report.terminal import print_attack
+from summiteer.report.wording import (
     at_least,
     at_most,
     no_more_than,
@@ -22,7 +23,6 @@ from summiteer.report.rounded_text import (
     share_above,
     share_below,
 )
-from summiteer.report.terminal import print_attack
 
 
 @pytest.mark.parametrize("count", range(0, 1798, 7))
