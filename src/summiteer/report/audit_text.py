@@ -7,9 +7,8 @@ from rich.table import Table
 
 from summiteer.auditing.findings import CORRECTIONS
 from summiteer.auditing.kinds import Kind
-from summiteer.optimality import Verdict
 from summiteer.outcome import Outcome
-from summiteer.report.terminal import Output, output, print_findings
+from summiteer.report.terminal import Output, output, print_findings, print_verdicts
 from summiteer.report.wording import (
     at_least,
     at_most,
@@ -85,10 +84,7 @@ def _print_points(console: Output, result: Mapping[str, Any]) -> None:
     _print_gains(console, result)
     console.print()
     console.say("verdicts on the given points (projected where outside):")
-    for name, known in result["verdicts"].items():
-        count = sum(known.values())
-        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
-        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+    print_verdicts(console, result["verdicts"])
     if result["excess"]["no_input"]:
         console.say(f"{result['excess']['no_input']:6d} no input: nothing to examine")
     broken = result["outcomes"].get(Outcome.NON_FINITE.name)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from summiteer.optimality import Verdict
 from summiteer.report.landscape_headline import found_words
-from summiteer.report.terminal import Output, output
+from summiteer.report.terminal import Output, output, print_verdicts
 from summiteer.report.wording import number, percent, plain, plural, region_words
 
 #: Maxima that are listed; the others are in result.json.
@@ -43,7 +43,8 @@ def _print_one(console: Output, land: Mapping[str, Any]) -> None:
     console.say(f"example {land['id']}, target {land['target']}", "bold")
     for sentence in found_words(land):
         console.say(sentence)
-    _print_ends(console, land)
+    verdicts = land["verdicts"].items()
+    print_verdicts(console, {k: v for k, v in verdicts if not Verdict[k].is_maximum})
     if land["maxima"]:
         _print_maxima(console, land["maxima"])
     if land["spread"] is not None and land["count"] > 1:
@@ -85,15 +86,6 @@ def _print_words(console: Output, lands: list[Mapping[str, Any]]) -> None:
 def _words(verdict: str) -> str:
     """A verdict's name in a table of maxima."""
     return plain(verdict.removesuffix("_MAXIMUM"))
-
-
-def _print_ends(console: Output, land: Mapping[str, Any]) -> None:
-    """Where the adversary's own runs ended that are at no maximum."""
-    for name, known in land["verdicts"].items():
-        if Verdict[name].is_maximum:
-            continue
-        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
-        console.say(f"{sum(known.values()):6d} {name} ({how}): {Verdict[name].value}")
 
 
 def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:

@@ -83,7 +83,8 @@ def print_attack(result: Mapping[str, Any], directory: str) -> None:
     console.print()
     _print_shares(console, result)
     console.print()
-    _print_verdicts(console, result)
+    print_verdicts(console, result["verdicts"])
+    _print_outcomes(console, result)
     _print_more(console, result)
     _print_search(console, result)
     console.print()
@@ -197,14 +198,21 @@ def _known(shares: Mapping[str, float], key: str) -> float | None:
     return proved if key == "apart" else abs(rest)
 
 
-def _print_verdicts(console: Output, result: Mapping[str, Any]) -> None:
-    known = result["verdicts"]
-    for name in [v.name for v in Verdict if v.name in known]:
-        count = sum(known[name].values())
-        how = ", ".join(
-            f"{evidence.lower()} {n}" for evidence, n in known[name].items()
-        )
-        console.say(f"{count:6d} {name} ({how}): {Verdict[name].value}")
+def print_verdicts(console: Output, verdicts: Mapping[str, Mapping[str, int]]) -> None:
+    """Print how many points have each verdict, how that is known, what it means.
+
+    Args:
+        console: where to.
+        verdicts: of result.json.
+    """
+    for verdict in [each for each in Verdict if each.name in verdicts]:
+        known = verdicts[verdict.name]
+        how = ", ".join(f"{evidence.lower()} {n}" for evidence, n in known.items())
+        count = sum(known.values())
+        console.say(f"{count:6d} {verdict.name} ({how}): {verdict.value}")
+
+
+def _print_outcomes(console: Output, result: Mapping[str, Any]) -> None:
     for name, count in result["outcomes"].items():
         if name != Outcome.STATIONARY.name:
             console.say(f"{count:6d} stopped as {name}: {Outcome[name].value}")
