@@ -152,6 +152,21 @@ def test_page_and_terminal_give_one_chance(tmp_path, capsys):
     assert "may find another" not in printed(run, capsys)
 
 
+def test_bounds_after_stopping_early_are_called_nominal(tmp_path, capsys):
+    arrays = arrays_of(60, survivors=1)
+    search = planted(tmp_path / "a", arrays).result["search"] | {"early_stop": True}
+    run = planted(tmp_path / "b", arrays, result={"search": search})
+    for text in (headline(run)[2], printed(run, capsys)):
+        assert "(mean of nominal 95 % bounds" in text
+
+
+def test_what_has_no_remedy_is_not_said_to_have_one(tmp_path):
+    finding = {"code": "WARNING", "seen": "s", "effect": "", "remedy": ""}
+    finding |= {"examples": None, "text": "s"}
+    run = planted(tmp_path / "run", arrays_of(8), result={"findings": [finding]})
+    assert document_of(run).lead[-1].endswith("WARNING; below is what was seen.")
+
+
 def test_a_mask_is_told_wherever_the_region_is(tmp_path, capsys):
     region = {"norm": "linf", "radius": 0.1, "box": [0, 1], "moving": [8, 8, 64]}
     run = planted(tmp_path / "run", arrays_of(8), result={"region": region})
@@ -276,6 +291,7 @@ def test_gains_are_counted_among_inputs(tmp_path):
     run = planted(tmp_path / "run", audit_arrays_of(40), "audit")
     count, inputs = run.result["gains"]["examples"], 35
     assert f"gains on {count} of {inputs}:" in headline(run)[-1]
+    assert "  " not in " ".join(headline(run))
     assert f" {count} gain more than rounding" in " ".join(words_of(run).values())
 
 

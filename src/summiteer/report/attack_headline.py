@@ -282,5 +282,5 @@ def _still_gains(recorded: RecordedRun) -> tuple[str, ...]:
         return ("Ascent from the given points gains nothing worth a word.",)
     return (
         f"Ascent from the given points still gains on {count} of {inputs}: a median of "
-        f" {gains['objective']:.3g} of {loss_word(recorded)}.",
+        f"{gains['objective']:.3g} of {loss_word(recorded)}.",
     )
