@@ -62,7 +62,7 @@ def test_attack_in_a_pipe_prints_plain_text_and_writes_the_run(tmp_path, model_f
     result = json.loads((out / "result.json").read_text())
     assert result["examples"] == 20
     again = shell("attack", f"{model_file}:classifier", *DIGITS, "--out", out)
-    assert "taking up run" in again.stdout
+    assert "taking up the run in" in again.stdout
     with Store.read(out) as store:
         assert store.run == result["run"]
 

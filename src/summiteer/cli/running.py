@@ -168,7 +168,7 @@ def resumption(store: Any, quiet: bool) -> Iterator[None]:
     done = len(store.names())
     if done:
         parts = "1 part is" if done == 1 else f"{done} parts are"
-        say(f"taking up run {store.run}: {parts} done already", quiet)
+        say(f"taking up the run in {store.directory}: {parts} done already", quiet)
     yield
 
 

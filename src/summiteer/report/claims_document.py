@@ -230,7 +230,7 @@ def _claim(claim: Mapping[str, Any], run: Finished) -> Section:
         *evidence(claim),
         *(portraits(run) if key == _LANDSCAPE else ()),
         Fold("The rule, fixed beforehand", (Prose(claim["rule"]),)),
-        _judgements(f"All {len(rows)} judgements of {key}", rows),
+        _judgements(f"All judgements of {key} ({len(rows)})", rows),
         Code(command, f"Redo {key} alone"),
     ]
     return Section(f"{key}: {claim['title']}", tuple(blocks), key=key)

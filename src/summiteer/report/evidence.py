@@ -36,6 +36,8 @@ _VERDICTS = {
 _TASK = "digits 0v1"
 #: An axis that spans less has ticks within its decades.
 _DECADES = 300.0
+#: One that spans less than this has no two round numbers to be logarithmic between.
+_FLAT = 2.0
 #: One that spans less than this has ticks at every digit.
 _DIGITS = 4.0
 #: Names of C2's parameters, as its numbers have them.
@@ -370,11 +372,13 @@ def _bars(judged: Sequence[Judged]) -> list[Plot]:
 
 
 def _logarithmic(title: str, found: Iterable[Curve]) -> Axis:
-    """With ticks at 1, 2, 5, 10 … where two powers of ten would be too few."""
+    """With ticks at 1, 2, 5, 10 … where powers of ten are few; or an even axis."""
     ends = [y for curve in found for y in (*curve.y, *curve.low, *curve.high) if y]
     low, high = min(ends, default=1.0), max(ends, default=1.0)
     if low <= 0 or high / low > _DECADES:
         return Axis(title, log=True)
+    if high / low < _FLAT:
+        return Axis(title)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = range(1, 10) if high / low < _DIGITS else (1, 2, 5)
     ticks = [digit * 10.0**power for power in powers for digit in digits]

@@ -52,7 +52,7 @@ def plane_chart(cut: Cut, title: str, maxima: Maxima, space: bool) -> Surface:
         look = {"symbol": _symbol(verdict, evidence), "colour": _COLOURS[evidence]}
         tracks.append(_track(name, _ends(points), look="points", **look))
     for point in others:
-        look = {"symbol": "cross", "colour": "quiet"}
+        look = {"symbol": _sign(point), "colour": "quiet"}
         tracks.append(_track(point.name, _ends([point]), look="points", **look))
     # In space there is no room for more.
     names = ("first axis", "second axis") if space else cut.axes
@@ -97,7 +97,7 @@ def curve_chart(cut: Cut, title: str, maxima: Maxima, radius: float | None) -> L
         look = {"symbol": _symbol(verdict, evidence), "colour": _COLOURS[evidence]}
         series.append(_points(name, points, **look))
     for point in others:
-        series.append(_points(point.name, [point], symbol="cross", colour="quiet"))
+        series.append(_points(point.name, [point], symbol=_sign(point), colour="quiet"))
     unit = "" if cut.kind == "circle" else ", units of inputs"
     across = Axis(cut.axes[0] + unit)
     return Lines(title, across, Axis("objective"), tuple(series), wide=True)
@@ -182,6 +182,12 @@ def verdict_words(verdict: str, evidence: str) -> str:
 def _symbol(verdict: str, evidence: str) -> Any:
     """Its shape says the verdict; filled is proved, open is numerical."""
     return _SYMBOLS.get(verdict, "x") + ("" if evidence == "PROVED" else "-open")
+
+
+def _sign(point: Seen) -> Any:
+    """Of a point without a verdict: maxima, the centre, and directions differ."""
+    kind = point.name.partition(" ")[0]
+    return {"maximum": "diamond-open", "centre": "cross"}.get(kind, "x")
 
 
 #: Points of `Seen`, their places in it, and what is shown at them.
