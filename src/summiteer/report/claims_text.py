@@ -15,8 +15,7 @@ GLOSSES = {
     "no effect": "the whole interval is too close to none to matter",
     "reversed": "the whole interval lies on the other side of none",
     "not supported": "the whole interval lies where the claim does not",
-    "inconclusive": "the interval holds both, or longer runs, other rates or more "
-    "networks could overturn what it says",
+    "inconclusive": "the interval holds both, or more measuring could overturn it",
     "not reached": "what was to be measured did not happen within the limit",
     "as it must be": "a control, in which theory forbids any change: there is none",
     "a bug of ours": "a control moved that must not: do not trust this run, report it",
