@@ -294,10 +294,10 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
     means, last = highest.mean(0).tolist(), float(final[asked].mean())
     first = highest[:, 0]
     raised = int((highest[:, -1] > first + tolerances.VALLEY * first.abs()).sum())
-    word, many = loss_word(recorded), int(asked.sum())
+    word, many = loss_word(recorded).removeprefix("the "), int(asked.sum())
     x = tuple(map(float, range(count + 1)))
     chart = Lines(
-        f"What random restarts add to the {word.removeprefix('the ')}",
+        f"What random restarts add to the {word}",
         Axis("random restarts", ticks=x),
         Axis(f"highest {word} so far, mean"),
         (Series("", x, tuple(means), look="both", colour=_TINT[group]),),
@@ -306,8 +306,9 @@ def restart_losses_plot(recorded: RecordedRun) -> Plot | None:
     return Plot(
         chart,
         f"Means over the same {many} of {int(mask.sum())} {noun} throughout, those "
-        f"with {count} restarts or more: the highest {word} is {means[0]:.4g} after "
-        f"the first run, {means[-1]:.4g} after {count} random restarts, which raised "
+        f"with {plural(count, 'restart')} or more: the highest {word} is "
+        f"{means[0]:.4g} after the first run, {means[-1]:.4g} after "
+        f"{plural(count, 'random restart')}, which raised "
         f"it for {raised} by more than {tolerances.VALLEY:g} of itself, and "
         f"{last:.4g} in the end, when all other runs are made.",
     )
