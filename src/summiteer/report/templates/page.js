@@ -91,7 +91,12 @@ function draw(place, width = place.clientWidth, paper = false) {
 }
 const places = [...document.querySelectorAll(".plot")];
 const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    seen.unobserve(entry.target);
+    // One figure that cannot be drawn must not take the others with it.
+    try { draw(entry.target); } catch (error) { console.error(error); }
+  }
 }, { rootMargin: "400px" });
 places.forEach((place) => {
   if (place.clientWidth) place.style.minHeight = `${laid(named(figures[Number(place.id.slice(5))], place.clientWidth), place.clientWidth).height}px`;
