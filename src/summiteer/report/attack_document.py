@@ -169,8 +169,7 @@ def _fields(recorded: RecordedRun) -> Fields:
         ]
         fields.append((Column("result"), said))
     fields += [
-        (Column("verdict"), recorded.named("verdict")),
-        (Column("evidence"), recorded.named("evidence")),
+        (Column("verdict"), recorded.verdicts()),
         (Column(f"{word}, clean"), numbers_of_examples(recorded, "clean_losses")),
         (Column(f"{word}, attacked"), numbers_of_examples(recorded, "losses")),
         (

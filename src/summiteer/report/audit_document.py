@@ -192,10 +192,7 @@ def _fields(recorded: RecordedRun) -> Fields:
         "gained": Column("gained"),
         "residuals": Column("residual"),
     }
-    verdicts = (
-        (Column("verdict"), recorded.named("verdict")),
-        (Column("evidence"), recorded.named("evidence")),
-    )
+    verdicts = ((Column("verdict"), recorded.verdicts()),)
     found = [
         (column, numbers_of_examples(recorded, array))
         for array, column in columns.items()

@@ -29,7 +29,6 @@ from summiteer.report.slice_charts import (
     plane_chart,
     range_words,
     tops_words,
-    verdict_words,
 )
 from summiteer.report.wording import (
     at_least,
@@ -41,6 +40,7 @@ from summiteer.report.wording import (
     region_words,
     share_above,
     share_below,
+    verdict_words,
 )
 from summiteer.store import Store
 

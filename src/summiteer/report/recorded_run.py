@@ -11,6 +11,7 @@ from torch import Tensor
 from summiteer.errors import UserError
 from summiteer.examination import numbers_of
 from summiteer.report.finished import Finished
+from summiteer.report.wording import verdict_words
 from summiteer.runs import Blocks
 from summiteer.store import Store
 
@@ -109,6 +110,11 @@ class RecordedRun:
         """
         names = self.names[array]
         return [names[code] for code in self.numbers[array].tolist()]
+
+    def verdicts(self) -> list[str]:
+        """Verdict and evidence, in words, per example."""
+        pairs = zip(self.named("verdict"), self.named("evidence"), strict=True)
+        return [verdict_words(*pair) for pair in pairs]
 
     def wide(self, places: Sequence[int]) -> dict[str, list[Tensor]]:
         """Inputs, targets and perturbations of some examples.

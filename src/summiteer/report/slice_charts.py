@@ -9,6 +9,7 @@ from summiteer.optimality import Verdict
 from summiteer.report.charts import Axis, Lines, Series, Surface, Track
 from summiteer.report.cut import Cut, Seen, kept
 from summiteer.report.document import Plot
+from summiteer.report.wording import verdict_words
 
 #: Points that are drawn of a way.
 _STEPS = 80
@@ -167,16 +168,6 @@ def range_words(cut: Cut) -> str:
         f"{sum(allowed)} of the {len(allowed)} points drawn are allowed; at these the "
         f"objective lies between {span[0]:.4g} and {span[1]:.4g}."
     )
-
-
-def verdict_words(verdict: str, evidence: str) -> str:
-    """A verdict as a legend calls it.
-
-    Args:
-        verdict: name of a `Verdict`.
-        evidence: name of an `Evidence`.
-    """
-    return f"{verdict.replace('_', ' ').lower()}, {evidence.lower()}"
 
 
 def _symbol(verdict: str, evidence: str) -> Any:

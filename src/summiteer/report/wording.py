@@ -212,3 +212,13 @@ def _tenths(share: float) -> float:
     tenths = 1000 * share
     near = round(tenths)
     return near if abs(tenths - near) < 1e-9 else tenths
+
+
+def verdict_words(verdict: str, evidence: str) -> str:
+    """A verdict in words, as legends and tables have it.
+
+    Args:
+        verdict: name of a `Verdict`.
+        evidence: name of an `Evidence`.
+    """
+    return f"{plain(verdict)}, {plain(evidence)}"
