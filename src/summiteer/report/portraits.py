@@ -69,8 +69,8 @@ def _told(found: Mapping[float, Record]) -> str:
         f"One input of one network ({what}), its ball of radius "
         f"{first.spec['ratio']:g} c: of {first.values['runs']} runs the distinct "
         f"maxima, told apart by distance, are {apart}; proved to be there are at least "
-        f"{proved}, with those where the output errs to the other side. Planes and "
-        "circles go through the highest two that were met; where one alone was, "
-        "another direction takes the second's place. An illustration: nothing is "
-        "judged by it."
+        f"{proved} (where u = f - y takes both signs ½u² has a maximum of each, met or "
+        "not). Planes and circles go through the highest two that were met; where one "
+        "alone was, another direction takes the second's place. An illustration: "
+        "nothing is judged by it."
     )

@@ -148,6 +148,8 @@ def _print_accuracy(console: Output, result: Mapping[str, Any]) -> None:
                 f"                 {at_least(proved)}  at least: proved for the "
                 "whole region"
             )
+        else:
+            console.say(f"{'':17}at least: no bound is known for this model and region")
     console.say(
         f"{'mean ' + objective_word(result['objective']):15}  "
         f"{number(loss['clean_mean'])} clean, {number(loss['attacked_mean'])} attacked"
