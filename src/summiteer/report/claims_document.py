@@ -59,6 +59,14 @@ _MANY = 8
 _OURS = "C7"
 #: What is seen best in pictures of a landscape.
 _LANDSCAPE = "C3"
+#: Of what was seen.
+_SYMBOLS = (
+    "c is the input scale, the norm of an input; ε, the radius, is a fixed share of "
+    "it; d is the dimension, m the width of the network. κ is the curvature over the "
+    "multiplier, below 1 at a strict maximum. Where an index (global, unique, a priori "
+    "q) is below 1, the maximum is the highest, the only one, or known to be one "
+    "before any ascent. Digits are scikit-learn's images of 8 × 8."
+)
 #: Names in records of a store -> for readers.
 _VERSIONS = {
     "version": "Summiteer",
@@ -191,7 +199,7 @@ def _look(claims: Sequence[Mapping[str, Any]]) -> Section:
         "the rule). C7 is a question of ours."
     )
     table = Table("The claims and their primary verdicts", _LOOK, rows, note)
-    return Section("In one look", (table, verdicts(claims)))
+    return Section("In one look", (table, Prose(_SYMBOLS, "note"), verdicts(claims)))
 
 
 def _first(claim: Mapping[str, Any]) -> str:

@@ -108,6 +108,11 @@ def _print_maxima(console: Output, maxima: list[Mapping[str, Any]]) -> None:
             peak["apart"].lower() if len(maxima) > 1 else "",
         )
     console.print(table)
+    console.say(
+        "u: sign of the output's error; κ: curvature over multiplier, below 1 at a "
+        "strict maximum; λ⁺/μ: below 1 nothing is higher; apart: how it is told from "
+        "the others"
+    )
     if len(maxima) > _LISTED:
         console.say(f"   and {len(maxima) - _LISTED} lower ones, in result.json")
     several = [peak for peak in maxima if peak["runs"] > 1]

@@ -355,8 +355,7 @@ def _look(track: Track, place: int) -> dict[str, Any]:
         edge |= {"markeredgewidth": 1.0}
     if track.look == "points":
         return look | edge | {"marker": symbol, "linestyle": "none"}
-    # The point at its end.
-    return look | edge | {"marker": symbol, "markevery": [-1]}
+    return look
 
 
 def _numbers(values: Values) -> np.ndarray:

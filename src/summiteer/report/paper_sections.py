@@ -69,7 +69,7 @@ def paper_section() -> Section:
             ("other implementations", "none known"),
         )
     )
-    return Section("The paper", (facts, Prose(_SAYS)))
+    return Section("The paper", (Prose(_SAYS), facts))
 
 
 def cite_section() -> Section:
