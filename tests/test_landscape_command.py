@@ -143,3 +143,13 @@ def test_an_example_must_be_named(named, run_cli):
     code, _, errors = run_cli("landscape", *named, *QUICK)
     assert code == 2
     assert "give --example ID" in errors
+
+
+def test_a_mask_is_told(named, run_cli, tmp_path):
+    np.save(tmp_path / "mask.npy", np.array([True, True, False, False]))
+    more = ("--slice", "none", "--mask", tmp_path / "mask.npy")
+    code, printed, errors = run_cli(
+        "landscape", *named, "--example", 3, *QUICK, *more, "--out", tmp_path / "run"
+    )
+    assert code == 0, errors
+    assert "2 of 4 coordinates move" in printed

@@ -104,7 +104,7 @@ def run_landscapes(
         "run": store.run,
         "seed": settings.seed,
         "examples": list(view.examples),
-        "region": region_record(settings),
+        "region": region_record(settings, population.head),
         "objective": objective_name(population.head.objective),
         "restarts": view.restarts,
         "max_steps": view.max_steps,

@@ -75,7 +75,7 @@ def summary(
         "run": work.run,
         "seed": settings.seed,
         "examples": len(survived),
-        "region": region_record(settings) | _moving(settings, problem),
+        "region": region_record(settings, problem),
         "objective": objective_name(problem.objective),
         "clean_accuracy": share_of(arrays["correct"]) if labelled else None,
         **accuracies,
@@ -132,18 +132,6 @@ def _shares(
     return {"stationary": share_of(still), **known}
 
 
-def _moving(settings: Settings, problem: Problem) -> dict[str, list[int | None]]:
-    """With a mask "moving": how many coordinates may move at least, at most, of all.
-
-    None where the mask has a part for every example: the problem has the first of them.
-    """
-    whole = problem.inputs[0].numel()
-    if settings.mask is not None:
-        counts = settings.mask.reshape(-1, whole).sum(1)
-        return {"moving": [int(counts.min()), int(counts.max()), whole]}
-    return {} if problem.mask is None else {"moving": [None, None, whole]}
-
-
 def _losses(arrays: Mapping[str, Tensor]) -> dict[str, float | int | None]:
     """Means over the same examples: those whose losses are finite, clean and after."""
     clean, after = arrays["clean_losses"], arrays["losses"]
@@ -194,15 +182,31 @@ def counts_of(names: tuple[str, ...], codes: Tensor) -> dict[str, int]:
     return {name: n for name, n in zip(names, counts, strict=True) if n}
 
 
-def region_record(settings: Settings) -> dict[str, Any]:
-    """The region as result.json has it: norm, radius (a list of several) and box."""
+def region_record(settings: Settings, problem: Problem) -> dict[str, Any]:
+    """The region as result.json has it.
+
+    Args:
+        settings: norm, radius (a list of several) and box.
+        problem: of some of the examples.
+
+    Returns:
+        With a mask also "moving": how many coordinates may move at least, at most, of
+        all; None where the mask has a part for every example, of whom the problem has
+        a few.
+    """
     radius = torch.as_tensor(settings.region.size, dtype=torch.float64)
-    box = settings.box
-    return {
+    box, whole = settings.box, problem.inputs[0].numel()
+    record: dict[str, Any] = {
         "norm": settings.region.norm,
         "radius": radius.tolist(),
         "box": list(box) if box else None,
     }
+    if settings.mask is not None:
+        counts = settings.mask.reshape(-1, whole).sum(1)
+        record["moving"] = [int(counts.min()), int(counts.max()), whole]
+    elif problem.mask is not None:
+        record["moving"] = [None, None, whole]
+    return record
 
 
 def share_of(mask: Tensor) -> float:

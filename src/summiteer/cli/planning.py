@@ -139,7 +139,7 @@ def run_pilot(pilot: Pilot, source: Source, out: Path | None, as_json: bool) -> 
     command_line = pilot.command_line(made.choice)
     about = {
         **source.names,
-        "region": region_record(settings),
+        "region": region_record(settings, problem),
         "objective": objective_name(problem.objective),
     }
     document = plan_document(made, about, command_line)

@@ -292,7 +292,7 @@ def _written(
         "seed": recipe.seed,
         "examples": len(training.examples),
         "held_out_examples": len(training.held_out or ()),
-        "region": region_record(source.settings),
+        "region": region_record(source.settings, source.problem),
         "objective": objective_name(training.examples.head.objective),
         "watch": watch,
         "epochs": [record.as_json() for record in result.records],
