@@ -76,7 +76,16 @@ function laid(figure, width, above = legendRows(figure, width) * ROW) {
   if (width < 480 && !layout.scene) layout.margin = { ...layout.margin, l: 44, r: 8 };
   return layout;
 }
+// Reading the library takes a second or two: the first figure that is drawn waits for it,
+// the text does not.
+function library() {
+  if (window.Plotly) return;
+  const script = document.createElement("script");
+  script.textContent = document.getElementById("plotly").textContent;
+  document.head.append(script);
+}
 function draw(place, width = place.clientWidth, paper = false) {
+  library();
   const figure = named(figures[Number(place.id.slice(5))], width, paper);
   const show = (above) => {
     const layout = { ...laid(figure, width, above), width };
@@ -100,8 +109,8 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "400px" });
 places.forEach((place) => {
   if (place.clientWidth) place.style.minHeight = `${laid(named(figures[Number(place.id.slice(5))], place.clientWidth), place.clientWidth).height}px`;
-  seen.observe(place);
 });
+addEventListener("load", () => setTimeout(() => places.forEach((place) => seen.observe(place))));
 let resized;
 addEventListener("resize", () => {
   clearTimeout(resized);
