@@ -42,8 +42,9 @@ format: .venv/installed-dev
 peers: .venv/installed-peers
 	$(ONE_THREAD) $(BIN)/python -m pytest -m peer
 
-bench: .venv/installed-bench
-	$(ONE_THREAD) $(BIN)/python -m benchmarks.engine
+# What is measured in docs/benchmarks.md, anew: on a quiet machine; SECTIONS may be given.
+bench: .venv/installed-peers
+	$(ONE_THREAD) $(BIN)/python -m benchmarks $(SECTIONS) --write
 
 # Searches beside AutoAttack and other libraries: hours, once; peers' results are kept.
 strength: .venv/installed-peers
