@@ -286,9 +286,10 @@ def _judge(
 ) -> Tensor | None:
     """The code of each row's `Outcome`, -1 where it goes on; None if all go on."""
     measure = None if tolerance is None else _near(rows, now, tolerance)
-    if tolerance is None and not _rows.all_finite(now.evaluation.gradient_norm):
+    norms, usual = now.evaluation.norm_and_kind
+    if tolerance is None and not usual and not _rows.all_finite(norms):
         # The loss may not know of a coordinate that the next step would make NaN.
-        lost = ~now.evaluation.gradient_norm.isfinite()
+        lost = ~norms.isfinite()
         now = replace(now, broken=lost if now.broken is None else now.broken | lost)
     reasons = (measure, until, now.period, now.stalled, now.broken)
     if all(reason is None for reason in reasons):

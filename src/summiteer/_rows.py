@@ -40,10 +40,15 @@ def dot(left: Tensor, right: Tensor) -> Tensor:
 
 def norm(vectors: Tensor) -> Tensor:
     """Return the Euclidean norm of each row `[rows]`, free of under- and overflow."""
+    return norm_and_kind(vectors)[0]
+
+
+def norm_and_kind(vectors: Tensor) -> tuple[Tensor, bool]:
+    """`norm`, and whether all of them are `ordinary`: asked once, used twice."""
     flat = vectors.flatten(1)
     norms = _length(flat)
     if ordinary(norms) or not flat.numel():
-        return norms
+        return norms, True
     # Squares of tiny entries underflow (a gradient of 1e-30 is not zero), squares of
     # huge ones overflow: scale such rows by their largest entry first.
     usual = (norms > tolerances.TINY_NORM) & norms.isfinite()
@@ -51,14 +56,19 @@ def norm(vectors: Tensor) -> Tensor:
     odd = flat[rows]
     safe = _largest(odd)
     rescued = _length(odd / safe[:, None]) * safe
-    return norms.index_copy(0, rows, rescued)
+    return norms.index_copy(0, rows, rescued), False
 
 
-def unit(vectors: Tensor, norms: Tensor | None = None) -> Tensor:
-    """Return each row divided by its norm (computed if not given); 0 stays 0."""
-    norms = norm(vectors) if norms is None else norms
+def unit(vectors: Tensor, known: tuple[Tensor, bool] | None = None) -> Tensor:
+    """Return each row divided by its norm; 0 stays 0.
+
+    Args:
+        vectors: the rows.
+        known: their `norm_and_kind` if it is known already.
+    """
+    norms, all_usual = known or norm_and_kind(vectors)
     units = vectors * expand(norms.reciprocal(), vectors)
-    if ordinary(norms):
+    if all_usual:
         return units
     # 1/norm over- or underflows there, or the norm itself does; other rows keep their
     # bits, so that a row never depends on its companions.

@@ -13,6 +13,7 @@ from summiteer import _rows, tolerances
 from summiteer._caller import behaves_differently_in_training, undisturbed
 from summiteer._typing import Model
 from summiteer.errors import ForwardPassError, SummiteerWarning, UserError
+from summiteer.feasible import feasible
 from summiteer.inputs import check_inputs, ordinary, usable_targets
 from summiteer.objectives import (
     Objective,
@@ -21,11 +22,10 @@ from summiteer.objectives import (
     classifies,
     misclassified,
     taken,
+    with_slopes,
 )
 from summiteer.precision import in_double, lowest_precision
-from summiteer.regions import Box, Region, intersect
-from summiteer.regions._region import rows_of
-from summiteer.regions.intervals import Intervals
+from summiteer.regions import Region
 
 #: Rows of the probe that checks a model once per problem.
 _PROBE = 8
@@ -47,9 +47,14 @@ class Evaluation:
     wrong: Tensor
 
     @cached_property
+    def norm_and_kind(self) -> tuple[Tensor, bool]:
+        """‖gradient‖₂ `[rows]` and whether all are ordinary numbers, computed once."""
+        return _rows.norm_and_kind(self.gradient)
+
+    @property
     def gradient_norm(self) -> Tensor:
-        """‖gradient‖₂ `[rows]`, computed once for direction and residual."""
-        return _rows.norm(self.gradient)
+        """‖gradient‖₂ `[rows]`."""
+        return self.norm_and_kind[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +85,26 @@ class Rows:
         """Loss, gradient and misclassification at perturbations `[rows, *input]`."""
         moved = (self.inputs + points).detach().requires_grad_()
         outputs = self.model(moved)
-        loss = self.objective(outputs, self.targets)
+        values = outputs.detach()
+        loss, slopes = with_slopes(self.objective, values, self.targets)
         gradient = None
-        if loss.requires_grad:
-            # Of the sum: given the ones explicitly, torch imports sympy (seconds).
-            (gradient,) = torch.autograd.grad(loss.sum(), moved, allow_unused=True)
+        if outputs.requires_grad:
+            # Of the sum: given the slopes explicitly, torch imports sympy (seconds).
+            total = (outputs * slopes).sum()
+            (gradient,) = torch.autograd.grad(total, moved, allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(moved)
-        return Evaluation(loss.detach(), gradient, self._wrong(outputs))
+        return Evaluation(loss, gradient, self.wrong(values))
 
     def value(self, points: Tensor) -> Evaluation:
         """Loss and misclassification without the gradient (which is left empty)."""
         with torch.no_grad():
             outputs = self.model(self.inputs + points)
-            loss = self.objective(outputs, self.targets)
-        return Evaluation(loss, points.new_empty(0), self._wrong(outputs))
+            loss, _ = with_slopes(self.objective, outputs, self.targets)
+        return Evaluation(loss, points.new_empty(0), self.wrong(outputs))
 
-    def _wrong(self, outputs: Tensor) -> Tensor:
+    def wrong(self, outputs: Tensor) -> Tensor:
+        """What is misclassified `[rows]`; False where targets are not labels."""
         if self.labelled:
             return misclassified(outputs, self.targets)
         return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
@@ -234,18 +242,7 @@ class Problem:
     @cached_property
     def feasible(self) -> Region:
         """Region ∩ box ∩ mask, in perturbation coordinates."""
-        region = self.region
-        if self.box is not None:
-            region = intersect(region, _perturbation_box(self.inputs, *self.box))
-        if self.mask is not None:
-            held = _mask_box(self.inputs, self.mask, region)
-            if region.norm == "sphere":
-                raise UserError(
-                    "mask: a sphere within fewer coordinates is not a region here; use "
-                    "L2Ball, whose maxima lie on the sphere too unless interior."
-                )
-            region = intersect(region, held)
-        return region
+        return feasible(self.region, self.inputs, self.box, self.mask)
 
     @cached_property
     def labelled(self) -> bool:
@@ -470,30 +467,3 @@ class Problem:
         """`other`, which need not examine this problem's model once more."""
         object.__setattr__(other, "_examined", [*self._examined])
         return other
-
-
-def _perturbation_box(inputs: Tensor, low: float, high: float) -> Box:
-    """The box on x + δ as bounds on δ that hold after rounding of x + δ too."""
-    lower, upper = low - inputs, high - inputs
-    infinity = torch.full_like(inputs, torch.inf)
-    lower = torch.where(inputs + lower < low, torch.nextafter(lower, infinity), lower)
-    upper = torch.where(inputs + upper > high, torch.nextafter(upper, -infinity), upper)
-    return Box(lower.clamp(max=0), upper.clamp(min=0)).bind(inputs)
-
-
-def _mask_box(inputs: Tensor, mask: Tensor, region: Region) -> Box:
-    """The coordinates that may not move, as a box of width 0 there."""
-    if mask.dtype != torch.bool or mask.shape not in (inputs.shape, inputs.shape[1:]):
-        raise UserError(
-            f"mask: expected a bool tensor {list(inputs.shape[1:])} or "
-            f"{list(inputs.shape)}, got {mask.dtype} {list(mask.shape)}."
-        )
-    moves = mask.to(inputs.device)
-    if isinstance(region, Intervals):
-        # Not by its size, which may be any length that the user names.
-        lower, upper = (limit.expand(inputs.shape) for limit in region.limits(inputs))
-        return Box(torch.where(moves, lower, 0.0), torch.where(moves, upper, 0.0))
-    # Wide enough never to bind where the coordinate may move.
-    wide = 2 * rows_of(region.size, inputs).to(inputs)
-    room = torch.where(moves, _rows.expand(wide, inputs), 0.0).expand(inputs.shape)
-    return Box(-room, room).bind(inputs)

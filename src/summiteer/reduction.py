@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from summiteer import _rows
+from summiteer.closed_form import DTYPES, TwoLayerRows
 from summiteer.errors import UserError
 from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
-from summiteer.problem import Problem, Rows
+from summiteer.problem import Problem
 
 #: A direction is left out if no row of W, taken at length 1, loses more than this many
 #: units of rounding by it: a few hundred, the error of the factorisation itself.
@@ -30,12 +31,10 @@ _SHARE = 0.8
 #: What a coordinate of a point costs in a step besides the products with W, in neurons:
 #: both take as long at about m = 150; see `pays`.
 _NEURONS = 150
-#: Dtypes whose rounding is small beside what runs are asked for.
-_DTYPES = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RowSpaceRows(Rows):
+class RowSpaceRows(TwoLayerRows):
     """Rows whose points are (α, t) `[rows, r + 1]`.
 
     `model` is the network with hidden weights [R, 0], `inputs` are (Qᵀx, eᵀx).
@@ -182,7 +181,7 @@ def obstacle(problem: Problem, methods: Sequence[object]) -> str:
         return f"{type(problem).__name__} may have rows of its own"
     if not problem.feasible.whole_ball:
         return "the region is not a whole L2 ball or sphere"
-    if problem.inputs.dtype not in _DTYPES:
+    if problem.inputs.dtype not in DTYPES:
         return f"{problem.inputs.dtype} would not give the same runs"
     if not bool(_rows.norm(structure.network.hidden_weights.detach()).isfinite().all()):
         return "the length of a row of W is not finite"

@@ -42,7 +42,7 @@ class Normalised:
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the unit vectors."""
-        return _rows.unit(evaluation.gradient, evaluation.gradient_norm)
+        return _rows.unit(evaluation.gradient, evaluation.norm_and_kind)
 
 
 @dataclass(frozen=True)

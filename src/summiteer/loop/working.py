@@ -8,6 +8,7 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.adversaries import Adversary, Step
+from summiteer.closed_form import rows_of
 from summiteer.loop.patience import Patience
 from summiteer.problem import Evaluation, Problem, Rows
 from summiteer.recurrence import Recurrence, memoryless
@@ -89,7 +90,7 @@ def begin(
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
     flat = points.flatten(0, 1)
-    rows = reduction.rows(index, flat) if reduction else problem.rows(index)
+    rows = reduction.rows(index, flat) if reduction else rows_of(problem, index)
     flat = rows.enter(flat)
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):
@@ -151,7 +152,7 @@ def _keep_best(now: Working, loss: Tensor) -> Tensor:
     only climb copy nothing until they finish.
     """
     leading = loss > now.best_loss
-    peak = now.leading & ~leading
+    peak = now.leading > leading
     if bool(peak.any()):
         _rows.put(now.best, peak.nonzero().flatten(), now.points)
     torch.fmax(now.best_loss, loss, out=now.best_loss)
@@ -160,7 +161,7 @@ def _keep_best(now: Working, loss: Tensor) -> Tensor:
 
 def keep_first_wrong(now: Working) -> None:
     """Update the first misclassified iterate of each row, in place."""
-    fresh = now.evaluation.wrong & ~now.found
+    fresh = now.evaluation.wrong > now.found
     if bool(fresh.any()):
         _rows.put(now.wrong, fresh.nonzero().flatten(), now.points)
         now.found.logical_or_(fresh)

@@ -216,7 +216,10 @@ class TwoLayerNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """f(x): `[rows, d]` -> `[rows]` or `[rows, K]`."""
-        hidden = self.activation.value(self.preactivations(inputs))
+        return self.head(self.activation.value(self.preactivations(inputs)))
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """The outputs of σ(h) `[rows, m]`: `[rows]` or `[rows, K]`."""
         if self.outputs is None:
             return torch.addmv(self.output_bias, hidden, self.output_weights)
         return torch.addmm(self.output_bias, hidden, self.output_weights.T)

@@ -22,6 +22,26 @@ class CrossEntropy:
         """-log softmax(z)_y `[rows]`."""
         return cross_entropy(outputs, targets)
 
+    def with_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """-log p_y `[rows]` with p = softmax(z), and p - e_y.
+
+        With t = log Σ_{k ≠ y} exp(z_k - z_y) as in `cross_entropy`: 1 - p_y = s(t) is
+        shared out to the other classes as exp(z_k).
+        """
+        wide = outputs.float() if outputs.dtype.itemsize == 2 else outputs
+        label = targets[:, None]
+        ahead = wide - wide.amax(1, keepdim=True)
+        # Of the label nothing: exp(-∞).
+        rivals = ahead.scatter(1, label, -torch.inf).exp_()
+        total = rivals.sum(1, keepdim=True)
+        rise = total.log() - ahead.gather(1, label)
+        values = torch.nn.functional.softplus(rise, threshold=_STRAIGHT)
+        missed = rise.sigmoid()
+        least = torch.finfo(wide.dtype).tiny
+        slopes = rivals.mul_(missed / total.clamp(min=least))
+        slopes = slopes.scatter_(1, label, -missed)
+        return values[:, 0].to(outputs.dtype), slopes.to(outputs.dtype)
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless targets are labels of the outputs' classes."""
         check_classes("CrossEntropy", outputs, targets)

@@ -17,6 +17,13 @@ class Logistic:
         agreement = scalar(targets) * scalar(outputs)
         return -torch.nn.functional.logsigmoid(agreement)
 
+    def with_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """-log s(y·f) `[rows]`, and -y·s(-y·f)."""
+        signs = targets.reshape(outputs.shape).to(outputs)
+        rise = -signs * outputs
+        values = -torch.nn.functional.logsigmoid(scalar(-rise))
+        return values, -signs * rise.sigmoid()
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless there is one output and every target is ±1."""
         check_signs("Logistic", outputs, targets)

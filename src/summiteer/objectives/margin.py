@@ -19,6 +19,17 @@ class Margin:
         """The margin `[rows]`."""
         return margin(outputs, targets)
 
+    def with_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The margin `[rows]`; 1 for the best other class, -1 for the label."""
+        if outputs.ndim == 2 and outputs.shape[1] > 1:
+            label = targets[:, None]
+            best, rival = outputs.scatter(1, label, -torch.inf).max(1, keepdim=True)
+            slopes = torch.zeros_like(outputs).scatter_(1, rival, 1.0)
+            values = best - outputs.gather(1, label)
+            return values[:, 0], slopes.scatter_(1, label, -1.0)
+        slopes = -targets.reshape(outputs.shape).to(outputs)
+        return scalar(slopes * outputs), slopes
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless targets are labels, or ±1 for one output."""
         if outputs.ndim == 2 and outputs.shape[1] > 1:

@@ -2,6 +2,7 @@
 
 from typing import Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from summiteer.errors import UserError
@@ -17,6 +18,9 @@ class Objective(Protocol):
     - `check(outputs, targets)` raises UserError where they do not fit;
     - `take(index)` returns the objective of the rows `index` `[rows]`, for one that
       holds something per example (see `taken`);
+    - `with_slopes(outputs, targets)` returns the values and their derivatives by the
+      outputs, of the outputs' shape: fewer operations than autograd makes, and used
+      only where the class defines it itself (see `with_slopes`);
     - the methods of `ScalarLoss`.
     """
 
@@ -48,6 +52,33 @@ def taken(objective: Objective, index: Tensor) -> Objective:
     """
     take = getattr(objective, "take", None)
     return objective if take is None else cast(Objective, take(index))
+
+
+def with_slopes(
+    objective: Objective, outputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Values `[rows]` and their derivatives by the outputs, of the outputs' shape.
+
+    In closed form where the objective's own class has one: a sub-class may have
+    changed the value. Else by autograd; zeros where nothing depends on the outputs.
+
+    Args:
+        objective: any callable.
+        outputs: z; left as they are.
+        targets: of the same rows.
+    """
+    if "with_slopes" in vars(type(objective)):
+        closed: tuple[Tensor, Tensor] = objective.with_slopes(outputs, targets)  # type: ignore[attr-defined]
+        return closed
+    leaf, slopes = outputs.detach().requires_grad_(), None
+    with torch.enable_grad():
+        values = objective(leaf, targets)
+        if values.requires_grad:
+            # Of the sum: given the ones explicitly, torch imports sympy (seconds).
+            (slopes,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
+    if slopes is None:
+        slopes = torch.zeros_like(outputs)
+    return values.detach(), slopes
 
 
 def check_objective(objective: Objective, outputs: Tensor, targets: Tensor) -> None:

@@ -19,6 +19,11 @@ class Quadratic:
             return 0.5 * (outputs - scalar(targets)).square()
         return 0.5 * (outputs - targets).square().flatten(1).sum(1)
 
+    def with_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """½(f - y)² `[rows]`, and f - y."""
+        apart = outputs - targets.reshape(outputs.shape)
+        return 0.5 * apart.square().reshape(len(apart), -1).sum(1), apart
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise UserError unless targets are floats of the outputs' shape."""
         if not targets.is_floating_point():

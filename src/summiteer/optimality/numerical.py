@@ -393,7 +393,7 @@ def _rises(
     along = _rows.norm(face.project(here.gradient))
     # The face may be left by BOUNDARY: what is gained by closing that gap is no kink.
     gap = tolerances.BOUNDARY * rows_of(rows.region.size, points)
-    outwards = _rows.unit(here.gradient, here.gradient_norm)
+    outwards = _rows.unit(here.gradient, here.norm_and_kind)
     closed = rows.region.project(points + _rows.expand(gap, outwards) * outwards)
     base = torch.fmax(here.loss, rows.value(closed).loss)
     noise = 4 * tolerances.SAME_LOSS * unit * base.abs()

@@ -32,7 +32,7 @@ class L2Ball(Radial):
     def project(self, points: Tensor) -> Tensor:
         """Π(v) = v · min(1, ε/‖v‖)."""
         norms = _rows.norm(points)
-        scale = (self.radius / norms).clamp(max=1.0)
+        scale = (self.radius / norms).clamp_(max=1.0)
         projected = points * _rows.expand(scale, points)
         if not scale.numel() or float(scale.min()) > tolerances.TINY_NORM:
             return projected

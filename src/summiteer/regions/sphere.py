@@ -31,12 +31,12 @@ class Sphere(Radial):
     def project(self, points: Tensor) -> Tensor:
         """ε·v/‖v‖, a nearest point; v = 0 goes to ε·(1, …, 1)/√d, as near as any."""
         radius = _rows.expand(rows_of(self.radius, points), points)
-        norms = _rows.norm(points)
-        zero = norms == 0
-        if bool(zero.any()):
+        norms, usual = _rows.norm_and_kind(points)
+        if not usual:
+            zero = norms == 0
             points = torch.where(_rows.expand(zero, points), 1.0, points)
             norms = torch.where(zero, points[0].numel() ** 0.5, norms)
-        return _rows.unit(points, norms) * radius
+        return _rows.unit(points, (norms, usual)) * radius
 
     def contains(self, points: Tensor, slack: float | None = None) -> Tensor:
         """See `Region.contains`."""

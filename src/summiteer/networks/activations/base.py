@@ -95,6 +95,13 @@ class Activation(ABC):
     def first(self, t: Tensor) -> Tensor:
         """σ'(t), of the shape and dtype of `t`."""
 
+    def value_and_first(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(σ(t), σ'(t)) for ascent, in new tensors.
+
+        To rounding, and without what proofs know of the rounding of `value`.
+        """
+        return self.value(t), self.first(t)
+
     @abstractmethod
     def second(self, t: Tensor) -> Tensor:
         """σ''(t), of the shape and dtype of `t`."""

@@ -33,6 +33,11 @@ class Relu(Activation):
         # Three times faster than casting t > 0, and as exact.
         return torch.sign(torch.relu(t))
 
+    def value_and_first(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Activation.value_and_first`: one rectifier for both."""
+        value = torch.relu(t)
+        return value, torch.sign(value)
+
     def second(self, t: Tensor) -> Tensor:
         """σ''(t) = 0, the kink left out."""
         return torch.zeros_like(t)
