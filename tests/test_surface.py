@@ -138,8 +138,9 @@ def test_bounds_of_derivatives_over_an_interval(sigma):
     second, upward = surface.second(interval), surface.upward(interval)
     steep, wiggle = surface.steep(interval), surface.wiggle(interval)
     units = unit(seeded(ROWS, DIM, seed=10))
-    floor = gradient_floor(surface.at(torch.zeros_like(inputs)), interval, units)
-    highest = gradient_ceiling(surface, interval)
+    sloped = surface.sloped_range(interval)
+    floor = gradient_floor(surface.at(torch.zeros_like(inputs)), sloped, units)
+    highest = gradient_ceiling(surface, sloped)
     for row in range(ROWS):
         known, centre = truth(net, inputs, row), [arb(0)] * DIM
         along = reals(units[row])
@@ -165,7 +166,7 @@ def test_the_gradient_floor_is_met_on_a_point(sigma):
     net, inputs = network(sigma), seeded(ROWS, DIM, seed=5)
     place = surface_of(net, inputs).at(torch.zeros_like(inputs))
     units = unit(place.gradient.middle)
-    floor = gradient_floor(place, place.inner, units)
+    floor = gradient_floor(place, place.surface.sloped_range(place.inner), units)
     steepness = place.gradient.middle.norm(dim=1)
     # `unit` shortens by 2⁻³⁰.
     assert bool((floor >= steepness * (1 - 1e-8) - 1e-12).all())

@@ -17,21 +17,23 @@ class Bounds:
 
     Attributes:
         lipschitz: L, rounded up.
-        wiggle: Λ, rounded up.
         majorant: λ⁺(M), rounded up.
         floor: g_min, rounded down.
         regular: whether ‖g0‖ > 2Lε: Prop. 5 holds before any ascent. It implies
             μ + g_min/ε ≥ 2(‖g0‖ - Lε)/ε > 2L ≥ 2λ⁺(M), so that Props. 3 and 4 find
             all that it promises: one maximiser, global, the only KKT point.
         bend: σ'' of every neuron there `[rows, m]`.
+        sloped: σ' of every neuron there `[rows, m]`.
+        centre: F at the inputs themselves.
     """
 
     lipschitz: Tensor
-    wiggle: Tensor
     majorant: Tensor
     floor: Tensor
     regular: Tensor
     bend: Enclosure
+    sloped: Enclosure
+    centre: Place
 
 
 def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
@@ -42,25 +44,34 @@ def bounds_of(surface: Surface, radius: Tensor) -> Bounds:
         radius: of a ball about the inputs that holds all points of interest `[rows]`.
     """
     interval = surface.within(radius)
-    bend = surface.bent_range(interval)
+    bend, sloped = surface.bent_range(interval), surface.sloped_range(interval)
     weighted = surface.weighted
     steep = (surface.output * bend).magnitude
-    wiggle = up(surface.wiggle(interval) * weighted.lengths)
-    crude, bent = _crude(weighted, steep), _crude(weighted, wiggle)
     one = torch.zeros(len(steep), dtype=torch.int64)
-    gradient = torch.minimum(crude, shared_top(weighted, steep, one))
+    shared = shared_top(weighted, steep, one)
+    gradient = torch.minimum(_crude(weighted, steep), shared)
     centre = surface.at(torch.zeros(len(radius), surface.hidden.shape[1]).double())
     steepness, growth = centre.gradient.norm().lower, up(gradient * radius)
     floor = down(steepness - growth)
-    sloped = gradient_floor(centre, interval, unit(centre.gradient.middle))
+    least = gradient_floor(centre, sloped, unit(centre.gradient.middle))
     return Bounds(
         lipschitz=gradient,
-        wiggle=bent,
         majorant=majorant_of(surface, bend),
-        floor=torch.maximum(floor, sloped).clamp(min=0),
+        floor=torch.maximum(floor, least).clamp(min=0),
         regular=steepness > up(2 * growth),
         bend=bend,
+        sloped=sloped,
+        centre=centre,
     )
+
+
+def wiggle_of(surface: Surface, interval: Enclosure) -> Tensor:
+    """Λ where the pre-activations lie in `interval` `[rows, m]`, rounded up `[rows]`.
+
+    No factorisation of its own, and nothing that rows would share.
+    """
+    weighted = surface.weighted
+    return _crude(weighted, up(surface.wiggle(interval) * weighted.lengths))
 
 
 def majorant_of(surface: Surface, bend: Enclosure) -> Tensor:
@@ -84,11 +95,8 @@ def constants_around(place: Place, reach: Tensor) -> tuple[Tensor, Tensor]:
         reach: `[rows]`.
     """
     surface, interval = place.surface, place.around(reach)
-    weighted = surface.weighted
-    steep = surface.steep(interval)
-    wiggle = up(surface.wiggle(interval) * weighted.lengths)
-    gradient, bent = (_crude(weighted, heavy) for heavy in (steep, wiggle))
-    return gradient, bent
+    gradient = _crude(surface.weighted, surface.steep(interval))
+    return gradient, wiggle_of(surface, interval)
 
 
 def _crude(weighted: Weighted, heavy: Tensor) -> Tensor:

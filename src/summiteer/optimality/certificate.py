@@ -55,7 +55,6 @@ class Certificate:
         proposition: tuple, the proposition of mathematics.md behind a proof, or "".
         within: search distance in radii.
         residual: first-order residual at the given point (§3).
-        curvature_ratio: κ = λ_max(tangent)/μ (§4) on the curved boundary.
         distance_bound: proved distance from the given point to the maximiser.
         loss_gap_bound: proved bound of what is to be gained up to that maximiser.
         best_radius: the certified point is proved best within this distance of the
@@ -95,7 +94,6 @@ class Certificate:
     proposition: tuple[str, ...]
     within: float
     residual: Tensor
-    curvature_ratio: Tensor
     distance_bound: Tensor
     loss_gap_bound: Tensor
     best_radius: Tensor
@@ -117,6 +115,7 @@ class Certificate:
     direction: Tensor
     unproved: tuple[str, ...]
     subject: tuple[str, ...]
+    _curving: Callable[[], Tensor] = field(repr=False)
     _regularity: Callable[[], dict[str, Tensor]] = field(repr=False)
 
     def __len__(self) -> int:
@@ -126,6 +125,11 @@ class Certificate:
     def maximum(self) -> Tensor:
         """`[batch]` bool: the verdict is that of a maximum, by whatever evidence."""
         return torch.tensor([v.is_maximum for v in self.verdict])
+
+    @cached_property
+    def curvature_ratio(self) -> Tensor:
+        """κ = λ_max(tangent)/μ (§4) on the curved boundary, measured when asked for."""
+        return self._curving()
 
     @cached_property
     def indices(self) -> dict[str, Tensor]:
@@ -285,6 +289,11 @@ def _certificate(
 ) -> Certificate:
     nothing = torch.full((len(points),), torch.nan, dtype=torch.float64)
     numbers = {name: claims.numbers.get(name, nothing) for name in NUMBERS}
+    known, curving = numbers.pop("curvature_ratio"), claims.curving
+
+    def ratio() -> Tensor:
+        return known if curving is None else known.where(~known.isnan(), curving())
+
     point, way = claims.certified_point, claims.direction
     return Certificate(
         verdict=tuple(claims.verdict),
@@ -296,6 +305,7 @@ def _certificate(
         direction=torch.full_like(points.double(), torch.nan) if way is None else way,
         unproved=unproved,
         subject=subjects(problem, points),
+        _curving=ratio,
         _regularity=regularity,
         **numbers,
     )

@@ -1,6 +1,6 @@
 """What one prover says of a batch of points."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -46,6 +46,7 @@ class Claims:
         numbers: name from `NUMBERS` -> `[batch]`.
         certified_point: `[batch, *input]` the point that the verdict was found at.
         direction: `[batch, *input]` the way uphill of negative verdicts, NaN elsewhere.
+        curving: measures κ `[batch]` where `numbers` has none, for who asks for it.
     """
 
     verdict: Sequence[Verdict]
@@ -55,6 +56,7 @@ class Claims:
     numbers: dict[str, Tensor] = field(default_factory=dict)
     certified_point: Tensor | None = None
     direction: Tensor | None = None
+    curving: Callable[[], Tensor] | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.numbers) - set(NUMBERS)
@@ -112,7 +114,23 @@ class Claims:
             numbers,
             _filled(self, self.certified_point, index, other.certified_point),
             _filled(self, self.direction, index, other.direction),
+            self._curving(index, other.curving),
         )
+
+    def _curving(
+        self, index: Tensor, theirs: Callable[[], Tensor] | None
+    ) -> Callable[[], Tensor] | None:
+        """Ours, with theirs at the rows `index`."""
+        ours, batch = self.curving, len(self.verdict)
+        if theirs is None:
+            return ours
+
+        def measure() -> Tensor:
+            values = theirs()
+            base = values.new_full((batch,), torch.nan) if ours is None else ours()
+            return base.index_copy(0, index, values)
+
+        return measure
 
 
 def _spoken(theirs: Sequence[str], ours: Sequence[str], rows: list[int]) -> list[str]:

@@ -17,22 +17,21 @@ from summiteer.optimality.no_maximum import on_sphere
 from summiteer.optimality.rounding import up
 from summiteer.optimality.scalar_form import ScalarForm
 from summiteer.optimality.stand import Limits
-from summiteer.optimality.surface import Surface
+from summiteer.optimality.surface import Place, Surface
 from summiteer.regions import Region
 
 #: Steps of the map T(δ) = εg/‖g‖ towards the maximum of a rival.
 _STEPS = 6
 
 
-def about_centre(surface: Surface, radius: Tensor, majorant: Tensor) -> Tensor:
+def about_centre(centre: Place, radius: Tensor, majorant: Tensor) -> Tensor:
     """≥ F on ‖δ‖ ≤ radius, about 0 `[rows]`.
 
     Args:
-        surface: F.
+        centre: F at 0.
         radius: `[rows]`.
         majorant: λ⁺(M) there.
     """
-    centre = surface.at(torch.zeros(len(radius), surface.hidden.shape[1]).double())
     rise = up(centre.gradient.norm().upper * radius)
     bent = up(majorant * radius * radius / 2, 3)
     return up(up(centre.value.upper + rise) + bent)
@@ -93,17 +92,26 @@ def quick_look(
     above = torch.zeros_like(first.stand.curved)
     for rival in form.rivals:
         majorant = majorant_of(rival, bounds.bend)
-        bound = about_centre(rival, limits.reach, majorant)
-        points = torch.zeros_like(limits.lower)
-        for _ in range(_STEPS):
-            points = region.linear_maximiser(rival.slope(points)[0])
-        above |= rival.at(points).value.middle >= value.middle
-        if limits.round and not limits.boxed:
-            there = on_sphere(rival, limits, points)
-            again = about_point(there, majorant, up(2 * limits.reach))
-            bound = torch.fmin(bound, again)
+        bound = about_centre(bounds.centre.on(rival), limits.reach, majorant)
+        index = (~(bound < value.lower)).nonzero().flatten()
+        if len(index):
+            some, part = rival.take(index), limits.take(index)
+            points = _climbed(some, region.take(index))
+            above[index] |= some.at(points).value.middle >= value.middle[index]
+            if limits.round and not limits.boxed:
+                there = on_sphere(some, part, points)
+                again = about_point(there, majorant[index], up(2 * part.reach))
+                bound[index] = torch.fmin(bound[index], again)
         top = torch.maximum(top, bound)
     return Rivals(top, top < value.lower, above)
+
+
+def _climbed(surface: Surface, region: Region) -> Tensor:
+    """Points of the region where F is high, in floats `[rows, d]`."""
+    points = torch.zeros(len(surface), surface.hidden.shape[1]).double()
+    for _ in range(_STEPS):
+        points = region.linear_maximiser(surface.slope(points)[0])
+    return points
 
 
 def close_look(form: ScalarForm, limits: Limits, goal: Tensor) -> Tensor:

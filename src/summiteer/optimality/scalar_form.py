@@ -25,7 +25,7 @@ from summiteer.objectives import (
 )
 from summiteer.optimality.relu_form import slopes
 from summiteer.optimality.rounding import Enclosure, down, up
-from summiteer.optimality.surface import Surface, gradient_ceiling
+from summiteer.optimality.surface import Place, Surface, gradient_ceiling
 from summiteer.precision import DoubleModel
 from summiteer.problem import Problem
 
@@ -116,11 +116,20 @@ class ScalarForm:
             slack: of the points.
             radius: of the ball on which Lip is taken.
         """
-        reach = torch.full_like(slack, torch.inf)
+        sloped = self.surface.sloped_range(self.surface.within(radius))
+        return self.lead_at(self.surface.at(points, slack), sloped)
+
+    def lead_at(self, place: Place, sloped: Enclosure) -> Tensor:
+        """`lead` of points that are looked at already.
+
+        Args:
+            place: F there.
+            sloped: σ' on the ball on which Lip is taken `[rows, m]`.
+        """
+        reach = torch.full_like(place.points[:, 0], torch.inf)
         for gap in self.gaps:
-            ahead = gap.at(points, slack).value.lower
-            interval = gap.within(radius)
-            rate = gradient_ceiling(gap, interval)
+            ahead = place.on(gap).value.lower
+            rate = gradient_ceiling(gap, sloped)
             reach = torch.minimum(reach, down(down(ahead / rate)))
         return reach
 
@@ -251,8 +260,10 @@ def _margins(network: TwoLayerNetwork, problem: Problem, outputs: Tensor) -> Sca
         for i in range(1, order.shape[1])
     ]
     surface = difference(network, problem.inputs, best, label)
-    rivals = tuple(difference(network, problem.inputs, k, label) for k in others)
-    gaps = tuple(difference(network, problem.inputs, best, k) for k in others)
+    rivals, gaps = (
+        tuple(difference(network, problem.inputs, *pair, surface) for pair in pairs)
+        for pairs in ([(k, label) for k in others], [(best, k) for k in others])
+    )
     link = IDENTITY if type(problem.objective) is Margin else SOFTPLUS
     return ScalarForm(link, surface, rivals, gaps)
 
@@ -264,16 +275,27 @@ def _rows_without(label: Tensor, classes: int) -> Tensor:
 
 
 def difference(
-    network: TwoLayerNetwork, inputs: Tensor, left: Tensor, right: Tensor
+    network: TwoLayerNetwork,
+    inputs: Tensor,
+    left: Tensor,
+    right: Tensor,
+    like: Surface | None = None,
 ) -> Surface:
-    """z_left - z_right as surfaces, one pair of classes per row."""
+    """z_left - z_right as surfaces, one pair of classes per row.
+
+    Args:
+        network: z.
+        inputs: x `[rows, d]`.
+        left: `[rows]`.
+        right: `[rows]`.
+        like: another surface of this network and these inputs: Wx + b is its.
+    """
     weights, shift = network.output_weights.detach(), network.output_bias.detach()
-    return Surface.of(
-        network,
-        inputs,
-        Enclosure.exact(weights[left]) - weights[right],
-        Enclosure.exact(shift[left]) - shift[right],
-    )
+    output = Enclosure.exact(weights[left]) - weights[right]
+    moved = Enclosure.exact(shift[left]) - shift[right]
+    if like is not None:
+        return replace(like, output=output, shift=moved)
+    return Surface.of(network, inputs, output, moved)
 
 
 def margin_surfaces(
@@ -281,12 +303,15 @@ def margin_surfaces(
 ) -> tuple[Surface, ...]:
     """z_k - z_y for every k ≠ y, K - 1 surfaces with one row per example."""
     order = _rows_without(labels, network.output_weights.shape[0])
-    return tuple(
-        difference(network, inputs, order[:, i], labels) for i in range(order.shape[1])
-    )
+    first = difference(network, inputs, order[:, 0], labels)
+    others = (order[:, i] for i in range(1, order.shape[1]))
+    rest = (difference(network, inputs, k, labels, first) for k in others)
+    return (first, *rest)
 
 
-def reproduces(form: ScalarForm, problem: Problem, points: Tensor) -> Tensor:
+def reproduces(
+    form: ScalarForm, problem: Problem, points: Tensor, place: Place | None = None
+) -> Tensor:
     """Whether the model computes what the form says, within both rounding bounds.
 
     The model adds x + δ in floats and runs its own forward pass: twice the error bound
@@ -296,11 +321,12 @@ def reproduces(form: ScalarForm, problem: Problem, points: Tensor) -> Tensor:
         form: of the problem at the points.
         problem: in float64.
         points: `[batch, d]`.
+        place: F there, if it is known.
     """
     with torch.no_grad():
         outputs = problem.model(problem.inputs + points)
         computed = problem.objective(outputs, problem.targets)
-    value = form.surface.at(points).value
+    value = (form.surface.at(points) if place is None else place).value
     width = Enclosure(value.middle, up(4 * value.radius))
     low, high = form.link.value(width.lower), form.link.ceiling(width.upper)
     # The objective's own few operations; a small cross-entropy is the rounding of a

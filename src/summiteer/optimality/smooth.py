@@ -9,7 +9,12 @@ the caller's own weights in real arithmetic (§10).
 import torch
 from torch import Tensor
 
-from summiteer.optimality.bounds import Bounds, bounds_of, constants_around
+from summiteer.optimality.bounds import (
+    Bounds,
+    bounds_of,
+    constants_around,
+    wiggle_of,
+)
 from summiteer.optimality.branching import best_everywhere
 from summiteer.optimality.claims import Claims
 from summiteer.optimality.first_order import FirstOrder
@@ -45,8 +50,9 @@ from summiteer.optimality.rounding import (
     up,
 )
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
-from summiteer.optimality.spectrum import estimate
+from summiteer.optimality.spectrum import curving, estimate
 from summiteer.optimality.stand import Limits, stand
+from summiteer.optimality.surface import Place
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
@@ -77,9 +83,10 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         form = scalar_form(problem, points)
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
-        same = reproduces(form, problem, points)
+        given = form.surface.at(points)
+        same = reproduces(form, problem, points, given)
         reach = down(within * problem.size.to(torch.float64), 2)
-        return _Ladder(problem, form, limits, points, reach, same, budget).claims()
+        return _Ladder(problem, form, limits, given, reach, same, budget).claims()
 
 
 class _Ladder:
@@ -89,7 +96,7 @@ class _Ladder:
         problem: in float64.
         form: the problem as φ(max F_i).
         limits: of the region.
-        points: given.
+        given: F at the given points.
         reach: the search distance.
         same: whether the model was seen to compute what the form says.
         budget: of branch and bound.
@@ -100,12 +107,12 @@ class _Ladder:
         problem: Problem,
         form: ScalarForm,
         limits: Limits,
-        points: Tensor,
+        given: Place,
         reach: Tensor,
         same: Tensor,
         budget: int,
     ) -> None:
-        self.budget = budget
+        self.budget, self.given, points = budget, given, given.points
         self.form, self.limits, self.points, self.reach = form, limits, points, reach
         surface = form.surface
         polished, free, curved = newton(surface, limits, points, reach)
@@ -117,30 +124,22 @@ class _Ladder:
         gap = (Enclosure.exact(polished) - points).norm().upper
         #: From the given points to the real ones that are examined.
         self.moved = up(gap + standing.slack)
-        self.lead = form.lead(standing.points, standing.slack, self.extent)
+        self.lead = form.lead_at(self.first.place, self.bounds.sloped)
         self.diameter = up(2 * limits.reach)
-        #: λ_max(H) on the tangent space of each face, estimated.
-        self.tangent = estimate(
-            surface, self.first.place.bend.middle, self.first, tangent=True
-        )
         whole, majorant = limits.reach, self.bounds.majorant
         #: What F has to fear from its rivals.
         self.rivals = quick_look(
             form, limits, problem.feasible, self.bounds, self.first
         )
         top = torch.fmin(
-            about_centre(surface, whole, majorant),
+            about_centre(self.bounds.centre, whole, majorant),
             about_point(self.first, majorant, self.diameter),
         )
         top = torch.maximum(top, self.rivals.top)
         self.open = same.clone()
         self.near = torch.full_like(reach, torch.nan)
-        steep = standing.curved & (self.first.multiplier > 0)
-        ratio = torch.where(steep, self.tangent.top / self.first.multiplier, torch.nan)
-        self.numbers = {
-            "curvature_ratio": ratio,
-            "upper_bound": form.link.ceiling(top).masked_fill(~same, torch.nan),
-        }
+        ceiling = form.link.ceiling(top).masked_fill(~same, torch.nan)
+        self.numbers = {"upper_bound": ceiling}
         self.direction = torch.full_like(points, torch.nan)
         self.verdict = [Verdict.UNDECIDED] * len(points)
         self.reason = [
@@ -183,6 +182,7 @@ class _Ladder:
             self.numbers,
             certified_point=self.first.stand.points,
             direction=self.direction,
+            curving=curving(self.first),
         )
 
     def _best(
@@ -226,8 +226,7 @@ class _Ladder:
 
     def _gap(self, index: Tensor, top: Tensor) -> Tensor:
         """≥ what the objective at the maximiser exceeds that at the given point."""
-        given = self.form.surface.take(index).at(self.points[index])
-        return self.form.link.rise(given.value.lower, top)
+        return self.form.link.rise(self.given.value.lower[index], top)
 
     def _write(
         self,
@@ -297,11 +296,12 @@ class _Ladder:
     def _local(self, index: Tensor) -> None:
         """Prop. 6 at the point, with one factorisation of H (two if λ_max is close)."""
         first, bounds = self.first.take(index), self.bounds
-        curvature = self._curvature(index, first)
+        curvature = self._curvature(first)
         if not self.limits.sphere:
             curved = first.stand.curved
             curvature = torch.where(curved, curvature.clamp(min=0), curvature)
-        self._strict(index, curvature, bounds.lipschitz[index], bounds.wiggle[index])
+        wiggle = self._wiggle(index)
+        self._strict(index, curvature, bounds.lipschitz[index], wiggle)
         # In the tails of σ, L and Λ of the region say nothing of what is near.
         left = (self.open[index] & curvature.isfinite()).nonzero().flatten()
         if len(left):
@@ -346,11 +346,16 @@ class _Ladder:
             tangential=first.tangential,
         )
 
-    def _curvature(self, index: Tensor, first: FirstOrder) -> Tensor:
+    def _wiggle(self, index: Tensor) -> Tensor:
+        """Λ on a ball that holds the region and the given points."""
+        surface = self.form.surface.take(index)
+        return wiggle_of(surface, surface.within(self.extent[index]))
+
+    def _curvature(self, first: FirstOrder) -> Tensor:
         """≥ λ_max(H) on the tangent space of the face; inf where not proved."""
         standing, heavy = first.stand, first.place.bend
         surface = first.place.surface
-        top = self.tangent.top[index]
+        top = estimate(surface, heavy.middle, first, tangent=True).top
         limit = torch.where(standing.curved, first.multiplier, 0.0)
         vertex = ~standing.free.any(1)
         curvature = torch.where(vertex, -torch.inf, torch.inf).to(limit)
@@ -383,7 +388,7 @@ class _Ladder:
         whole = whole_curvature(first, tangent)
         if not self.limits.sphere:
             whole = whole.clamp(min=0)
-        wiggle = self.bounds.wiggle[index]
+        wiggle = self._wiggle(index)
         radius = (1.5 * (first.multiplier - whole) / wiggle).clamp(min=0)
         radius = torch.minimum(radius, self.diameter[index])
         best = best_within(first, whole, wiggle, radius)
@@ -434,7 +439,7 @@ class _Ladder:
             self.points[index],
             up(self.reach[index], 4),
             self.extent[index],
-            (bounds.lipschitz[index], bounds.wiggle[index]),
+            (bounds.lipschitz[index], self._wiggle(index)),
         ):
             self._refuted(index, refuted, verdict, reason)
 

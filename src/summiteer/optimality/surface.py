@@ -4,7 +4,7 @@ W, b and σ are the caller's, shared by the batch; a and c are one row per examp
 for a scalar loss (Prop. 1), A_k - A_y for a margin (§7), with their own rounding.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -117,6 +117,12 @@ class Surface:
         """c⁺ ≥ a_j σ'' on the interval: Wᵀ diag(c⁺) W = M ≽ ∇²F (§5)."""
         return self.second(interval).upper
 
+    def sloped_range(self, interval: Enclosure) -> Enclosure:
+        """σ' on the interval, the same for all surfaces of one network and input."""
+        low, high = interval.lower, interval.upper
+        sigma = self.activation
+        return Enclosure.between(sigma.inf_first(low, high), sigma.sup_first(low, high))
+
     def steep(self, interval: Enclosure) -> Tensor:
         """|a_j|·c2_j: L = λ_max(Wᵀ diag(·) W) (§5)."""
         return self.second(interval).magnitude
@@ -146,37 +152,47 @@ class Place:
         surface: of the rows.
         points: δ `[rows, d]`, the floats nearest to the real points.
         inner: h at the real points.
+        images: order -> that derivative of σ at h, once it is known.
     """
 
     surface: Surface
     points: Tensor
     inner: Enclosure
+    images: dict[int, Enclosure] = field(default_factory=dict, repr=False)
 
     def take(self, index: Tensor) -> "Place":
         """The rows `index`, with what is known of them."""
         if len(index) == len(self.points):
             return self  # rows are asked for in order, each once
-        taken = Place(self.surface.take(index), self.points[index], self.inner[index])
-        return carried(self, taken, index)
+        images = {order: image[index] for order, image in self.images.items()}
+        surface, points = self.surface.take(index), self.points[index]
+        return carried(self, Place(surface, points, self.inner[index], images), index)
+
+    def on(self, surface: Surface) -> "Place":
+        """The same points of another surface of this network and these inputs."""
+        return Place(surface, self.points, self.inner, self.images)
+
+    def image(self, order: int) -> Enclosure:
+        """The derivative `order` of σ at h `[rows, m]`."""
+        if order not in self.images:
+            self.images[order] = _image(self.surface.activation, order, self.inner)
+        return self.images[order]
 
     @cached_property
     def value(self) -> Enclosure:
         """F `[rows]`."""
-        surface = self.surface
-        return surface.output.dot(_image(surface.activation, 0, self.inner)) + (
-            surface.shift
-        )
+        return self.surface.output.dot(self.image(0)) + self.surface.shift
 
     @cached_property
     def gradient(self) -> Enclosure:
         """∇F = Wᵀ(a ⊙ σ'(h)) `[rows, d]`."""
-        slope = self.surface.output * _image(self.surface.activation, 1, self.inner)
+        slope = self.surface.output * self.image(1)
         return slope @ self.surface.hidden
 
     @cached_property
     def bend(self) -> Enclosure:
         """D = a ⊙ σ''(h), ∇²F = Wᵀ diag(D) W `[rows, m]`."""
-        return self.surface.output * _image(self.surface.activation, 2, self.inner)
+        return self.surface.output * self.image(2)
 
     def bent(self, vectors: Enclosure) -> Enclosure:
         """∇²F·v `[rows, d]`."""
@@ -233,40 +249,35 @@ def lipschitz(weighted: Weighted, weights: Tensor) -> Tensor:
     return up(torch.minimum(total, weights.amax(1) * weighted.size.square()), 4)
 
 
-def gradient_ceiling(surface: Surface, interval: Enclosure) -> Tensor:
-    """≥ ‖∇F‖ wherever the pre-activations lie in `interval`, `[rows]`.
+def gradient_ceiling(surface: Surface, sloped: Enclosure) -> Tensor:
+    """≥ ‖∇F‖ wherever σ' lies in `sloped`, `[rows]`.
 
     ‖Wᵀv‖, v = a ⊙ σ': the smaller of Σ|v_j|‖w_j‖ and ‖W‖_F‖v‖.
 
     Args:
         surface: F of each row.
-        interval: `[rows, m]`.
+        sloped: `[rows, m]`, see `Surface.sloped_range`.
     """
-    first = surface.activation.sup_abs_first(interval.lower, interval.upper)
-    slope = up(surface.output.magnitude * first)
+    slope = up(surface.output.magnitude * sloped.magnitude)
     count = slope.shape[1]
     total = up(slope @ surface.weighted.lengths, count + 3)
     length = Enclosure.exact(slope).norm().upper
     return torch.minimum(total, up(length * surface.weighted.size))
 
 
-def gradient_floor(place: Place, interval: Enclosure, units: Tensor) -> Tensor:
-    """A lower bound of vᵀ∇F for all points with pre-activations in `interval`.
+def gradient_floor(place: Place, sloped: Enclosure, units: Tensor) -> Tensor:
+    """A lower bound of vᵀ∇F for all points with σ' in `sloped`.
 
     Σ_j min over I_j of a_j(Wv)_jσ' (Prop. 4): at most ‖∇F‖ where ‖v‖ ≤ 1.
 
     Args:
         place: for the surface.
-        interval: `[rows, m]`.
+        sloped: `[rows, m]`, see `Surface.sloped_range`.
         units: v `[rows, d]`, at most 1 long.
     """
     surface = place.surface
     weight = surface.output * (Enclosure.exact(units) @ surface.hidden.T)
-    low, high = interval.lower, interval.upper
-    slope = Enclosure.between(
-        surface.activation.inf_first(low, high), surface.activation.sup_first(low, high)
-    )
-    each = (weight * slope).lower
+    each = (weight * sloped).lower
     lost = gamma(each.shape[1] + 2) * up(each.abs().sum(1), each.shape[1])
     return down(each.sum(1) - up(lost))
 
