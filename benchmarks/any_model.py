@@ -89,7 +89,7 @@ def overheads(quick: bool) -> tuple[str, list[Line]]:
         ratio, batch = max(found, key=lambda each: each[0].value)
         lines.append(
             Line(
-                f"`ascend`, same work, over forward and backward alone: {name}, {shown}",
+                f"`ascend`, same work, over passes alone: {name}, {shown}",
                 f"≤ {OVERHEAD:.2f} at batch ≥ 64",
                 f"{ratio} at batch {batch}, the worst of "
                 f"{', '.join(str(b) for _, b in found)}",
@@ -137,7 +137,7 @@ def step_counts(quick: bool) -> tuple[str, list[Line]]:
     return table(head, rows), lines
 
 
-def digits_network(epochs: int) -> tuple[nn.Module, sm.Problem]:
+def digits(epochs: int) -> sm.Problem:
     """A small convolutional network trained on digits, and all of them in L∞ 0.1."""
     data = sm.load_data("digits")
     inputs, labels = data.inputs.float().reshape(-1, 1, 8, 8), data.targets
@@ -156,9 +156,7 @@ def digits_network(epochs: int) -> tuple[nn.Module, sm.Problem]:
                 optimiser.step()
     model.eval().requires_grad_(False)
     region = sm.LinfBall(0.1)
-    return model, sm.Problem(
-        model, inputs, labels, sm.CrossEntropy(), region, box=(0.0, 1.0)
-    )
+    return sm.Problem(model, inputs, labels, sm.CrossEntropy(), region, box=(0.0, 1.0))
 
 
 def kept(run: Callable[[], sm.Ascent]) -> sm.Ascent:
@@ -168,9 +166,8 @@ def kept(run: Callable[[], sm.Ascent]) -> sm.Ascent:
 
 
 def early_ends(quick: bool) -> tuple[str, list[Line]]:
-    """Runs that end early: all steps, ended but left in the batch, ended and dropped."""
-    _, whole = digits_network(2 if quick else 10)
-    problem = whole.take(torch.arange(128 if quick else 1024))
+    """Runs that end early: dropped, left in the batch, or made to make all steps."""
+    problem = digits(2 if quick else 10).take(torch.arange(128 if quick else 1024))
     steps, rounds = (20, 2) if quick else (100, 7)
     pgd = sm.ProjectedAscent(sm.Sign(), sm.ConstantStep(0.25 / steps))
     methods: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -269,11 +266,11 @@ def memories(quick: bool) -> tuple[str, list[Line]]:
     return table(head, rows), lines
 
 
-TEXT = """Untrained networks, random inputs, float32, constant steps (L2: normalised, L∞:
-sign) from the centre; end points are compared before anything is timed. Each figure is
-the time of one gradient evaluation of the batch, over that of a forward and a backward
-pass alone ("pass": same batch, no step, no projection), which is what the model itself
-costs whoever attacks it. *same work* makes all steps (`tolerance=None`,
+TEXT = """Untrained networks, random inputs, float32, constant steps (L2: normalised,
+L∞: sign) from the centre; end points are compared before anything is timed. Each figure
+is the time of one gradient evaluation of the batch, over that of a forward and a
+backward pass alone ("pass": same batch, no step, no projection), which is what the
+model itself costs whoever attacks it. *same work* makes all steps (`tolerance=None`,
 `after_cycle="continue"`, `rescue=False`); *default* measures residuals and looks for
 cycles too. The evaluation of the last point and, for the residual, of a boundary point
 is counted ("passes of ours"). The bare loop is one written by hand that works in place.
