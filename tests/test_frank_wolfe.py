@@ -7,7 +7,7 @@ import summiteer as sm
 from fakes import labelled_problem, named, output_problem, seeded
 from summiteer.analytic import PROBLEMS
 from summiteer.errors import UserError
-from summiteer.reduction import rotation_invariant
+from summiteer.spaces import rotation_invariant
 from summiteer.regions import L1Ball
 
 RULES = {

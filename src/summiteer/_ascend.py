@@ -25,7 +25,7 @@ from summiteer.loop.working import (
 )
 from summiteer.outcome import Outcome
 from summiteer.problem import Problem, Rows
-from summiteer.reduction import Reduction, choose
+from summiteer.spaces import Chosen, choose
 from summiteer.starts import CentreStart, Start, UniformStart
 from summiteer.trajectory import Recorder, Tape
 from summiteer.until import Misclassified, Until
@@ -76,9 +76,10 @@ def ascend(
         until: a further reason to stop, such as `Misclassified()`.
         tolerance: residual called STATIONARY; the dtype's default if negative; None
             measures no residual and stops for none.
-        space: where runs of a two-layer network on a whole L2 ball or sphere are
-            computed: in the "input" space, in the "row" space of W, which gives the
-            same iterates to rounding, or ("auto") where it takes less time.
+        space: where runs of a two-layer network on a whole L2 ball are computed: in
+            the "input" space, in the "row" space of W (on a sphere, too) or in the
+            "hidden" space, which give the same iterates to rounding, or ("auto") where
+            it takes the least time; see `summiteer.spaces`.
         patience: a run whose best objective has not risen beyond rounding
             (`tolerances.SAME_LOSS`) for so many steps has STALLED; None to wait for
             ever. Normalised steps of constant size circle a maximum inside an L2 ball
@@ -98,7 +99,7 @@ def ascend(
         `Ascent`. Nothing of the caller's is changed.
 
     Raises:
-        UserError: model, objective or start do not fit the problem, or the row space
+        UserError: model, objective or start do not fit the problem, or the space
             cannot be had.
     """
     _check(problem, max_steps, until, space, patience, after_cycle)
@@ -113,15 +114,13 @@ def ascend(
         if recorder is not None:
             size = problem.inputs[0].numel()
             recorder = replace(recorder, every=recorder.stride(max_steps, runs, size))
-        reduction = None
-        if space != "input":
-            methods = [adversary] if until is None else [adversary, until]
-            reduction = choose(problem, methods, runs, max_steps, space == "row")
+        methods = [adversary] if until is None else [adversary, until]
+        chosen = choose(problem, methods, runs, max_steps, space)
         plan = _Plan(
             adversary, max_steps, recorder, until, tolerance, patience, after_cycle
         )
-        ascent = plan.climb(problem, points, reduction)
-        if reduction is not None:
+        ascent = plan.climb(problem, points, chosen)
+        if ascent.space != "input":
             ascent, doubtful = ascent.confirmed(problem)
             if len(doubtful):
                 # The step that rounding decided may have ended them: others decide.
@@ -172,7 +171,7 @@ class _Plan:
     after_cycle: AfterCycle
 
     def climb(
-        self, problem: Problem, points: Tensor, reduction: Reduction | None = None
+        self, problem: Problem, points: Tensor, space: Chosen | None = None
     ) -> Ascent:
         """The loop itself, from `points` `[restarts, batch, *input]`."""
         adversary, recorder, max_steps = self.adversary, self.recorder, self.max_steps
@@ -180,7 +179,7 @@ class _Plan:
             recorder is not None and recorder.measures
         )
         rows, now, spent = begin(
-            problem, adversary, points, measured, self.patience, reduction
+            problem, adversary, points, measured, self.patience, space
         )
         if self.after_cycle == "continue":
             now = replace(now, recurrence=None)
@@ -212,7 +211,7 @@ class _Plan:
             share = _COMPACT if made.spent is None else 1.0
             watched = step % _WATCH == 0 or (tape is not None and tape.wants(step + 1))
             now = move(rows, now, made, evaluation, step + 1, watched)
-        return results.ascent(problem, spent, tape, "row" if reduction else "input")
+        return results.ascent(problem, spent, tape, space.name if space else "input")
 
 
 def default_start() -> Start:
@@ -352,5 +351,5 @@ def _zero(now: Working, measure: Tensor) -> Tensor:
     flat = measure == 0
     if bool(flat.any()):
         largest = now.reference.reshape(len(flat), -1).amax(1)
-        flat = flat & (largest == 0) & (_rows.norm(now.evaluation.gradient) == 0)
+        flat = flat & (largest == 0) & (now.evaluation.gradient_norm == 0)
     return flat

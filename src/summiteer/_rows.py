@@ -54,7 +54,7 @@ def norm_and_kind(vectors: Tensor) -> tuple[Tensor, bool]:
     usual = (norms > tolerances.TINY_NORM) & norms.isfinite()
     rows = (~usual).nonzero().flatten()
     odd = flat[rows]
-    safe = _largest(odd)
+    safe = largest(odd)
     rescued = _length(odd / safe[:, None]) * safe
     return norms.index_copy(0, rows, rescued), False
 
@@ -75,7 +75,7 @@ def unit(vectors: Tensor, known: tuple[Tensor, bool] | None = None) -> Tensor:
     usual = (norms > tolerances.TINY_NORM) & (norms < _HUGE_NORM)
     rows = (~usual).nonzero().flatten()
     odd = vectors[rows]
-    odd = odd / expand(_largest(odd.flatten(1)), odd)
+    odd = odd / expand(largest(odd.flatten(1)), odd)
     length = _length(odd.flatten(1))
     odd = odd / expand(torch.where(length > 0, length, 1.0), odd)
     return units.index_copy(0, rows, odd)
@@ -116,10 +116,10 @@ def _block(width: int) -> int:
     return next((size for size in sizes if width % size == 0), _BLOCK)
 
 
-def _largest(flat: Tensor) -> Tensor:
+def largest(flat: Tensor) -> Tensor:
     """The largest magnitude in each row, 1 where that is no use as a scale."""
-    largest = flat.abs().amax(1)
-    return torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    most = flat.abs().amax(1)
+    return torch.where((most > 0) & most.isfinite(), most, 1.0)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

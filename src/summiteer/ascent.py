@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from summiteer import _rows
 from summiteer.problem import Problem
 from summiteer.trajectory import Trajectory
 
-Space: TypeAlias = Literal["auto", "input", "row"]
+Space: TypeAlias = Literal["auto", "input", "row", "hidden"]
 SPACES = get_args(Space)
 
 #: What `with_examples` replaces, by the dimension of the example.
@@ -54,8 +53,8 @@ class Ascent:
             of the objective; see `summiteer.loop.rescue`.
         gradient_evaluations: rows evaluated with gradient, all together.
         trajectory: what was recorded, or None.
-        space: "input", or "row" where the runs were computed in the row space of a
-            two-layer network (`summiteer.reduction`). All points are perturbations of
+        space: "input", or "row" or "hidden" where the runs of a two-layer network were
+            computed there (`summiteer.spaces`). All points are perturbations of
             the inputs in either case; the losses at them and what is misclassified are
             the caller's own model's.
         forward_evaluations: rows evaluated without gradient, to see to that.
@@ -113,30 +112,46 @@ class Ascent:
             The ascent with the model's losses, and the indices of examples where it
             does not agree on what is misclassified: ties, decided by rounding.
         """
-        rows = problem.rows()
-        values = [rows.value(points) for points in (self.best, *self.final)]
+        rows, example = (
+            problem.rows(),
+            torch.arange(len(problem), device=self.best.device),
+        )
+        values = [rows.value(points) for points in self.final]
         losses = torch.stack([value.loss for value in values])
-        losses = losses.masked_fill(~losses.isfinite(), torch.nan)
+        wrong = torch.stack([value.wrong for value in values]).any(0)
+        best_loss = losses[self.best_restart, example]
+        # The best point is often the last of its run, which has been evaluated.
+        apart = (self.best != self.final[self.best_restart, example]).flatten(1).any(1)
+        spent, index = losses.numel(), apart.nonzero().flatten()
+        if len(index):
+            there = rows.take(index).value(self.best[index])
+            best_loss = best_loss.index_copy(0, index, there.loss)
+            wrong = wrong.index_fill(0, index[there.wrong], True)
+            spent += len(index)
+        losses, best_loss = (
+            each.masked_fill(~each.isfinite(), torch.nan)
+            for each in (losses, best_loss)
+        )
         # A last point may be the best one by the caller's rounding.
-        ranked = losses.nan_to_num(-torch.inf)
-        top, restart = ranked[1:].max(0)
-        better = top > ranked[0]
+        top, restart = losses.nan_to_num(-torch.inf).max(0)
+        better = top > best_loss.nan_to_num(-torch.inf)
+        doubtful = torch.zeros_like(better)
+        if self.misclassified is not None and self.misclassified_points is not None:
+            index = self.misclassified.nonzero().flatten()
+            if len(index):
+                points = self.misclassified_points[index]
+                there = rows.take(index).value(points)
+                wrong = wrong.index_copy(0, index, there.wrong)
+            doubtful = wrong != self.misclassified
+            spent += len(index)
         index = better.nonzero().flatten()
         best = self.best.index_copy(0, index, self.final[restart[index], index])
-        spent, doubtful = losses.numel(), torch.zeros_like(better)
-        if self.misclassified is not None and self.misclassified_points is not None:
-            wrong = torch.stack([value.wrong for value in values]).any(0)
-            claimed = self.misclassified
-            points = _rows.choose(claimed, self.misclassified_points, best)
-            wrong = torch.where(claimed, rows.value(points).wrong, wrong)
-            doubtful = wrong != claimed
-            spent += len(points)
         ascent = replace(
             self,
             best=best,
-            best_loss=torch.where(better, top, losses[0]),
+            best_loss=torch.where(better, top, best_loss),
             best_restart=torch.where(better, restart, self.best_restart),
-            losses=losses[1:],
+            losses=losses,
             forward_evaluations=self.forward_evaluations + spent,
         )
         return ascent, doubtful.nonzero().flatten()

@@ -56,6 +56,11 @@ class Evaluation:
         """‖gradient‖₂ `[rows]`."""
         return self.norm_and_kind[0]
 
+    @property
+    def unit(self) -> Tensor:
+        """gradient/‖gradient‖₂ `[rows, *input]`; 0 stays 0."""
+        return _rows.unit(self.gradient, self.norm_and_kind)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:

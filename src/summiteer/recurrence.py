@@ -83,8 +83,8 @@ class Recurrence:
             each row that came back, 0 of others; None if none did.
         """
         same, period = loss == self.loss, None
-        if bool(same.any()):
-            index = (same & running).nonzero().flatten()
+        index = (same & running).nonzero().flatten()
+        if len(index):
             saved, new = _rows.take(self.points, index), _rows.take(points, index)
             back = index[rows.take(index).distance(new, saved) == 0]
             if len(back):

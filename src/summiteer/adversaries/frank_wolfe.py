@@ -12,7 +12,7 @@ from summiteer.adversaries._adversary import Step
 from summiteer.adversaries.step_rule import StepRule, check_positive, search
 from summiteer.errors import UserError
 from summiteer.problem import Evaluation, Problem, Rows
-from summiteer.reduction import rotation_invariant
+from summiteer.spaces import rotation_invariant
 
 
 @dataclass(frozen=True)

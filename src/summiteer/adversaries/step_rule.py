@@ -23,7 +23,8 @@ class StepRule(Protocol):
     """Chooses the step along `direction` and makes it: Π(δ + size · direction).
 
     One that commutes with rotations of the inputs may say so by a class attribute
-    `rotation_invariant = True`; see `summiteer.reduction`. One whose state never
+    `rotation_invariant = True`, one that leaves sums and lengths to `Rows` by
+    `through_rows = True`; see `summiteer.spaces`. One whose state never
     changes says so by `memoryless = True` (see `summiteer.recurrence`) and may have
     `shrunk(state, which)`: the state with half the size for the rows `which` `[rows]`.
     """
@@ -65,6 +66,7 @@ class ConstantStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
+    through_rows: ClassVar[bool] = True
     memoryless: ClassVar[bool] = True
 
     size: float
@@ -103,6 +105,7 @@ class DecayingStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
+    through_rows: ClassVar[bool] = True
 
     size: float
     power: float = 0.5

@@ -60,18 +60,24 @@ class Results:
             share: of the rows.
         """
         finished = now.running & (outcome >= 0)
-        if not bool(finished.any()):
-            return rows, now
         index = finished.nonzero().flatten()
-        done, run = _rows.take(now, index), now.run[index]
-        ended = rows.take(index)
-        self.final[run] = ended.lift(done.points)
+        if not len(index):
+            return rows, now
+        ended, done = rows, now
+        if len(index) < len(finished):
+            ended, done = rows.take(index), _rows.take(now, index)
+        run = done.run
+        final = ended.lift(done.points)
+        self.final[run] = final
         self.losses[run] = done.evaluation.loss
         self.zero_gradient[run] = done.evaluation.gradient_norm == 0
-        best = _rows.choose(done.leading, done.points, done.best)
-        self.best[run] = ended.lift(best)
+        # Lifting may cost as much as many steps: of each point once.
+        other, found = (m.nonzero().flatten() for m in (~done.leading, done.found))
+        best = _rows.take(done.best, other)
+        self.best[run] = final.index_copy(0, other, ended.take(other).lift(best))
         self.best_loss[run] = done.best_loss
-        self.wrong[run[done.found]] = ended.lift(done.wrong)[done.found]
+        wrong = _rows.take(done.wrong, found)
+        self.wrong[run[found]] = ended.take(found).lift(wrong)
         self.found[run] = done.found
         self.outcome[run] = outcome[index]
         self.steps[run] = step

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from summiteer import _rows, tolerances
 from summiteer.adversaries import Adversary, Step
-from summiteer.closed_form import rows_of
 from summiteer.loop.patience import Patience
 from summiteer.problem import Evaluation, Problem, Rows
 from summiteer.recurrence import Recurrence, memoryless
-from summiteer.reduction import Reduction
+from summiteer.spaces import Chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ def begin(
     points: Tensor,
     measured: bool,
     patience: int | None,
-    reduction: Reduction | None,
+    space: Chosen | None,
 ) -> tuple[Rows, Working, int]:
     """All rows before the first step.
 
@@ -82,7 +81,7 @@ def begin(
         points: `[restarts, batch, *input]` the starts.
         measured: whether residuals are asked for.
         patience: as for `ascend`.
-        reduction: the row space they are computed in, or None.
+        space: of a two-layer network, or None.
 
     Returns:
         The problem at the rows, the rows, and the gradient evaluations spent.
@@ -90,7 +89,7 @@ def begin(
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
     flat = points.flatten(0, 1)
-    rows = reduction.rows(index, flat) if reduction else rows_of(problem, index)
+    rows = space.rows(index, flat) if space else problem.rows(index)
     flat = rows.enter(flat)
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):
@@ -153,8 +152,9 @@ def _keep_best(now: Working, loss: Tensor) -> Tensor:
     """
     leading = loss > now.best_loss
     peak = now.leading > leading
-    if bool(peak.any()):
-        _rows.put(now.best, peak.nonzero().flatten(), now.points)
+    index = peak.nonzero().flatten()
+    if len(index):
+        _rows.put(now.best, index, now.points)
     torch.fmax(now.best_loss, loss, out=now.best_loss)
     return leading
 
@@ -162,8 +162,9 @@ def _keep_best(now: Working, loss: Tensor) -> Tensor:
 def keep_first_wrong(now: Working) -> None:
     """Update the first misclassified iterate of each row, in place."""
     fresh = now.evaluation.wrong > now.found
-    if bool(fresh.any()):
-        _rows.put(now.wrong, fresh.nonzero().flatten(), now.points)
+    index = fresh.nonzero().flatten()
+    if len(index):
+        _rows.put(now.wrong, index, now.points)
         now.found.logical_or_(fresh)
 
 

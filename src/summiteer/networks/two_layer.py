@@ -216,7 +216,7 @@ class TwoLayerNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """f(x): `[rows, d]` -> `[rows]` or `[rows, K]`."""
-        return self.head(self.activation.value(self.preactivations(inputs)))
+        return self.head(self.activation.forward(self.preactivations(inputs)))
 
     def head(self, hidden: Tensor) -> Tensor:
         """The outputs of σ(h) `[rows, m]`: `[rows]` or `[rows, K]`."""

@@ -91,16 +91,17 @@ class Activation(ABC):
     def value(self, t: Tensor) -> Tensor:
         """σ(t), of the shape and dtype of `t`."""
 
+    def forward(self, t: Tensor) -> Tensor:
+        """σ(t) to rounding, of which less is known than of that of `value`."""
+        return self.value(t)
+
     @abstractmethod
     def first(self, t: Tensor) -> Tensor:
         """σ'(t), of the shape and dtype of `t`."""
 
     def value_and_first(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(σ(t), σ'(t)) for ascent, in new tensors.
-
-        To rounding, and without what proofs know of the rounding of `value`.
-        """
-        return self.value(t), self.first(t)
+        """(`forward`(t), σ'(t)) in new tensors, which the caller may change."""
+        return self.forward(t), self.first(t)
 
     @abstractmethod
     def second(self, t: Tensor) -> Tensor:

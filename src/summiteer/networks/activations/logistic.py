@@ -64,9 +64,9 @@ class Softplus(Activation):
         """σ'(t) = s(t)."""
         return torch.sigmoid(t)
 
-    def value_and_first(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Activation.value_and_first`: half the time of the two alone."""
-        return functional.softplus(t, threshold=_STRAIGHT), torch.sigmoid(t)
+    def forward(self, t: Tensor) -> Tensor:
+        """See `Activation.forward`: two thirds of the time of `value`."""
+        return functional.softplus(t, threshold=_STRAIGHT)
 
     def second(self, t: Tensor) -> Tensor:
         """σ''(t) = s(t)s(-t)."""

@@ -1,5 +1,6 @@
-"""Runs in the row space of W are the runs in the input space, lifted."""
+"""Runs in the row or hidden space of W are the runs in the input space, lifted."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 
 import summiteer as sm
 from fakes import seeded
-from summiteer import _ascend, reduction
+from summiteer import _ascend
 from summiteer.errors import UserError
 from summiteer.networks.activations import ACTIVATIONS
+from summiteer.spaces import choose
+from summiteer.spaces.row_space import row_basis
 
 STARTS = sm.CentreStart() + sm.UniformStart(restarts=2) + sm.BoundaryStart(seed=1)
 METHODS = {
@@ -20,6 +23,9 @@ METHODS = {
     "backtracking": sm.ProjectedAscent(),
 }
 PLAIN = METHODS["unit, constant"]
+#: Those that the hidden space can have too.
+HIDDEN = [name for name, method in METHODS.items() if method.through_rows]
+EITHER = [("row", name) for name in METHODS] + [("hidden", name) for name in HIDDEN]
 DIM = 30
 
 
@@ -75,10 +81,10 @@ def problem_of(
     return sm.Problem(network, inputs, targets, objective, region or sm.L2Ball(0.8))
 
 
-def both(problem, adversary=None, start=STARTS, max_steps=50, **options):
+def both(problem, adversary=None, start=STARTS, max_steps=50, space="row", **options):
     return [
         sm.ascend(problem, adversary, start, max_steps, space=space, **options)
-        for space in ("input", "row")
+        for space in ("input", space)
     ]
 
 
@@ -100,13 +106,13 @@ def assert_same(plain, reduced, problem, relative=1e-12):
         assert float(there.abs().nan_to_num().max()) <= relative * scale
     for points in (*reduced.final, reduced.best):
         assert bool(problem.feasible.contains(points).all())
-    assert (plain.space, reduced.space) == ("input", "row")
+    assert plain.space == "input" != reduced.space
 
 
 @pytest.mark.parametrize("kind", RANKS)
 def test_the_basis_loses_no_row(kind):
     hidden = weights_of(kind)
-    basis = reduction.row_basis(hidden)
+    basis = row_basis(hidden)
     assert basis.shape == (DIM, RANKS[kind])
     eye = torch.eye(RANKS[kind], dtype=torch.float64)
     assert torch.allclose(basis.T @ basis, eye, atol=1e-14)
@@ -118,34 +124,45 @@ def test_a_rank_that_is_not_clear_keeps_every_direction():
     hidden = weights_of("d > m")
     for nudge in (1e-13, 1e-11, 1e-6):
         near = torch.cat([hidden, hidden[:1] + nudge * hidden[1:2] + nudge])
-        assert reduction.row_basis(near).shape[1] == 9
+        assert row_basis(near).shape[1] == 9
     # Each of these is near the span of the others, but not of those before it.
     ladder = hidden[:1] + 2e-14 * seeded(6, DIM, seed=9)
-    basis = reduction.row_basis(ladder)
+    basis = row_basis(ladder)
     units = ladder / ladder.norm(dim=1, keepdim=True)
     assert float((units - units @ basis @ basis.T).norm(dim=1).max()) <= 1e-13
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50])
-@pytest.mark.parametrize("name", METHODS)
-def test_iterates_are_those_of_the_input_space(name, steps):
+@pytest.mark.parametrize(("space", "name"), EITHER)
+def test_iterates_are_those_of_the_input_space(space, name, steps):
     problem = problem_of()
-    assert_same(*both(problem, METHODS[name], max_steps=steps), problem)
+    runs = both(problem, METHODS[name], max_steps=steps, space=space)
+    assert_same(*runs, problem)
 
 
-@pytest.mark.parametrize("name", ["unit, constant", "raw, Lipschitz", "backtracking"])
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        *(("row", name) for name in ("unit, constant", "raw, Lipschitz")),
+        ("row", "backtracking"),
+        ("hidden", "unit, constant"),
+        ("hidden", "raw, constant"),
+    ],
+)
 @pytest.mark.parametrize("kind", sorted({*RANKS} - {"all zero"}))
-def test_every_rank_gives_the_same_runs(kind, name):
+def test_every_rank_gives_the_same_runs(kind, space, name):
     problem = problem_of(kind)
-    assert_same(*both(problem, METHODS[name], max_steps=30), problem)
+    assert_same(*both(problem, METHODS[name], max_steps=30, space=space), problem)
 
 
+@pytest.mark.parametrize("space", ["row", "hidden"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_and_several_outputs(activation):
+def test_every_activation_and_several_outputs(activation, space):
     problem = problem_of(activation=activation, outputs=3)
-    assert_same(*both(problem, PLAIN), problem)
+    assert_same(*both(problem, PLAIN, space=space), problem)
     problem = problem_of(activation=activation)
-    assert_same(*both(problem, METHODS["raw, constant"], max_steps=10), problem)
+    raw = METHODS["raw, constant"]
+    assert_same(*both(problem, raw, max_steps=10, space=space), problem)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -153,6 +170,17 @@ def test_the_sphere_has_its_own_centre(name):
     """Its residual is scaled at (1, …, 1)/√d, which no rotation leaves alone."""
     problem = problem_of(region=sm.Sphere(0.8))
     assert_same(*both(problem, METHODS[name]), problem)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("outputs", [None, 3])
+def test_the_closed_form_says_what_the_model_says_to_the_last_bit(activation, outputs):
+    """Else a tie could be told as misclassified that the caller's model gets right."""
+    problem = problem_of(activation=activation, outputs=outputs)
+    plain = sm.ascend(problem, PLAIN, sm.CentreStart(), 5, space="input")
+    there = problem.rows().evaluate(plain.final[0])
+    assert torch.equal(there.loss, plain.losses[0])
+    assert torch.equal(problem.rows().value(plain.final[0]).loss, plain.losses[0])
 
 
 def test_radii_of_their_own_and_runs_that_end_stationary():
@@ -169,10 +197,12 @@ def test_radii_of_their_own_and_runs_that_end_stationary():
             assert torch.allclose(one, other, 1e-6, 1e-9, equal_nan=True), field
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_float32_to_rounding(name):
+@pytest.mark.parametrize(("space", "name"), EITHER)
+def test_float32_to_rounding(space, name):
     problem = problem_of(dtype=torch.float32)
-    plain, reduced = both(problem, METHODS[name], max_steps=20, tolerance=None)
+    plain, reduced = both(
+        problem, METHODS[name], max_steps=20, tolerance=None, space=space
+    )
     assert reduced.final.dtype == torch.float32
     apart = (plain.final - reduced.final).norm(dim=2).max()
     assert float(apart) <= 2e-6
@@ -182,22 +212,25 @@ def test_float32_to_rounding(name):
     assert bool(problem.feasible.contains(reduced.best).all())
 
 
-def test_starts_in_the_row_space_have_no_orthogonal_part():
+@pytest.mark.parametrize("space", ["row", "hidden"])
+def test_starts_in_the_row_space_have_no_orthogonal_part(space):
     problem = problem_of()
-    basis = reduction.row_basis(problem.model.hidden_weights.detach())
+    basis = row_basis(problem.model.hidden_weights.detach())
     inside = 0.1 * seeded(5, 8, seed=8) @ basis.T
     outside = seeded(5, DIM, seed=8)
     outside = 0.1 * (outside - outside @ basis @ basis.T)
     for points in (inside, outside, 0 * inside):
-        assert_same(*both(problem, PLAIN, sm.GivenStart(points)), problem)
-    _, reduced = both(problem, PLAIN, sm.GivenStart(outside), 0)
+        runs = both(problem, PLAIN, sm.GivenStart(points), space=space)
+        assert_same(*runs, problem)
+    _, reduced = both(problem, PLAIN, sm.GivenStart(outside), 0, space)
     assert torch.allclose(reduced.final[0], outside, atol=1e-15)
 
 
-def test_flat_networks_and_gradients_that_vanish_at_the_centre():
+@pytest.mark.parametrize("space", ["row", "hidden"])
+def test_flat_networks_and_gradients_that_vanish_at_the_centre(space):
     problem = problem_of("all zero")
     inside = sm.CentreStart() + sm.UniformStart(restarts=2)
-    plain, reduced = both(problem, PLAIN, inside)
+    plain, reduced = both(problem, PLAIN, inside, space=space)
     assert {o.name for o in reduced.outcome.flat} == {"ZERO_GRADIENT"}
     assert_same(plain, reduced, problem)
     # Dead at the centre, alive at the support point of (1, …, 1).
@@ -205,16 +238,17 @@ def test_flat_networks_and_gradients_that_vanish_at_the_centre():
     network = sm.TwoLayerNetwork(hidden, torch.ones(1), -hidden[0, :1], 0, "relu")
     inputs, targets = torch.zeros(2, DIM).double(), torch.ones(2).double()
     problem = sm.Problem(network, inputs, targets, sm.Quadratic(), sm.L2Ball(0.8))
-    assert_same(*both(problem, PLAIN), problem)
+    assert_same(*both(problem, PLAIN, space=space), problem)
 
 
-def test_stalls_are_judged_by_the_length_of_the_whole_input():
+@pytest.mark.parametrize("space", ["row", "hidden"])
+def test_stalls_are_judged_by_the_length_of_the_whole_input(space):
     problem = problem_of()
-    basis = reduction.row_basis(problem.model.hidden_weights.detach())
+    basis = row_basis(problem.model.hidden_weights.detach())
     far = problem.inputs + 1e5 * (torch.ones(DIM) - basis @ (basis.T.sum(1)))
     problem = replace(problem, inputs=far)
     tiny = sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(1e-10))
-    plain, reduced = both(problem, tiny)
+    plain, reduced = both(problem, tiny, space=space)
     assert {outcome.name for outcome in plain.outcome.flat} == {"STALLED"}
     assert (plain.outcome == reduced.outcome).all()
 
@@ -230,12 +264,14 @@ def test_auto_reduces_where_it_pays_and_says_so():
         )
         return sm.ascend(problem, adversary, max_steps=steps, **options).space
 
-    assert space(10) == "row"
-    assert space(10, space="input") == "input"
-    assert space(10, until=sm.Misclassified()) == "row"
-    assert space(170) == "input"  # 171 > 0.8 · 200
-    assert space(10, steps=2) == "input"
-    assert space(100, steps=20, batch=1) == "input"  # to factor W costs more
+    row = sm.ProjectedAscent()
+    assert space(10, adversary=row) == "row"
+    assert space(150) == "hidden"
+    assert space(150, space="input") == "input"
+    assert space(150, until=sm.Misclassified()) == "hidden"
+    assert space(190, adversary=row) == "input"  # 191 is nearly 200
+    assert space(10, steps=1) == "input"
+    assert space(100, steps=20, batch=1, adversary=row) == "input"  # to factor W
     assert space(10, adversary=sm.ProjectedAscent(sm.Sign())) == "input"
 
 
@@ -283,7 +319,7 @@ def test_what_cannot_be_reduced_is_refused_with_the_reason(changes, options, mes
 def test_other_refusals():
     problem = problem_of()
     with pytest.raises(UserError, match=r"expected one of .'auto', "):
-        sm.ascend(problem, space="hidden")
+        sm.ascend(problem, space="column")
     own = OwnProblem(
         problem.model, problem.inputs, problem.targets, sm.Logistic(), sm.L2Ball(0.8)
     )
@@ -328,9 +364,36 @@ def test_losses_and_errors_are_the_callers_models():
         assert bool((reduced.best_loss >= reduced.losses.amax(0)).all())
         found = reduced.misclassified
         assert bool(rows.value(reduced.misclassified_points).wrong[found].all())
-        # The last points of four runs, the best one, and the misclassified one.
-        assert reduced.forward_evaluations == (4 + 1 + 1) * 5
+        # The last points of four runs, best ones elsewhere, misclassified ones.
+        ends = (reduced.final == reduced.best).all(2).any(0)
+        asked = 4 * 5 + int((~ends).sum()) + int(found.sum())
+        assert reduced.forward_evaluations == asked
         assert plain.forward_evaluations == 0
+
+
+def test_the_hidden_space_is_left_where_lengths_would_lose_digits():
+    """W = 1e4·11ᵀ + noise and a model that sees differences: Wᵀc nearly cancels."""
+    hidden = 1e4 + seeded(8, DIM)
+    network = sm.TwoLayerNetwork(hidden, torch.tensor([1.0, -1.0] * 4), None, 0, "sin")
+    network = network.requires_grad_(False)
+    inputs = seeded(5, DIM, seed=6) - 1e-4
+    targets = torch.ones(5, dtype=torch.float64)
+    problem = sm.Problem(network, inputs, targets, sm.Logistic(), sm.L2Ball(0.8))
+    few = PLAIN, STARTS, 5
+    with pytest.raises(UserError, match="would lose digits"):
+        sm.ascend(replace(problem, inputs=0 * inputs), *few, space="hidden")
+    assert sm.ascend(replace(problem, inputs=0 * inputs), *few).space != "hidden"
+
+
+def test_hidden_gradients_too_small_to_square_have_a_direction():
+    problem = problem_of(dtype=torch.float32)
+    network = deepcopy(problem.model)
+    with torch.no_grad():
+        network.output_weights *= 1e-25
+    problem = replace(problem, model=network, objective=sm.Margin())
+    plain, reduced = both(problem, PLAIN, max_steps=20, tolerance=None, space="hidden")
+    assert float((plain.final - reduced.final).norm(dim=2).max()) <= 2e-6
+    assert float(plain.final.norm(dim=2).min()) > 0.7
 
 
 @pytest.mark.parametrize("shift", [-0.5, 0.5])
@@ -341,14 +404,16 @@ def test_claims_that_the_callers_model_denies_are_run_again(
     """As rounding would, but often: the reduced network errs by a half."""
 
     def erring(*arguments):
-        found = reduction.choose(*arguments)
-        if found is not None:
-            found.network.output_bias += shift
-        return found
+        found = choose(*arguments)
+        network = deepcopy(found.network).requires_grad_(False)
+        network.output_bias += shift
+        return replace(found, network=network)
 
     problem = problem_of(region=sm.L2Ball(0.5))
     options = {"until": sm.Misclassified(), "recorder": recorder, "max_steps": 200}
-    plain = sm.ascend(problem, PLAIN, STARTS, space="input", **options)
+    network = problem.model
+    own = problem.with_model(lambda inputs: network(inputs))
+    plain = sm.ascend(own, PLAIN, STARTS, **options)
     monkeypatch.setattr(_ascend, "choose", erring)
     reduced = sm.ascend(problem, PLAIN, STARTS, space="row", **options)
     wrong = problem.rows().value(reduced.misclassified_points).wrong
