@@ -148,14 +148,18 @@ def all_finite(values: Tensor) -> bool:
 
 def choose(mask: Tensor, chosen: T, otherwise: T) -> T:
     """Return row by row `chosen` where `mask` `[rows]`, else `otherwise`."""
+    # Several times faster than torch.where with a broadcast mask.
+    return merge(mask.nonzero().flatten(), chosen, otherwise)
+
+
+def merge(index: Tensor, chosen: T, otherwise: T) -> T:
+    """Return `otherwise` with the rows `index` of `chosen`: tensors, dataclasses."""
     if isinstance(chosen, Tensor) and isinstance(otherwise, Tensor):
-        # Several times faster than torch.where with a broadcast mask.
-        index = mask.nonzero().flatten()
         return cast(T, otherwise.index_copy(0, index, chosen.index_select(0, index)))
     if dataclasses.is_dataclass(chosen) and not isinstance(chosen, type):
         fields: dict[str, Any] = {
-            field.name: choose(
-                mask, getattr(chosen, field.name), getattr(otherwise, field.name)
+            field.name: merge(
+                index, getattr(chosen, field.name), getattr(otherwise, field.name)
             )
             for field in dataclasses.fields(chosen)
         }

@@ -138,9 +138,10 @@ class AutoPGD:
         gradient, loss = evaluation.gradient, evaluation.loss
         if bool((state.made == state.check).any()):
             state, back = self._checked(state)
-            points = _rows.choose(back, state.best, points)
-            gradient = _rows.choose(back, state.best_gradient, gradient)
-            loss = _rows.choose(back, state.best_loss, loss)
+            index = back.nonzero().flatten()
+            points = _rows.merge(index, state.best, points)
+            gradient = _rows.merge(index, state.best_gradient, gradient)
+            loss = _rows.merge(index, state.best_loss, loss)
         towards = rows.region.steepest(gradient)
         goal = rows.advance(points, towards, state.size)
         share = torch.full_like(loss, self.momentum).masked_fill(state.made == 0, 1.0)
@@ -176,13 +177,15 @@ class AutoPGD:
 def _seen(points: Tensor, evaluation: Evaluation, state: _Progress) -> _Progress:
     """What the last step has done; before the first one nothing has been."""
     rose = (evaluation.loss > state.before_loss) & (state.made > 0)
-    better = evaluation.loss > state.best_loss
+    seen = replace(state, rises=state.rises + rose)
+    better = (evaluation.loss > state.best_loss).nonzero().flatten()
+    if not len(better):
+        return seen
     return replace(
-        state,
-        rises=state.rises + rose,
-        best=_rows.choose(better, points, state.best),
-        best_loss=_rows.choose(better, evaluation.loss, state.best_loss),
-        best_gradient=_rows.choose(better, evaluation.gradient, state.best_gradient),
+        seen,
+        best=_rows.merge(better, points, state.best),
+        best_loss=_rows.merge(better, evaluation.loss, state.best_loss),
+        best_gradient=_rows.merge(better, evaluation.gradient, state.best_gradient),
     )
 
 

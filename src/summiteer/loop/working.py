@@ -89,7 +89,10 @@ def begin(
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
     flat = points.flatten(0, 1)
-    rows = space.rows(index, flat) if space else problem.rows(index)
+    if space:
+        rows: Rows = space.rows(index, flat)
+    else:  # each example once needs no copy of the inputs
+        rows = problem.rows(index if restarts > 1 else None)
     flat = rows.enter(flat)
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):
