@@ -16,6 +16,7 @@ from collections.abc import Sequence
 #: Name -> what it measures; the name is that of the module, which has `measure(quick)`.
 #: The page has them in this order.
 SECTIONS = {
+    "proofs": "what certificates cost, against d and m",
     "start_up": "the commands' and the library's start",
 }
 
