@@ -22,6 +22,8 @@ _PRODUCTS = 80
 _SOLVED = 1e-5
 #: A tangential gradient below this many units of rounding of ‖g‖ is rounding itself.
 _ROUNDING = 64 * torch.finfo(torch.float64).eps
+#: One below this is at rest: the maximum is as near, in radii, but for μ/(μ - λ).
+_REST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,24 @@ def newton(
     Returns:
         (points, free, curved): with the face that each stands on.
     """
+    now = _polished(surface, limits, points, reach)
+    return now.points, now.free, now.curved
+
+
+def settle(
+    surface: Surface, limits: Limits, points: Tensor, reach: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(points, whether they are stationary to `_REST`), of the arguments of `newton`.
+
+    Negative curvature on the way leaves a point where it is: what has come to rest is a
+    maximum as far as the steps could see.
+    """
+    now = _polished(surface, limits, points, reach)
+    return now.points, (now.size <= _REST * now.scale) & (now.scale > 0)
+
+
+def _polished(surface: Surface, limits: Limits, points: Tensor, reach: Tensor) -> _Face:
+    """The steps of `newton`."""
     now = _look(surface, limits, points, 0.1 * reach)
     start, index = points, torch.arange(len(points))
     for _ in range(_STEPS):
@@ -73,7 +93,7 @@ def newton(
         # What no longer halves has met its rounding.
         going = better & (tried.size < 0.5 * here.size)
         index = index[going]
-    return now.points, now.free, now.curved
+    return now
 
 
 def _scatter(face: _Face, index: Tensor, count: int) -> _Face:

@@ -35,6 +35,7 @@ from summiteer.optimality.scalar_form import (
     scalar_form,
 )
 from summiteer.optimality.stand import Limits
+from summiteer.optimality.surface import Surface
 from summiteer.optimality.verdict import Evidence, Verdict
 from summiteer.problem import Problem
 
@@ -125,6 +126,24 @@ def ascend_patterns(
         rows, pattern, start = rows[going], now[going], peak.multipliers[going]
     assert first is not None
     return first, last
+
+
+def nearest_peak(
+    surface: Surface, limits: Limits, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where DC ascent ends, in floats, and whether that is a maximum of its pattern.
+
+    Args:
+        surface: F of each row.
+        limits: of the region.
+        points: `[rows, d]`.
+    """
+    kinked = Kinked.of(surface)
+    if not bool(kinked.ordinary(limits).all()):
+        return points, torch.zeros(len(points), dtype=torch.bool)
+    last = ascend_patterns(kinked, limits, points)[1]
+    same = (kinked.heights(last.points) > 0) == (last.shares > 0)
+    return last.points, ~last.cut & (same | ~kinked.convex).all(1)
 
 
 class _Prover:

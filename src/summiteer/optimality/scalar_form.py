@@ -133,6 +133,22 @@ class ScalarForm:
             reach = torch.minimum(reach, down(down(ahead / rate)))
         return reach
 
+    def heights(self, points: Tensor) -> Tensor:
+        """F, F_1, …, F_n in plain floats `[1 + n, rows]`: for searching.
+
+        Args:
+            points: `[rows, d]`.
+        """
+        surface = self.surface
+        inner = torch.addmm(surface.centre.middle, points, surface.hidden.T)
+        image = surface.activation.value(inner)
+        return torch.stack(
+            [
+                torch.linalg.vecdot(each.output.middle, image) + each.shift.middle
+                for each in (surface, *self.rivals)
+            ]
+        )
+
     @property
     def mirrored(self) -> bool:
         """Whether the only rival is -F, whose critical points are those of F."""
