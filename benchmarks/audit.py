@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 import summiteer as sm
-from benchmarks.engine import machine
 from benchmarks.mnist_networks import DATA, RECIPES, trained
+from benchmarks.page import machine
 from summiteer import _attack, _audit
 from summiteer.networks.reference import digits_mlp
 

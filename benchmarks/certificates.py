@@ -19,7 +19,7 @@ from torch import Tensor
 
 import summiteer as sm
 from benchmarks import mnist_networks, relu_networks
-from benchmarks.engine import machine
+from benchmarks.page import machine
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks-certificates.md"
 DIMENSIONS, WIDTHS = (20, 64, 200, 784), (100, 1000)

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 import summiteer as sm
-from benchmarks.engine import machine
 from benchmarks.mnist_networks import DATA
+from benchmarks.page import machine
 from summiteer._attack import attack_block
 from summiteer.data import Property, load_onnx, load_property
 from summiteer.multi_target import likeliest_rivals

@@ -16,8 +16,8 @@ import torch
 
 import summiteer as sm
 from benchmarks.auto_attack import version as auto_attack_version
-from benchmarks.engine import PAGE, STRENGTH, machine
-from benchmarks.engine import version as version_of
+from benchmarks.page import PAGE, STRENGTH, machine
+from benchmarks.page import version as version_of
 from benchmarks.strength_ablation import ablated
 from benchmarks.strength_accuracy import (
     EQUAL,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from benchmarks import strength, strength_accuracy, strength_peers, strength_settings
 from benchmarks.auto_attack import Counted, Part
-from benchmarks.engine import STRENGTH
 from benchmarks.mnist_networks import RECIPES
+from benchmarks.page import STRENGTH
 from benchmarks.strength_accuracy import Attacked, Compared, missed
 from benchmarks.strength_loss import Line
 from benchmarks.strength_pages import accuracy_failures, accuracy_page, loss_means
