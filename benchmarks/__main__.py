@@ -17,6 +17,7 @@ from collections.abc import Sequence
 #: The page has them in this order.
 SECTIONS = {
     "proofs": "what certificates cost, against d and m",
+    "growth": "time and memory against batch, restarts, d, m, steps, workers, examples",
     "start_up": "the commands' and the library's start",
 }
 
