@@ -251,33 +251,42 @@ def search(
     Returns:
         A step whose state is the size; rows that find none are stuck where they are.
     """
-    size = size.clone()
-    chosen, gained = points.clone(), _rows.copy(evaluation)
-    spent = torch.zeros_like(size, dtype=torch.int64)
+    rises = _rows.dot(evaluation.gradient, direction) / _rows.dot(direction, direction)
     waiting = torch.arange(len(size), device=size.device)
-    for _ in range(halvings):
-        everything = len(waiting) == len(size)
-        some = rows if everything else rows.take(waiting)
-        start, way = points[waiting], direction[waiting]
-        before = _rows.take(evaluation, waiting)
-        trial = some.advance(start, way, size[waiting])
+    some, start, way, before = rows, points, direction, evaluation
+    length, rise = size, rises
+    for made in range(1, halvings + 1):
+        trial = some.advance(start, way, length)
         after = some.evaluate(trial)
-        spent[waiting] += 1
-        square = _rows.dot(way, way)
-        push = _rows.dot(before.gradient, way) / (square * size[waiting])
-        accepted = _accepts(start, before, trial, after, push, slope)
-        index = waiting[accepted]
-        chosen[index] = trial[accepted]
+        # gᵀd/(‖d‖²·size)
+        accepted = _accepts(start, before, trial, after, rise / length, slope)
+        done = accepted.nonzero().flatten()
+        if made == 1 and len(done) == len(size):
+            return Step(trial, size, size, after, torch.ones_like(waiting))
+        if made == 1:
+            size, chosen = size.clone(), points.clone()
+            gained, spent = _rows.copy(evaluation), torch.zeros_like(waiting)
+        spent.index_fill_(0, waiting, made)
+        index = waiting.index_select(0, done)
+        _put(chosen, index, trial, done)
         for name in ("loss", "gradient", "wrong"):
-            getattr(gained, name)[index] = getattr(after, name)[accepted]
+            _put(getattr(gained, name), index, getattr(after, name), done)
         waiting = waiting[~accepted]
         if not len(waiting):
-            break
-        size[waiting] /= 2
-    stuck = None
-    if len(waiting):
-        stuck = torch.zeros_like(size, dtype=torch.bool).index_fill(0, waiting, True)
+            return Step(chosen, size, size, gained, spent)
+        length = size.index_select(0, waiting) / 2
+        size.index_copy_(0, waiting, length)
+        some = rows.take(waiting)
+        start, way, rise = (
+            each.index_select(0, waiting) for each in (points, direction, rises)
+        )
+        before = _rows.take(evaluation, waiting)
+    stuck = torch.zeros_like(size, dtype=torch.bool).index_fill(0, waiting, True)
     return Step(chosen, size, size, gained, spent, stuck)
+
+
+def _put(target: Tensor, index: Tensor, source: Tensor, rows: Tensor) -> None:
+    target.index_copy_(0, index, source.index_select(0, rows))
 
 
 def _accepts(
