@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import summiteer as sm
 from summiteer.analytic import Output
+from summiteer.objectives import with_slopes
 from summiteer.optimality import numerical
 from summiteer.optimality.claims import Claims
 
@@ -82,10 +83,24 @@ class CastsDown(nn.Module):
 
 
 def slopes(objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Gradients of an objective with respect to the outputs."""
-    outputs = outputs.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(objective(outputs, targets).sum(), outputs)
-    return gradient
+    """Gradients of an objective with respect to the outputs.
+
+    By autograd, and as the ascent has them: both must be the same to rounding.
+    """
+    leaf = outputs.clone().requires_grad_()
+    values = objective(leaf, targets)
+    (gradient,) = torch.autograd.grad(values.sum(), leaf)
+    given = outputs.clone()
+    closed, slope = with_slopes(objective, outputs, targets)
+    assert torch.equal(outputs.nan_to_num(), given.nan_to_num())
+    assert not outputs.requires_grad
+    # Shares of exp(80): a difference of outputs of 80 rounds to 80 units.
+    close = 256 * torch.finfo(outputs.dtype).eps
+    least = torch.finfo(outputs.dtype).tiny
+    for one, other in ((values.detach(), closed), (gradient, slope)):
+        assert one.dtype == other.dtype
+        assert torch.allclose(one, other, close, least, equal_nan=True)
+    return slope
 
 
 def labelled_problem(

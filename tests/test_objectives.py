@@ -19,6 +19,7 @@ from summiteer.objectives import (
     check_objective,
     classifies,
     misclassified,
+    with_slopes,
 )
 
 torch.set_num_threads(1)
@@ -341,3 +342,51 @@ def test_objectives_leave_their_arguments_alone():
     assert torch.equal(z, before[0])
     assert torch.equal(y, before[1])
     assert objectives.scalar(z) is z
+
+
+# -- slopes in closed form ------------------------------------------------------------
+
+
+class Doubled(CrossEntropy):
+    """A user's own: it inherits a closed form that is not its."""
+
+    def __call__(self, outputs, targets):
+        return 2 * super().__call__(outputs, targets)
+
+
+def test_a_sub_class_has_the_slopes_of_its_own_values():
+    z, y = scores()
+    values, slope = with_slopes(Doubled(), z, y)
+    assert torch.equal(values, Doubled()(z, y))
+    assert torch.allclose(slope, 2 * with_slopes(CrossEntropy(), z, y)[1], 1e-14)
+
+
+def test_what_does_not_depend_on_the_outputs_has_slopes_of_zero():
+    z, y = scores()
+    for objective in (lambda z, y: y.double(), lambda z, y: 0 * z.detach().sum(1)):
+        values, slope = with_slopes(objective, z, y)
+        assert torch.equal(slope, torch.zeros_like(z))
+        assert values.shape == (len(z),)
+    with torch.no_grad():
+        assert with_slopes(lambda z, y: z[:, 0], z, y)[1][:, 0].eq(1).all()
+
+
+@pytest.mark.parametrize("margin", [-200.0, -90.0, 90.0, 200.0])
+def test_cross_entropy_beyond_the_range_of_exp(margin):
+    """Slopes underflow to 0 or are 1; never NaN."""
+    z, y = torch.tensor([[margin, 0.0, -1.0]]), torch.tensor([0])
+    values, slope = with_slopes(CrossEntropy(), z, y)
+    assert bool(slope.isfinite().all())
+    assert float(values) == pytest.approx(max(-margin, 0.0), abs=1.0)
+    assert float(slope.sum()) == pytest.approx(0.0, abs=1e-6)
+    assert float(-slope[0, 0]) == pytest.approx(float(margin < 0), abs=1e-6)
+
+
+def test_impossible_classes_have_no_slope():
+    z, y = doubles(0.0, -INF, 1.0)[None], torch.tensor([0])
+    values, slope = with_slopes(CrossEntropy(), z, y)
+    assert float(values) == pytest.approx(math.log1p(math.e))
+    assert slope[0, 1] == 0
+    assert float(slope[0, 2]) == pytest.approx(math.e / (1 + math.e))
+    alone = with_slopes(CrossEntropy(), doubles(0.0, -INF)[None], y)
+    assert (float(alone[0]), alone[1].tolist()) == (0.0, [[0.0, 0.0]])

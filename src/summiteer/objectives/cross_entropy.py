@@ -37,7 +37,8 @@ class CrossEntropy:
         rise = total.log() - ahead.gather(1, label)
         values = torch.nn.functional.softplus(rise, threshold=_STRAIGHT)
         missed = rise.sigmoid()
-        least = torch.finfo(wide.dtype).tiny
+        # The smallest number above 0: of no rivals there is nothing to share out.
+        least = torch.finfo(wide.dtype).tiny * torch.finfo(wide.dtype).eps
         slopes = rivals.mul_(missed / total.clamp(min=least))
         slopes = slopes.scatter_(1, label, -missed)
         return values[:, 0].to(outputs.dtype), slopes.to(outputs.dtype)
