@@ -7,8 +7,8 @@ import summiteer as sm
 from fakes import labelled_problem, output_problem, seeded
 from summiteer.adversaries import default_adversary, default_attack
 from summiteer.problem import Evaluation
-from summiteer.spaces import rotation_invariant
 from summiteer.regions import L1Ball
+from summiteer.spaces import rotation_invariant
 
 FREE = {"tolerance": None}  # no run ends before its last step
 

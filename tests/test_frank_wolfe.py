@@ -7,8 +7,8 @@ import summiteer as sm
 from fakes import labelled_problem, named, output_problem, seeded
 from summiteer.analytic import PROBLEMS
 from summiteer.errors import UserError
-from summiteer.spaces import rotation_invariant
 from summiteer.regions import L1Ball
+from summiteer.spaces import rotation_invariant
 
 RULES = {
     "short": sm.ShortStep(),
