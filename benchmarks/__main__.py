@@ -16,9 +16,14 @@ from collections.abc import Sequence
 #: Name -> what it measures; the name is that of the module, which has `measure(quick)`.
 #: The page has them in this order.
 SECTIONS = {
+    "two_layer": "steps on two-layer networks, beside other libraries and bare loops",
+    "proved": "from inputs to proved maxima, beside the only other way",
+    "any_model": "`ascend` on any model, beside other libraries and bare loops",
+    "attack_10000": "the attack command on 10 000 images, beside whole attacks",
     "proofs": "what certificates cost, against d and m",
     "growth": "time and memory against batch, restarts, d, m, steps, workers, examples",
-    "start_up": "the commands' and the library's start",
+    "start_up": "the start of the command, of the library, of an attack",
+    "device": "a GPU against the floors of arithmetic and memory",
 }
 
 
@@ -76,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(wrong, file=sys.stderr)
         return 2
     if given.list:
-        print("\n".join(f"{name:10} {what}" for name, what in SECTIONS.items()))
+        print("\n".join(f"{name:12} {what}" for name, what in SECTIONS.items()))
     elif given.page:
         from benchmarks import page
 

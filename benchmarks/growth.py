@@ -35,7 +35,7 @@ RANGES = {
 #: Examples streamed, how many numbers each has, and in blocks of how many.
 STREAMED, WIDE, BLOCK = (10_000, 100_000), 600, 250
 #: Examples attacked by workers, and how many there are.
-ATTACKED, WORKERS = 2048, (1, 2)
+ATTACKED, WORKERS = 1024, (1, 2)
 #: The command, and then the most memory that its process had, in KiB.
 COMMAND = """
 from summiteer.cli import main
@@ -210,9 +210,8 @@ number of cores.
 
 def measure(quick: bool) -> Section:
     """Grow one thing after the other."""
-    found = [
-        grown(name, sizes[: 2 if quick else None]) for name, sizes in RANGES.items()
-    ]
+    ranges = {"batch": RANGES["batch"][:2]} if quick else RANGES
+    found = [grown(name, sizes) for name, sizes in ranges.items()]
     rows, lines, excess = [], [], ""
     for each in found:
         shown = [784 * size if each.name == "d" else size for size in each.sizes]
@@ -233,7 +232,7 @@ def measure(quick: bool) -> Section:
         lines.append(Line(what, f"≤ {MOST}", told, worst <= MOST))
         if worst > MOST:
             excess += f" Above {MOST}: {each.name}, {told}."
-    stream = streamed([count // 20 for count in STREAMED] if quick else STREAMED)
+    stream = streamed((100, 500) if quick else STREAMED)
     (few, _, small), (many, _, large) = stream
     grows = (large - small) * 2**20 / (many - few)
     lines.append(
@@ -245,7 +244,7 @@ def measure(quick: bool) -> Section:
             large - small <= 0.1 * small,
         )
     )
-    count, rounds = (64, 1) if quick else (ATTACKED, 3)
+    count, rounds = (32, 1) if quick else (ATTACKED, 2)
     workers = worked(count, rounds)
     one, two = (statistics.median(workers[number]) for number in WORKERS)
     lines.append(

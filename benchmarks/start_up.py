@@ -25,7 +25,7 @@ ascend, centre, default = sm.ascend, sm.CentreStart(), None
 kind, examples = sys.argv[1], int(sys.argv[2])
 torch.manual_seed(0)
 inputs = torch.rand(examples, 784)
-if kind == "mlp":
+if kind != "two":
     layers = torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
     model, targets = torch.nn.Sequential(*layers).eval(), torch.arange(examples) % 10
     rest = sm.CrossEntropy(), sm.LinfBall(0.1)
@@ -34,9 +34,18 @@ else:
     inputs, targets = inputs.double(), torch.ones(examples).double()
     rest = sm.Quadratic(), sm.L2Ball(0.5)
 loaded, took = set(sys.modules), []
+
+def step(start):
+    ascend(sm.Problem(model, inputs, targets, *rest), start=start, max_steps=1)
+
+def bare(_):
+    moved = inputs.clone().requires_grad_()
+    torch.autograd.grad(model(moved).square().sum(), moved)
+
+run = bare if kind == "bare" else step
 for start in (centre, centre, default, default):
     began = time.perf_counter(), time.process_time()
-    ascend(sm.Problem(model, inputs, targets, *rest), start=start, max_steps=1)
+    run(start)
     took.append((time.perf_counter() - began[0], time.process_time() - began[1]))
 print(json.dumps({"took": took, "imports": len(set(sys.modules) - loaded)}))
 """
@@ -130,9 +139,9 @@ run in the process beside the second, which does the same.
 
 {steps}
 
-The first run {imports}; what it takes beyond the second is torch's own (first calls of
-its kernels and of autograd's thread) and memory that is asked of the system for the
-first time.
+The first run {imports}. What it takes beyond the second, a bare forward and backward
+pass takes in part, too: first calls of torch's kernels and of autograd's thread, and
+memory that is asked of the system for the first time.
 """
 
 
@@ -154,6 +163,9 @@ def measure(quick: bool) -> Section:
         imports = max(imports, more)
         for which, each in zip(STEPS, steps, strict=True):
             rows.append((name, which, *each.cells()))
+        plain = first_steps("bare", rounds)[0] if kind == "mlp" else []
+        for which, each in zip(STEPS[:2], plain, strict=False):
+            rows.append(("no ascent: forward and backward", which, *each.cells()))
         lines.append(_line(f"first step after load, {name}", steps[0].wall, STEP))
     text = TEXT.format(
         rounds=rounds,
