@@ -26,14 +26,18 @@ class Found:
 
 
 def fresh(module: str, function: str, **given: Any) -> Found:
-    """Call what `function(**given)` of benchmarks.`module` returns, and watch that.
+    """Call what `function(**given)` of a module returns, and watch that.
 
     What `function` itself does (making a problem, a first call that warms up) is not
     counted. Given and returned are what JSON can hold.
     """
     words = [sys.executable, "-m", "benchmarks.fresh", module, function]
     done = subprocess.run(
-        [*words, json.dumps(given)], check=True, stdout=subprocess.PIPE, text=True
+        [*words, json.dumps(given)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
     )
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -50,7 +54,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     module, function, given = sys.argv[1:]
-    prepare = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    prepare = getattr(importlib.import_module(module), function)
     call = prepare(**json.loads(given))
     # The peak so far is forgotten: "5" in Linux's proc(5).
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

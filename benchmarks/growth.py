@@ -115,7 +115,7 @@ def climbing(
 
 def grown(name: str, sizes: Sequence[int]) -> Grown:
     """One quantity grows, each time in a process of its own."""
-    found = [fresh("growth", "climbing", **{**BASE, name: size}) for size in sizes]
+    found = [fresh(__name__, "climbing", **{**BASE, name: size}) for size in sizes]
     return Grown(
         name, tuple(sizes), [f.value for f in found], [f.memory for f in found]
     )

@@ -218,7 +218,7 @@ def memory(
     for activation, norm, name, scale in kinds:
         found = [
             fresh(
-                "proofs",
+                __name__,
                 "certified",
                 activation=activation,
                 norm=norm,

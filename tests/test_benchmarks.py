@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from benchmarks import page
 from benchmarks.__main__ import SECTIONS, main
+from benchmarks.fresh import fresh
 from benchmarks.page import PAGE, RESULTS, Result, Run
 from benchmarks.section import Line, Section, table
 
@@ -156,3 +158,24 @@ def test_every_result_is_of_a_section():
 def test_the_page_is_what_the_results_say():
     text = PAGE.read_text(encoding="utf-8")
     assert page.page(page.stored(SECTIONS), text) == text
+
+
+def filled(before, within):
+    """For `fresh`: bytes held before the call, and bytes for a while within it."""
+    held = [b"x" * before]
+
+    def call():
+        held.append(b"y" * within)
+        held.pop()
+        return len(held)
+
+    return call
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells")
+def test_memory_is_that_of_the_call_at_its_peak():
+    """Of 512 MiB before and 256 MiB for a while the 256 count."""
+    found = fresh("tests.test_benchmarks", "filled", before=2**29, within=2**28)
+    assert found.value == 1
+    # 16 MiB: of Python itself, and pages that the kernel counts late.
+    assert abs(found.memory - 256) < 16
