@@ -167,7 +167,7 @@ class Mine(Activation):
 
     first = second = third = value
 
-    def _rounding(self, order, t):
+    def _rounding(self, order, t, value):
         return t
 
 

@@ -112,8 +112,8 @@ class Coarse(Tanh):
     def second(self, t):
         return super().second(t) + 1e-6
 
-    def _error(self, order, t):
-        return super()._error(order, t) + 2e-6
+    def _error(self, order, t, value=None):
+        return super()._error(order, t, value) + 2e-6
 
 
 def test_the_error_of_the_activation_is_carried():

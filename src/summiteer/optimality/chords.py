@@ -53,6 +53,7 @@ def chords(
     limits: Limits,
     floor: Tensor | None = None,
     goal: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Chords:
     """Bound F from above on each row's region.
 
@@ -61,6 +62,7 @@ def chords(
         limits: C; of a sphere, its ball.
         floor: `[rows]`, values that F is proved to reach on C; None for one bound only.
         goal: `[rows]`, a bound below it is good enough.
+        start: `[rows, m]` shares of the concave neurons to begin at.
     """
     low, high = kinked.ranges(limits)
     found = Chords(
@@ -70,7 +72,7 @@ def chords(
         torch.zeros_like(limits.lower),
     )
     rows = kinked.ordinary(limits).nonzero().flatten()
-    shares = None
+    shares = None if start is None else start[rows]
     for _ in range(_TURNS if floor is not None else 1):
         if not len(rows):
             break

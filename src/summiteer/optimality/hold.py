@@ -339,15 +339,18 @@ def _strict_curved(
     shares = held.lean.shares[rows].masked_fill(touching, 0.0)
     base = some.coefficients(shares) @ kinked.hidden
     base = Enclosure(base.middle * free, base.radius * free)
-    size = base.middle.abs().amax(1)
-    normal = base.middle / torch.where(size > 0, size, 1.0)[:, None]
-    lost = torch.zeros_like(size)
-    for i in touching.any(1).nonzero().flatten().tolist():
+    # The slope that the multipliers found give may do; else it is searched for.
+    normal = held.lean.slope.middle[rows] * free
+    normal = normal / normal.abs().amax(1, keepdim=True).clamp(min=1e-300)
+    each = ((Enclosure.exact(normal) @ kinked.hidden.T) * some.kink).lower
+    each = torch.where(touching, (-each).clamp(min=0), 0.0)
+    lost = up(each.sum(1), each.shape[1] + 1)
+    apart = down(base.dot(normal).lower - lost) > 0
+    for i in (touching.any(1) & ~apart).nonzero().flatten().tolist():
         ties = touching[i].nonzero().flatten()
         kink = Enclosure(some.kink.middle[i, ties], some.kink.radius[i, ties])
-        normal[i], lost[i] = _separated(
-            _outer(kink, kinked.hidden[ties] * free[i]), base.middle[i]
-        )
+        pulls = _outer(kink, kinked.hidden[ties] * free[i])
+        normal[i], lost[i] = _separated(pulls, base.middle[i])
     return down(base.dot(normal).lower - lost) > 0
 
 

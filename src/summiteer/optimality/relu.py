@@ -193,7 +193,8 @@ class _Prover:
         floor = torch.where(outer.room >= 0, there, -torch.inf)
         inside = self.hold.lean.stand.room >= 0
         here = torch.where(inside, self.value.lower, -torch.inf)
-        return chords(self.kinked, self.limits, torch.maximum(floor, here))
+        floor = torch.maximum(floor, here)
+        return chords(self.kinked, self.limits, floor, start=last.shares)
 
     def claims(self) -> Claims:
         """What is proved of each row."""
@@ -250,10 +251,19 @@ class _Prover:
         below = torch.ones_like(self.same)
         highest = torch.full_like(self.reach, -torch.inf)
         for rival in self.form.rivals:
-            top = chords(Kinked.of(rival), self.limits).top
+            top = self._over(Kinked.of(rival))
             below &= top < self.value.lower
             highest = torch.maximum(highest, top)
         return below, highest
+
+    def _over(self, rival: Kinked) -> Tensor:
+        """≥ a rival on C, as low as can be where it may reach F(p) `[rows]`."""
+        goal = self.value.lower
+        top = chords(rival, self.limits, goal=goal).top
+        index = (~(top < goal)).nonzero().flatten()
+        if len(index):
+            top[index] = chords(rival.take(index), self.limits.take(index)).top
+        return top
 
     def _concave(self, done: Completed) -> Tensor:
         """Whether F is the F_π proved here, wherever it is as high as anywhere."""

@@ -119,9 +119,9 @@ class Surface:
 
     def sloped_range(self, interval: Enclosure) -> Enclosure:
         """σ' on the interval, the same for all surfaces of one network and input."""
-        low, high = interval.lower, interval.upper
-        sigma = self.activation
-        return Enclosure.between(sigma.inf_first(low, high), sigma.sup_first(low, high))
+        return Enclosure.between(
+            *self.activation.range_first(interval.lower, interval.upper)
+        )
 
     def steep(self, interval: Enclosure) -> Tensor:
         """|a_j|·c2_j: L = λ_max(Wᵀ diag(·) W) (§5)."""
@@ -216,12 +216,6 @@ def carried(known: T, taken: T, index: Tensor) -> T:
 
 def _image(activation: Activation, order: int, inner: Enclosure) -> Enclosure:
     """The derivative `order` of σ on an enclosure, by the mean value theorem."""
-    computed = (activation.value, activation.first, activation.second)[order]
-    error = (
-        activation.value_error,
-        activation.first_error,
-        activation.second_error,
-    )[order]
     steepest = (
         activation.sup_abs_first,
         activation.sup_abs_second,
@@ -230,9 +224,8 @@ def _image(activation: Activation, order: int, inner: Enclosure) -> Enclosure:
     # The supremum next to h, not that of the whole line: in the tails of σ the one is
     # many orders smaller than the other.
     rate = steepest(inner.lower, inner.upper)
-    return Enclosure(
-        computed(inner.middle), up(error(inner.middle) + rate * inner.radius, 3)
-    )
+    middle, error = activation.with_error(order, inner.middle)
+    return Enclosure(middle, up(error + rate * inner.radius, 3))
 
 
 def lipschitz(weighted: Weighted, weights: Tensor) -> Tensor:

@@ -112,8 +112,10 @@ class Activation(ABC):
         """σ'''(t), of the shape and dtype of `t`."""
 
     @abstractmethod
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         """Bound of |computed - exact| for the derivative `order`, in u, no underflow.
+
+        `value` is what was computed at `t`.
 
         Arithmetic costs 1, a library function `LIBRARY`; every sum of these is rounded
         up by a sixth or more, which also covers second-order terms and the rounding of
@@ -184,6 +186,10 @@ class Activation(ABC):
         """Lower bound of inf σ'' over `[lower, upper]`, see `sup_second`."""
         return self._range(2, lower, upper)[0]
 
+    def range_first(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """(`inf_first`, `sup_first`), for the price of one."""
+        return self._range(1, lower, upper)
+
     def range_second(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """(`inf_second`, `sup_second`), for the price of one."""
         return self._range(2, lower, upper)
@@ -191,13 +197,19 @@ class Activation(ABC):
     def _derivative(self, order: int, t: Tensor) -> Tensor:
         return (self.value, self.first, self.second, self.third)[order](t)
 
-    def _error(self, order: int, t: Tensor) -> Tensor:
+    def with_error(self, order: int, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(the derivative `order` as computed, its error bound): see `value_error`."""
+        value = self._derivative(order, t)
+        return value, self._error(order, t, value)
+
+    def _error(self, order: int, t: Tensor, value: Tensor | None = None) -> Tensor:
         if t.dtype != torch.float64:
             raise UserError(
                 f"t must be float64, got {t.dtype}: rounding bounds are known for "
                 "float64 only, so compute with t.double()."
             )
-        return UNIT_ROUNDOFF * self._rounding(order, t) + UNDERFLOW
+        value = self._derivative(order, t) if value is None else value
+        return UNIT_ROUNDOFF * self._rounding(order, t, value) + UNDERFLOW
 
     def _range(self, order: int, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = lower.double(), upper.double()
@@ -223,7 +235,7 @@ class Activation(ABC):
 
     def _enclosure(self, order: int, t: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds below and above the derivative `order` at `t`, which may be ±inf."""
-        value, error = self._derivative(order, t), self._error(order, t)
+        value, error = self.with_error(order, t)
         low, high = _downward(value - error), _upward(value + error)
         limits = self._shapes[order - 1].limits
         for end, limit in zip((-math.inf, math.inf), limits, strict=True):

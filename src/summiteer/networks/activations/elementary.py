@@ -46,8 +46,8 @@ class Sin(Activation):
         """σ'''(t) = -cos(t)."""
         return -torch.cos(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
-        units = LIBRARY * self._derivative(order, t).abs()
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
+        units = LIBRARY * value.abs()
         return torch.where(t.abs() <= _SIN_VERIFIED, units, math.inf)
 
 
@@ -79,6 +79,6 @@ class Quadratic(Activation):
         """σ'''(t) = 0."""
         return torch.zeros_like(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         # All exact but the value, which is one rounded product.
         return 2 * self.value(t) if order == 0 else torch.zeros_like(t)

@@ -65,9 +65,9 @@ class Erf(Activation):
         t = _near(t)
         return (4 * t * t - 2) * self.first(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         if order == 0:
-            return LIBRARY * self.value(t).abs()
+            return LIBRARY * value.abs()
         # The rounding of t² enters exp's argument: relative error t² in the result.
         t = _near(t)
         units = 2 * LIBRARY + 2 * t * t
@@ -134,7 +134,7 @@ class Gelu(Activation):
         t = _near(t)
         return t * (t * t - 4) * _density(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         # erfc's argument is off by 2u·t/√2, which moves Φ by 2u·|t|φ; the rounding of
         # t²/2 in exp's argument is a relative error t²/2 of φ.
         near = _near(t)

@@ -46,7 +46,7 @@ class Relu(Activation):
         """σ'''(t) = 0, the kink left out."""
         return torch.zeros_like(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
     def _extremes(
@@ -99,9 +99,9 @@ class LeakyRelu(Activation):
         """σ'''(t) = 0, the kink left out."""
         return torch.zeros_like(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         # All exact but the value, which is one rounded product below 0.
-        return 2 * self.value(t).abs() if order == 0 else torch.zeros_like(t)
+        return 2 * value.abs() if order == 0 else torch.zeros_like(t)
 
     def _extremes(
         self, order: int, lower: Tensor, upper: Tensor
@@ -136,7 +136,7 @@ class Abs(Activation):
         """σ'''(t) = 0, the kink left out."""
         return torch.zeros_like(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
     def _extremes(

@@ -76,9 +76,9 @@ class Softplus(Activation):
         """σ'''(t) = -s(t)s(-t)tanh(t/2)."""
         return _bend(t)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         units = (LIBRARY, LIBRARY, _SLOPE_ROUNDING, _BEND_ROUNDING)[order]
-        return units * self._derivative(order, t).abs()
+        return units * value.abs()
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ class Sigmoid(Activation):
         slope = _slope(t)
         return slope * (1 - 6 * slope)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         if order == 3:  # the bracket cancels near its zeros ±log(2 + √3)
             slope = _slope(t)
             return 6 * LIBRARY * slope * (1 + 6 * slope)
         units = (LIBRARY, _SLOPE_ROUNDING, _BEND_ROUNDING)[order]
-        return units * self._derivative(order, t).abs()
+        return units * value.abs()
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ class Tanh(Activation):
         slope = self.first(t)
         return slope * (4 * torch.tanh(t).square() - 2 * slope)
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         if order == 3:  # the bracket cancels near its zeros ±artanh(1/√3)
             slope = self.first(t)
             summands = 4 * torch.tanh(t).square() + 2 * slope
             return 6 * LIBRARY * slope * summands
         units = (LIBRARY, _SLOPE_ROUNDING, _BEND_ROUNDING)[order]
-        return units * self._derivative(order, t).abs()
+        return units * value.abs()
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ class Silu(Activation):
         slope = _slope(t)
         return slope * (t * (1 - 6 * slope) - 3 * torch.tanh(0.5 * t))
 
-    def _rounding(self, order: int, t: Tensor) -> Tensor:
+    def _rounding(self, order: int, t: Tensor, value: Tensor) -> Tensor:
         if order == 0:  # t/(1 + e^-t)
-            return 1.5 * LIBRARY * self.value(t).abs()
+            return 1.5 * LIBRARY * value.abs()
         slope, bend = _slope(t), torch.tanh(0.5 * t).abs()
         if order == 1:  # cancels near its zero -1.278
             return 3 * LIBRARY * (torch.sigmoid(t) + t.abs() * slope)
