@@ -190,7 +190,8 @@ def test_tensors_made_in_inference_mode_can_be_attacked():
 
 
 def test_plain_functions_are_models_too():
-    net = classifier()
+    # Known as a two-layer network it would be computed otherwise, to rounding.
+    net = torch.nn.Sequential(classifier(), torch.nn.Identity())
     function = sm.ascend(
         labelled_problem(model=lambda x: net(x)), start=STARTS, max_steps=10
     )

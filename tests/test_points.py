@@ -60,7 +60,8 @@ def test_points_of_another_form_give_the_same_runs():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(7, 12, generator=generator, dtype=torch.float64)
     targets = torch.where(torch.arange(7) % 2 == 0, 1.0, -1.0).double()
-    arguments = (network, inputs, targets, sm.Logistic(), sm.L2Ball(0.8))
+    model = lambda x: network(x)  # noqa: E731 - a model of which nothing is known
+    arguments = (model, inputs, targets, sm.Logistic(), sm.L2Ball(0.8))
     adversary = sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(0.1))
     options = {
         "start": sm.UniformStart(restarts=3),

@@ -16,8 +16,6 @@ from summiteer import tolerances
 
 T = TypeVar("T")
 
-#: Rows multiplied together before they are summed.
-_CACHED = 64
 #: Squares added in one running sum.
 _BLOCK = 256
 #: The reciprocal of a norm above this is a subnormal number in float32.
@@ -31,11 +29,8 @@ def expand(per_row: Tensor, like: Tensor) -> Tensor:
 
 def dot(left: Tensor, right: Tensor) -> Tensor:
     """Return the inner product of each pair of rows, `[rows]`."""
-    # A few rows at a time, so that their products stay in the processor's cache.
-    pairs = zip(torch.split(left, _CACHED), torch.split(right, _CACHED), strict=True)
-    return torch.cat(
-        [torch.linalg.vecdot(a.flatten(1), b.flatten(1)) for a, b in pairs]
-    )
+    products: Tensor = torch.linalg.vecdot(left.flatten(1), right.flatten(1))
+    return products
 
 
 def norm(vectors: Tensor) -> Tensor:

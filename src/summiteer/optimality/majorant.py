@@ -54,7 +54,9 @@ def groups(surface: Surface) -> Tensor:
     """Rows of equal output weights, by a number that tells them apart `[rows]`."""
     weights = surface.output.middle
     probe = torch.cos(torch.arange(weights.shape[1], dtype=torch.float64))
-    group: Tensor = torch.unique(weights @ probe, return_inverse=True)[1]
+    # Not by a product of matrices, in which equal rows may be rounded differently.
+    key = (weights * probe).sum(1)
+    group: Tensor = torch.unique(key, return_inverse=True)[1]
     return group
 
 
