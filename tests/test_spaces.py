@@ -254,10 +254,9 @@ def test_stalls_are_judged_by_the_length_of_the_whole_input(space):
 
 
 def test_auto_reduces_where_it_pays_and_says_so():
-    inputs = 0.2 * seeded(20, 200, seed=6)
-
-    def space(width, steps=100, batch=20, adversary=PLAIN, **options):
-        network = sm.TwoLayerNetwork.random(200, width)
+    def space(width, steps=100, batch=20, adversary=PLAIN, dim=200, **options):
+        network = sm.TwoLayerNetwork.random(dim, width)
+        inputs = 0.2 * seeded(20, dim, seed=6)
         targets = torch.ones(batch).double()
         problem = sm.Problem(
             network, inputs[:batch], targets, sm.Logistic(), sm.L2Ball(0.5)
@@ -265,10 +264,12 @@ def test_auto_reduces_where_it_pays_and_says_so():
         return sm.ascend(problem, adversary, max_steps=steps, **options).space
 
     row = sm.ProjectedAscent()
-    assert space(10, adversary=row) == "row"
-    assert space(150) == "hidden"
-    assert space(150, space="input") == "input"
-    assert space(150, until=sm.Misclassified()) == "hidden"
+    assert space(10) == space(10, adversary=row) == "row"
+    assert space(10, space="input") == "input"
+    assert space(10, until=sm.Misclassified()) == "row"
+    # One product of 450² instead of two of 450 · 600.
+    assert space(450, dim=600) == "hidden"
+    assert space(450, dim=600, adversary=row) == "row"
     assert space(190, adversary=row) == "input"  # 191 is nearly 200
     assert space(10, steps=1) == "input"
     assert space(100, steps=20, batch=1, adversary=row) == "input"  # to factor W

@@ -18,8 +18,10 @@ Chosen: TypeAlias = InputSpace | RowSpace | HiddenSpace
 #: Dtypes whose rounding is small beside what runs are asked for.
 _DTYPES = (torch.float32, torch.float64)
 #: What a number of a point costs in a step besides the products, in neurons: both take
-#: as long at about m = 60; see `_costs`.
-_NEURONS = 60
+#: as long at about m = 50; see `_costs`.
+_NEURONS = 50
+#: What a step costs more in the hidden space however few its rows: 0.2 ms.
+_CALLS = 4_400_000
 #: Steps that take this share of the time or less repay what is not counted.
 _SHARE = 0.9
 
@@ -123,10 +125,10 @@ def _obstacle(
 def _costs(network: TwoLayerNetwork, runs: int, max_steps: int) -> dict[str, float]:
     """What runs cost in each space, in units of four operations.
 
-    As measured at batch 256 on one thread for d = 64 … 3072 and m = 128 … 1024: a step
-    with D numbers costs D(m + 60) per run, in the hidden space m(m/2 + 120); to factor
-    W, 8dk² with k = min(m, d), to square it dm²; and to enter, lift and confirm, per
-    run, d times the numbers below.
+    As measured at batch 256 on one thread for d = 64 … 3072 and m = 100 … 1024: a step
+    with D numbers costs D(m + 50) per run, in the hidden space m(m/2 + 100) and some
+    for its calls; to factor W, 8dk² with k = min(m, d), to square it dm²; and to enter,
+    lift and confirm, per run, d times the numbers below.
     """
     hidden = network.hidden_weights.detach()
     width, dim = int(hidden.any(1).sum()), hidden.shape[1]
@@ -138,7 +140,7 @@ def _costs(network: TwoLayerNetwork, runs: int, max_steps: int) -> dict[str, flo
         "row": max_steps * runs * row_step
         + 8 * dim * rank**2
         + runs * dim * (2 * rank + width + 4 * _NEURONS),
-        "hidden": max_steps * runs * hidden_step
+        "hidden": max_steps * (runs * hidden_step + _CALLS)
         + dim * width**2
         + runs * dim * (2 * width + 4 * _NEURONS),
     }
