@@ -269,7 +269,7 @@ def test_auto_reduces_where_it_pays_and_says_so():
     assert space(10, until=sm.Misclassified()) == "row"
     # One product of 450² instead of two of 450 · 600.
     assert space(450, dim=600) == "hidden"
-    assert space(450, dim=600, adversary=row) == "row"
+    assert space(450, 400, dim=600, adversary=row) == "row"
     assert space(190, adversary=row) == "input"  # 191 is nearly 200
     assert space(10, steps=1) == "input"
     assert space(100, steps=20, batch=1, adversary=row) == "input"  # to factor W

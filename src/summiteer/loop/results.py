@@ -24,7 +24,8 @@ class Results:
     def __init__(self, points: Tensor, loss: torch.dtype) -> None:
         self._shape = points.shape
         flat = points.flatten(0, 1)
-        self.final, self.best = flat.clone(), flat.clone()
+        # Every run ends and writes its own.
+        self.final, self.best = torch.empty_like(flat), torch.empty_like(flat)
         self.wrong = torch.full_like(flat, torch.nan)
         self.residual = flat.new_full((len(flat),), torch.nan)
         self.losses = self.residual.to(loss, copy=True)
@@ -74,7 +75,8 @@ class Results:
         # Lifting may cost as much as many steps: of each point once.
         other, found = (m.nonzero().flatten() for m in (~done.leading, done.found))
         best = _rows.take(done.best, other)
-        self.best[run] = final.index_copy(0, other, ended.take(other).lift(best))
+        self.best[run] = final
+        self.best[run[other]] = ended.take(other).lift(best)
         self.best_loss[run] = done.best_loss
         wrong = _rows.take(done.wrong, found)
         self.wrong[run[found]] = ended.take(found).lift(wrong)
@@ -112,10 +114,15 @@ class Results:
         example = torch.arange(batch, device=winner.device)
         found = shaped(self.found)
         first = found.byte().argmax(0)
-        wrong = shaped(self.wrong)[first, example]
+
+        def of(run: Tensor, values: Tensor) -> Tensor:
+            if restarts == 1:  # no copy
+                return values
+            return shaped(values)[run, example]
+
         return Ascent(
             final=shaped(self.final),
-            best=shaped(self.best)[winner, example],
+            best=of(winner, self.best),
             # -∞ is what best-so-far began with: no iterate had a finite objective.
             best_loss=best_loss.masked_fill(best_loss == -torch.inf, torch.nan)[
                 winner, example
@@ -124,7 +131,7 @@ class Results:
             losses=shaped(self.losses),
             residual=shaped(self.residual),
             misclassified=found.any(0) if problem.labelled else None,
-            misclassified_points=wrong if problem.labelled else None,
+            misclassified_points=of(first, self.wrong) if problem.labelled else None,
             outcome=outcomes(shaped(self.outcome)),
             steps=shaped(self.steps),
             period=shaped(self.period),
