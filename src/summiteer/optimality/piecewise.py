@@ -43,6 +43,8 @@ _SNAPS = 100
 _STILL = 1e-11
 #: A limit holds a coordinate that is nearer than this, in search distances.
 _SNAP = 1e-3
+#: Points examined at once: each holds enclosures of every layer, in float64.
+_PART = 64
 #: The first trust radius of a climb, in radii.
 _CLIMB = 1e-3
 _KINKED_STEPS = (Rectifier, Maximum)
@@ -70,8 +72,12 @@ def prove(problem: Problem, points: Tensor, within: float, budget: int = 0) -> C
         if isinstance(form, str):
             return Claims.undecided(len(points), form)
         reach = down(within * problem.size.to(torch.float64), 2)
-        flat = points.flatten(1)
-        return _Prover(problem, form, flat, reach).claims(points.shape)
+        claims = Claims.undecided(len(points))
+        for index in torch.split(torch.arange(len(points)), _PART):
+            some = problem.take(index), form.take(index), points[index].flatten(1)
+            found = _Prover(*some, reach[index]).claims(points[index].shape)
+            claims = claims.filled(index, found)
+        return claims
 
 
 def climbed(problem: Problem, points: Tensor) -> Tensor | None:
