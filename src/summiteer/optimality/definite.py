@@ -12,7 +12,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from summiteer.networks.activations.base import UNIT_ROUNDOFF
 from summiteer.networks.two_layer import weighted_gram
 from summiteer.optimality.rounding import (
     Enclosure,
@@ -150,9 +149,9 @@ class Weighted:
         """`top` of the rows `index`."""
         heavy, t = weights[index], guess[index]
         count = rows.shape[1]
+        # Symmetric but for rounding, and so it stays: the two halves are bounded apart.
         matrix = weighted_gram(rows, heavy.middle)
-        matrix = 0.5 * (matrix + matrix.mT)
-        # ‖E‖ ≤ ‖ |R|ᵀ(γ|D| + ΔD)|R|·1 ‖_∞, symmetrisation included in one more u.
+        # ‖E‖ ≤ ‖ |R|ᵀ(γ|D| + ΔD)|R|·1 ‖_∞.
         spread = gamma(rows.shape[0] + 3) * heavy.middle.abs() + heavy.radius
         reach = up(rows.abs().sum(1), count + 1)
         formed = up((spread * reach) @ rows.abs(), rows.shape[0] + count + 4).amax(1)
@@ -160,7 +159,7 @@ class Weighted:
             inside = free[index]
             matrix = matrix * inside[:, :, None] * inside[:, None, :]
         sizes = matrix.abs().sum(2)
-        matrix = -matrix
+        matrix = matrix.neg_()
         diagonal = matrix.diagonal(dim1=1, dim2=2)
         if free is None:
             diagonal += t[:, None]
@@ -175,15 +174,18 @@ class Weighted:
             if free is not None:
                 way = way * free[index]
             beta = push[index]
-            matrix += beta[:, None, None] * way[:, :, None] * way[:, None, :]
+            pushed = (beta[:, None] * way)[:, :, None]
+            matrix = matrix.baddbmm_(pushed, way[:, None])
             widest = way.abs().sum(1)
             sizes = sizes + beta[:, None] * way.abs() * widest[:, None]
             across = up(beta * across.square(), 3)
         factor, info = torch.linalg.cholesky_ex(matrix)
         big = factor.abs()
         wide = torch.einsum("rij,rj->ri", big, big.sum(1))
-        left = (matrix - factor @ factor.mT).abs().sum(2)
-        wide = gamma(2 * count + 4) * wide + 8 * UNIT_ROUNDOFF * sizes
+        rest = torch.baddbmm(matrix, factor, factor.mT, alpha=-1)
+        left = torch.linalg.vector_norm(rest, 1, dim=2)
+        # The matrix may be the first summand of the products: it is rounded with them.
+        wide = gamma(2 * count + 12) * (wide + sizes)
         missed = up(left + wide, 2 * count + 8).amax(1)
         bound = up(t + up(missed + formed))
         bound = torch.where(info == 0, bound, torch.inf)
