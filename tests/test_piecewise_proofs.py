@@ -330,3 +330,18 @@ def test_polished_points_are_higher_and_proved(model):
     # Once more changes nothing: they are where ascent ends.
     again = problem.rows().value(sm.polish(problem, polished)).loss
     assert bool(((again - after)[torch.tensor(maxima)].abs() <= 1e-9).all())
+
+
+def test_parts_of_a_batch_are_told_what_the_whole_is_told(monkeypatch):
+    problem = problem_of("residual", "margin", sm.LinfBall(0.1))
+    points = sm.ascend(problem, start=sm.CentreStart(), max_steps=100).best
+    points[::3] = 0.0  # no maxima
+    whole = sm.local_optimality(problem, points)
+    monkeypatch.setattr(piecewise, "_PART", 4)
+    parts = sm.local_optimality(problem, points)
+    assert len(set(whole.verdict)) > 1
+    for name in ("verdict", "evidence", "reason", "proposition"):
+        assert getattr(whole, name) == getattr(parts, name), name
+    for name in ("distance_bound", "best_radius", "residual"):
+        one, other = getattr(whole, name), getattr(parts, name)
+        assert torch.allclose(one, other, 1e-6, 1e-12, equal_nan=True), name
