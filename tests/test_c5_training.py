@@ -9,7 +9,9 @@ import torch
 from pydantic import ValidationError
 from scipy.optimize import minimize
 
+from fakes import seeded
 from summiteer.errors import UserError
+from summiteer.objectives import with_slopes
 from summiteer.studies import tasks
 from summiteer.studies.descent.ensemble import Ensemble, MemberLoss
 from summiteer.studies.descent.training import Adversarial, Descent, train
@@ -330,3 +332,25 @@ def test_torch_s_own_network_is_torch_s():
 def test_it_is_an_experiment():
     cell = EXPERIMENTS["scaled-training"].cell(scale=0.3)
     assert cell.spec["precision"] == "float32"
+
+
+@pytest.mark.parametrize("name", ["softplus", "relu", "tanh"])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_gradients_by_the_inputs_are_those_of_autograd(name, depth):
+    members = Ensemble.default([0, 1, 2], (5, 7, 6)[:depth], name).to(torch.float64)
+    points = seeded(3, 4, 5, seed=depth)
+    moved = points.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(members.outputs(moved).sum(), moved)
+    values, gradients = members.with_gradients(points)
+    assert torch.allclose(values, members.outputs(points), 1e-14, 1e-14)
+    assert torch.allclose(gradients, expected, 1e-12, 1e-14)
+    # As an objective, all rows at once and a few of them.
+    targets = torch.stack([seeded(12, seed=9), torch.arange(12).double()], 1)
+    loss, few = MemberLoss(members, 12), torch.tensor([0, 5, 6, 11])
+    for index in (torch.arange(12), few):
+        rows = points.flatten(0, 1)[index].requires_grad_()
+        expected = loss(rows, targets[index])
+        (slope,) = torch.autograd.grad(expected.sum(), rows)
+        closed = with_slopes(loss, rows.detach(), targets[index])
+        assert torch.allclose(closed[0], expected.detach(), 1e-13, 1e-14)
+        assert torch.allclose(closed[1], slope, 1e-12, 1e-13)

@@ -68,8 +68,8 @@ def with_slopes(
         targets: of the same rows.
     """
     if "with_slopes" in vars(type(objective)):
-        closed: tuple[Tensor, Tensor] = objective.with_slopes(outputs, targets)  # type: ignore[attr-defined]
-        return closed
+        closed, slope = objective.with_slopes(outputs, targets)  # type: ignore[attr-defined]
+        return closed, slope.to(outputs)
     leaf, slopes = outputs.detach().requires_grad_(), None
     with torch.enable_grad():
         values = objective(leaf, targets)

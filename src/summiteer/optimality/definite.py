@@ -20,8 +20,9 @@ from summiteer.optimality.rounding import (
     up,
 )
 
-#: Numbers of a batch of matrices held at once: 128 MiB.
-_NUMBERS = 2**24
+#: Numbers of a batch of matrices held at once: 8 MiB. Larger ones are no faster: LAPACK
+#: takes one after the other, and what is made of each is still in the cache.
+_NUMBERS = 2**20
 #: A factor found for λ̃(1 + this) is found for λ̃: far above rounding, far below need.
 _ABOVE = 1e-6
 

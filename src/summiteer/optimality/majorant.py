@@ -12,8 +12,8 @@ from summiteer.optimality.surface import Place, Surface
 _PIECES = 64
 #: Points at which it is guessed whether it is worth bounding.
 _GUESSES = 9
-#: Numbers held at once while they are.
-_NUMBERS = 2**24
+#: Numbers held at once while they are: 1 MiB, which stays in the cache.
+_NUMBERS = 2**17
 
 
 def shared_top(weighted: Weighted, weights: Tensor, group: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from summiteer.draws import Draws
 from summiteer.networks import TwoLayerNetwork
@@ -117,29 +116,32 @@ class Ensemble:
 
     def outputs(self, points: Tensor) -> Tensor:
         """f_s(x): `[members, n, d]` -> `[members, n]`."""
-        flow = points
-        for layer, (weight, bias) in enumerate(
-            zip(self.weights, self.biases, strict=True)
-        ):
-            if layer:
-                flow = self._activated(flow)
-            if bias is None:
-                flow = torch.bmm(flow, weight.mT)
-            else:
-                flow = torch.baddbmm(bias[:, None], flow, weight.mT)
+        flow = self._layer(0, points)
+        for layer in range(1, len(self.weights)):
+            flow = self._layer(layer, self.activation.forward(flow))
         return flow[..., 0]
 
-    def _activated(self, before: Tensor) -> Tensor:
-        """σ(t), by torch's own softplus where its switch at 20 is below rounding."""
-        if self.activation.name == "softplus" and before.dtype == torch.float32:
-            return functional.softplus(before)
-        return self.activation.value(before)
+    def _layer(self, layer: int, flow: Tensor) -> Tensor:
+        weight, bias = self.weights[layer], self.biases[layer]
+        if bias is None:
+            return torch.bmm(flow, weight.mT)
+        return torch.baddbmm(bias[:, None], flow, weight.mT)
+
+    def with_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """f_s(x) and ∇f_s(x): `[members, n, d]` -> `[members, n]` and `[…, d]`."""
+        flow, slopes = self._layer(0, points), []
+        for layer in range(1, len(self.weights)):
+            flow, slope = self.activation.value_and_first(flow)
+            slopes.append(slope)
+            flow = self._layer(layer, flow)
+        pull = slopes.pop().mul_(self.weights[-1])
+        for weight in reversed(self.weights[1:-1]):
+            pull = slopes.pop().mul_(torch.bmm(pull, weight))
+        return flow[..., 0], torch.bmm(pull, self.weights[0])
 
     def input_gradients(self, points: Tensor) -> Tensor:
         """∇f_s(x): `[members, n, d]` -> the same."""
-        moved = points.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.outputs(moved).sum(), moved)
-        return gradient
+        return self.with_gradients(points)[1]
 
     def network(self, member: int) -> TwoLayerNetwork:
         """One member of two layers by itself, in float64.
@@ -192,12 +194,23 @@ class MemberLoss:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`[n, d]` points and `[n, 2]` (y, place in the batch) -> `[n]`."""
+        packed, place = self._packed(outputs, targets)
+        values = self.ensemble.outputs(packed).flatten()[place]
+        return 0.5 * (values - targets[:, 0]).square()
+
+    def with_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Values `[n]` and (f_s - y)∇f_s `[n, d]`."""
+        packed, place = self._packed(outputs, targets)
+        with torch.no_grad():
+            values, slopes = self.ensemble.with_gradients(packed)
+        apart = values.flatten()[place] - targets[:, 0]
+        return 0.5 * apart.square(), apart[:, None] * slopes.flatten(0, 1)[place]
+
+    def _packed(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Any]:
+        """`[members, places, d]`, and where among them each row is."""
         members = len(self.ensemble)
         if len(outputs) == self.rows:
-            values = self.ensemble.outputs(
-                outputs.reshape(members, -1, outputs.shape[1])
-            )
-            return 0.5 * (values.flatten() - targets[:, 0]).square()
+            return outputs.reshape(members, -1, outputs.shape[1]), slice(None)
         # The rows left, those of one member together, as many places for each member.
         member = targets[:, 1].long() // (self.rows // members)
         order = torch.argsort(member, stable=True)
@@ -208,8 +221,7 @@ class MemberLoss:
         place[order] = member[order] * size + torch.arange(len(order)) - first
         packed = outputs.new_zeros(members * size, outputs.shape[1])
         packed = packed.index_copy(0, place, outputs)
-        values = self.ensemble.outputs(packed.reshape(members, size, -1))
-        return 0.5 * (values.flatten()[place] - targets[:, 0]).square()
+        return packed.reshape(members, size, -1), place
 
 
 def itself(points: Tensor) -> Tensor:
