@@ -234,7 +234,7 @@ def lines(found: dict[str, Took], floor: Took) -> list[Line]:
         aims.append(
             Line(
                 f"`summiteer attack` of {made.examples} images beside {name}",
-                "time and memory, no aim",
+                "none",
                 f"{mine / its:.2f} of its time per image, {memory:.2f} of its memory",
                 None,
             )

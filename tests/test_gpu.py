@@ -39,13 +39,13 @@ class Way:
 
 WAYS = {
     "l2": Way(
-        sm.L2Ball(0.3), sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(0.02)), 16
+        sm.L2Ball(0.3), sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(0.02)), 12
     ),
     "linf": Way(
-        sm.LinfBall(0.1), sm.ProjectedAscent(sm.Sign(), sm.ConstantStep(0.01)), 12
+        sm.LinfBall(0.1), sm.ProjectedAscent(sm.Sign(), sm.ConstantStep(0.01)), 8
     ),
-    "apgd": Way(sm.LinfBall(0.1), sm.AutoPGD(MANY), 24),
-    "l1": Way(sm.L1Ball(0.5), sm.AutoPGD(MANY), 40),
+    "apgd": Way(sm.LinfBall(0.1), sm.AutoPGD(MANY), 10),
+    "l1": Way(sm.L1Ball(0.5), sm.AutoPGD(MANY), 28),
 }
 
 
