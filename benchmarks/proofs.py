@@ -39,7 +39,9 @@ MOST, TIMED = 1000, 20
 #: d·m up to which boxes are looked at: the slowest by far.
 LARGEST_BOX = 784 * 1024
 #: Memory is looked at for few and four times as many examples.
-WATCHED, FEW, TIMES = (784, 1024), 16, 4
+WATCHED, FEW, TIMES = (784, 1024), 64, 4
+#: Of these it is told how many matrices a block has.
+SHOWN = ((64, 100), (784, 256), (784, 1024))
 #: Part of the time -> (functions that take it, whether with all that they call).
 PARTS = {
     "WᵀDW": (("weighted_gram",), True),
@@ -200,9 +202,11 @@ Parts of the time in % are from a second run, under Python's profiler, and overl
 *shared by the batch* are bounds that cost the same for one example as for a thousand,
 *concave maxima* are the inner problems of ReLU proofs. *factorisations*: calls of
 Cholesky's. *verified*: calls that prove a curvature, and how many matrices they were
-given: one call for each block of examples that reaches a rung. Blocks are as large as
-128 MiB of float64 allow: {most} examples of d × m = 784 × 1024, {least} of 3072 × 4096.
-Calls with one matrix are the bounds shared by the batch.
+given: one call for each block of examples that reaches a rung; calls with one matrix
+are also the bounds shared by the batch. A block has 8 MiB: {blocks}.
+Blocks of 128 MiB, which were here before, took as long or a little longer (LAPACK takes
+one matrix after the other, and what is made of it then is still in the cache) and four
+times the memory.
 
 Peak memory beyond the problem's, in a fresh process, at d × m = {watched}:
 
@@ -232,6 +236,16 @@ def memory(
     return rows
 
 
+def in_block(dim: int, width: int) -> int:
+    """Matrices that are factorised in one call, at most."""
+    size = min(dim, width)
+    return max(1, _NUMBERS // max(size * size, size * width))
+
+
+def _by(size: Sequence[int]) -> str:
+    return " × ".join(map(str, size))
+
+
 def measure(quick: bool) -> Section:
     """Costs against d and m, and memory."""
     rows, lines = [], []
@@ -251,8 +265,7 @@ def measure(quick: bool) -> Section:
     text = TEXT.format(
         costs=table(HEAD, rows),
         memory=table(("σ, region", *counts), memory(kinds, few)),
-        watched=" × ".join(map(str, WATCHED)),
-        most=_NUMBERS // (784 * 1024),
-        least=_NUMBERS // (3072 * 4096),
+        watched=_by(WATCHED),
+        blocks=", ".join(f"{in_block(*size)} of {_by(size)}" for size in SHOWN),
     )
     return Section("What certificates cost", text, lines)
