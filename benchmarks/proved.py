@@ -95,8 +95,13 @@ class Case:
 
 @dataclass
 class Record:
-    """Seconds of the phases of each call, and what the last call found."""
+    """Seconds of the phases of each call, and what the last call found.
 
+    Attributes:
+        way: to Hessians, the faster of two, found out by the call that warms up.
+    """
+
+    way: str = ""
     phases: list[dict[str, float]] = field(default_factory=list)
     found: dict[str, Tensor] = field(default_factory=dict)
 
@@ -178,7 +183,9 @@ def theirs(case: Case, record: Record) -> None:
             summit = inputs + case.radius * nn.functional.normalize(gradient)
             same = (exact[0](summit) > 0) == (exact[0](points) > 0)
             return good & same.all(1) & (along > 0)
-        top = _tangent_top(loss, points, targets, normal)
+        if not record.way:
+            record.way = _faster(loss, points, targets)
+        top = _tangent_top(WAYS[record.way], loss, points, targets, normal)
         return good & (top < along / case.radius)
 
     record.found["passed"] = record.timed("check", judged)
@@ -217,35 +224,48 @@ def _foolbox(case: Case, module: nn.Module) -> Tensor:
     return attack.run(model, case.inputs, wanted, epsilon=case.radius)
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _batched(loss: Loss, points: Tensor, targets: Tensor) -> Tensor:
+    return torch.func.vmap(torch.func.hessian(loss))(points, targets)
+
+
+def _single(loss: Loss, points: Tensor, targets: Tensor) -> Tensor:
+    hessian = torch.autograd.functional.hessian
+    pairs = zip(points, targets, strict=True)
+    return torch.stack(
+        [
+            hessian(lambda p, t=t: loss(p, t), point, vectorize=True)
+            for point, t in pairs
+        ]
+    )
+
+
+WAYS = {"batched": _batched, "single": _single}
+
+
+def _faster(loss: Loss, points: Tensor, targets: Tensor) -> str:
+    """Which of the ways to Hessians takes less time."""
+    taken = {}
+    for name, way in WAYS.items():
+        began = time.perf_counter()
+        way(loss, points[:AT_ONCE], targets[:AT_ONCE])
+        taken[name] = time.perf_counter() - began
+    return min(taken, key=taken.__getitem__)
+
+
 def _tangent_top(
-    loss: Callable[[Tensor, Tensor], Tensor],
+    way: Callable[[Loss, Tensor, Tensor], Tensor],
+    loss: Loss,
     points: Tensor,
     targets: Tensor,
     normal: Tensor,
 ) -> Tensor:
-    """λ_max of the Hessian on the tangent space `[rows]`, by the faster of two ways."""
-
-    def batched(index: Tensor) -> Tensor:
-        return torch.func.vmap(torch.func.hessian(loss))(points[index], targets[index])
-
-    def single(index: Tensor) -> Tensor:
-        hessian = torch.autograd.functional.hessian
-        return torch.stack(
-            [
-                hessian(lambda p, t=targets[i]: loss(p, t), points[i], vectorize=True)
-                for i in index.tolist()
-            ]
-        )
-
-    rows, taken = torch.arange(len(points)), {}
-    for way in (batched, single):
-        began = time.perf_counter()
-        way(rows[:AT_ONCE])
-        taken[way] = time.perf_counter() - began
-    fastest = min(taken, key=taken.__getitem__)
+    """λ_max of the Hessian on the tangent space `[rows]`."""
     tops, eye = [], torch.eye(points.shape[1], dtype=points.dtype)
-    for index in rows.split(AT_ONCE):
-        hessian = fastest(index)
+    for index in torch.arange(len(points)).split(AT_ONCE):
+        hessian = way(loss, points[index], targets[index])
         outer = normal[index, :, None] * normal[index, None, :]
         size = hessian.flatten(1).norm(dim=1)[:, None, None]
         inner = (eye - outer) @ hessian @ (eye - outer) - 2 * size * outer
