@@ -45,37 +45,56 @@ def choose(
     Raises:
         UserError: it cannot be had but must; the message says why.
     """
-    structure = as_two_layer(problem.model)
-    plain = type(problem) is Problem and problem.inputs.dtype in _DTYPES
-    if not isinstance(structure, TwoLayer) or not plain:
-        reason = f"{type(problem).__name__} may have rows of its own"
-        if not isinstance(structure, TwoLayer):
-            reason = f"the model is no two-layer network ({structure.reason})"
-        elif problem.inputs.dtype not in _DTYPES:
-            reason = f"{problem.inputs.dtype} would not give the same runs"
+    network = _network(problem)
+    if isinstance(network, str):
         if wanted in {"row", "hidden"}:
-            raise UserError(f'space: "{wanted}" cannot be had: {reason}.')
+            raise UserError(f'space: "{wanted}" cannot be had: {network}.')
         return None
-    network = structure.network
     costs = _costs(network, runs, max_steps)
-    limit = _SHARE * costs.pop("input")
-    names = [name for name in sorted(costs, key=costs.__getitem__)]
-    if wanted == "auto":
-        names = [name for name in names if costs[name] <= limit]
+    names = sorted(costs, key=costs.__getitem__) if wanted == "auto" else [wanted]
     for name in names:
-        if wanted not in {"auto", name}:
-            continue
-        reason = _obstacle(problem, network, methods, name)
-        if not reason and name == "row":
-            return RowSpace.of(problem, network)
-        if not reason:
-            space = HiddenSpace.of(problem, network)
-            if space.faithful():
-                return space
-            reason = "lengths of gradients would lose digits there"
+        unpaid = costs[name] > _SHARE * costs["input"]
+        if name == "input" or (wanted == "auto" and unpaid):
+            break
+        space = _made(problem, network, methods, name)
+        if not isinstance(space, str):
+            return space
         if wanted == name:
-            raise UserError(f'space: "{name}" cannot be had: {reason}.')
+            raise UserError(f'space: "{name}" cannot be had: {space}.')
     return InputSpace(problem, network)
+
+
+def _network(problem: Problem) -> TwoLayerNetwork | str:
+    """The two-layer network that the model is, or why its rows are the caller's."""
+    structure = as_two_layer(problem.model)
+    if not isinstance(structure, TwoLayer):
+        return f"the model is no two-layer network ({structure.reason})"
+    if type(problem) is not Problem:
+        return f"{type(problem).__name__} may have rows of its own"
+    if problem.inputs.dtype not in _DTYPES:
+        return f"{problem.inputs.dtype} would not give the same runs"
+    return structure.network
+
+
+def _made(
+    problem: Problem, network: TwoLayerNetwork, methods: Sequence[object], name: str
+) -> RowSpace | HiddenSpace | str:
+    """The space called `name`, or why it cannot be had."""
+    region = problem.feasible
+    if not region.whole_ball:
+        return "the region is not a whole L2 ball or sphere"
+    if name == "hidden" and region.norm != "l2":
+        return "a sphere's projection does more than scale"
+    if not bool(_rows.norm(network.hidden_weights.detach()).isfinite().all()):
+        return "the length of a row of W is not finite"
+    asked = through_rows if name == "hidden" else rotation_invariant
+    for method in methods:
+        if not asked(method):
+            return f"{method!r} does not say that it is {asked.__name__}"
+    if name == "row":
+        return RowSpace.of(problem, network)
+    space = HiddenSpace.of(problem, network)
+    return space if space.faithful() else "lengths of gradients would lose digits there"
 
 
 def rotation_invariant(method: object) -> bool:
@@ -102,24 +121,6 @@ def through_rows(method: object) -> bool:
     """
     name = "through_rows"
     return name in vars(type(method)) and bool(getattr(method, name))
-
-
-def _obstacle(
-    problem: Problem, network: TwoLayerNetwork, methods: Sequence[object], name: str
-) -> str:
-    """Say why runs of a two-layer problem cannot be had in another space, or ''."""
-    region = problem.feasible
-    if not region.whole_ball:
-        return "the region is not a whole L2 ball or sphere"
-    if name == "hidden" and region.norm != "l2":
-        return "a sphere's projection does more than scale"
-    if not bool(_rows.norm(network.hidden_weights.detach()).isfinite().all()):
-        return "the length of a row of W is not finite"
-    asked = through_rows if name == "hidden" else rotation_invariant
-    for method in methods:
-        if not asked(method):
-            return f"{method!r} does not say that it is {asked.__name__}"
-    return ""
 
 
 def _costs(network: TwoLayerNetwork, runs: int, max_steps: int) -> dict[str, float]:
