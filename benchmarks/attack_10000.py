@@ -32,7 +32,6 @@ EXAMPLES, AUTO_EXAMPLES = int(os.environ.get("EXAMPLES", "1000")), 200
 QUICK_EXAMPLES = 12
 STEPS, RESTARTS = 50, 5
 PEERS = ("foolbox", "pyautoattack")
-PACKAGES = {"AutoAttack, standard": "pyautoattack"}
 FOOLBOX, AUTO = f"foolbox, PGD {STEPS} steps, {RESTARTS} starts", "AutoAttack, standard"
 
 
@@ -64,9 +63,13 @@ class Took:
     robust: int
     examples: int
 
+    def each(self, floor: "Took") -> float:
+        """Seconds of the processor per image, without the start."""
+        return (self.cpu - floor.cpu) / self.examples
+
     def cells(self, floor: "Took") -> tuple[str, ...]:
         """Of a line of the table; memory beyond what loading takes."""
-        each = 1e3 * (self.seconds - floor.seconds) / self.examples
+        each = 1e3 * self.each(floor)
         return (
             str(self.examples),
             f"{self.seconds:.0f}",
@@ -160,8 +163,9 @@ proofs, screen, page), one worker, on the first {examples} test images; a small
 convolutional network trained against PGD, L∞ {radius}, box [0, 1]. Beside it foolbox
 ({steps} steps of 2.5 · radius / steps, {restarts} random starts) and AutoAttack's
 standard version, on fewer images where it would take long. Each is a process of its
-own, one thread, started once: by the wall and by the processor, from its start to its
-end; *per image* without the start ("nothing": loads, and asks the model once). What
+own, one thread, started once: seconds by the wall and of the processor, from its start
+to its end; *per image* those of the processor without the start ("nothing": loads, and
+asks the model once). What
 ours does beside attacking: it says of each point what it is, proves a lower end of the
 robust accuracy, looks what more steps flip.{all}
 
@@ -171,7 +175,7 @@ The robust accuracy of these {examples} images is at most {robust} and at least 
 (proved).
 """
 WHOLE = """ Not all
-10 000 images are attacked here, for that takes {minutes:.0f} minutes at this rate
+10 000 images are attacked here, for that takes {minutes:.0f} minutes of the processor
 (`EXAMPLES=10000 python -m benchmarks attack_10000`)."""
 
 
@@ -196,13 +200,13 @@ def measure(quick: bool) -> Section:
     head = ("attack", "images", "s", "s of processor", "ms per image")
     head = (*head, "peak MiB", "beyond nothing", "robust")
     rows = [(name, *took.cells(floor)) for name, took in found.items()]
-    each = (made.seconds - floor.seconds) / examples
+    minutes = 10_000 * made.each(floor) / 60
     text = TEXT.format(
         examples=examples,
         radius=RADIUS,
         steps=STEPS,
         restarts=RESTARTS,
-        all="" if examples == 10_000 else WHOLE.format(minutes=10_000 * each / 60),
+        all="" if examples == 10_000 else WHOLE.format(minutes=minutes),
         table=table(head, rows),
         robust=f"{result['robust_accuracy']:.1%}",
         proved=f"{result['proved_robust_accuracy'] or 0.0:.1%}",
@@ -227,15 +231,13 @@ def lines(found: dict[str, Took], floor: Took) -> list[Line]:
         if name not in found:
             continue
         other = found[name]
-        mine, its = (
-            (took.seconds - floor.seconds) / took.examples for took in (made, other)
-        )
+        mine, its = made.each(floor), other.each(floor)
         memory = made.memory / other.memory
         aims.append(
             Line(
                 f"`summiteer attack` of {made.examples} images beside {name}",
                 "none",
-                f"{mine / its:.2f} of its time per image, {memory:.2f} of its memory",
+                f"{mine / its:.2f} of its time (processor), {memory:.2f} of its memory",
                 None,
             )
         )
