@@ -211,6 +211,8 @@ times the memory.
 Peak memory beyond the problem's, in a fresh process, at d × m = {watched}:
 
 {memory}
+
+What still grows with the examples are vectors of d and m numbers; matrices do not.
 """
 
 
