@@ -208,8 +208,8 @@ number of cores.
 """
 
 
-def measure(quick: bool) -> Section:
-    """Grow one thing after the other."""
+def grown_all(quick: bool) -> tuple[list[list[str]], list[Line], str]:
+    """Rows of the table, lines of aims, and what is above them."""
     ranges = {"batch": RANGES["batch"][:2]} if quick else RANGES
     found = [grown(name, sizes) for name, sizes in ranges.items()]
     rows, lines, excess = [], [], ""
@@ -232,6 +232,12 @@ def measure(quick: bool) -> Section:
         lines.append(Line(what, f"≤ {MOST}", told, worst <= MOST))
         if worst > MOST:
             excess += f" Above {MOST}: {each.name}, {told}."
+    return rows, lines, excess
+
+
+def measure(quick: bool) -> Section:
+    """Grow one thing after the other."""
+    rows, lines, excess = grown_all(quick)
     stream = streamed((100, 500) if quick else STREAMED)
     (few, _, small), (many, _, large) = stream
     grows = (large - small) * 2**20 / (many - few)

@@ -1,4 +1,4 @@
-"""Times side by side: contestants take turns, so that a slow minute hits all of them."""
+"""Times side by side: contestants take turns, so that a slow minute hits them all."""
 
 import math
 import statistics

@@ -207,44 +207,93 @@ def paper(dim: int, width: int, rounds: int) -> Ratio:
     return times["bare"].over(times["ours"])
 
 
+@dataclass(frozen=True)
+class Found:
+    """What one shape came to; seconds."""
+
+    dim: int
+    width: int
+    space: str
+    best: str
+    step: float
+    times: dict[str, Times]
+    whole: Ratio
+    further: float
+    floors: tuple[float, float]
+    raw: Ratio | None
+
+    @property
+    def shape(self) -> str:
+        return f"({self.dim}, {self.width})"
+
+    @property
+    def over(self) -> float:
+        return self.further / sum(self.floors)
+
+    def row(self, steps: int) -> tuple[str, ...]:
+        return (
+            self.shape,
+            self.space,
+            f"{self.best}, {1e3 * self.step:.2f}",
+            f"{1e3 * self.times['ours'].median / steps:.2f}",
+            f"{self.whole} ×",
+            f"{1e3 * self.further:.2f}",
+            f"{self.step / self.further:.1f} ×",
+            " + ".join(f"{1e3 * each:.2f}" for each in self.floors),
+            f"{self.over:.1f}",
+            "–" if self.raw is None else f"{self.raw} ×",
+        )
+
+    def lines(self, aim: str) -> list[Line]:
+        least = 1.0 if aim.startswith("≥") else float(aim.split(maxsplit=1)[0])
+        faster = self.step / self.further
+        return [
+            Line(
+                f"PGA at (d, m) = {self.shape}: a step against the fastest of others",
+                aim,
+                f"{faster:.1f} × per further step, {self.whole} × with set-up",
+                min(faster, self.whole.value) >= least,
+            ),
+            Line(
+                f"the same: a further step over the two floors, {self.space} space",
+                f"≤ {FLOORS}",
+                f"{self.over:.1f}",
+                self.over <= FLOORS,
+            ),
+        ]
+
+
+def found(dim: int, width: int, quick: bool, speed: float) -> Found:
+    """Measure one shape."""
+    steps, rounds, _ = SHAPES[dim, width]
+    pair, rounds = make(dim, width, steps), 3 if quick else rounds
+    best, other, times = fastest(pair, rounds)
+    space = ours(pair, steps).space
+    return Found(
+        dim,
+        width,
+        space,
+        best,
+        other.median / steps,
+        times,
+        other.over(times["ours"]),
+        further(pair, space, rounds),
+        floors(space, dim, width, speed),
+        paper(dim, width, rounds) if dim < 10_000 else None,
+    )
+
+
 def measure(quick: bool) -> Section:
     """All shapes; of `quick` the small ones, three rounds."""
     speed, rows, lines, every = bandwidth(), [], [], []
-    for (dim, width), (steps, rounds, aim) in SHAPES.items():
+    for (dim, width), (steps, _, aim) in SHAPES.items():
         if quick and dim > 1000:
             continue
-        pair, rounds = make(dim, width, steps), 3 if quick else rounds
-        best, other, times = fastest(pair, rounds)
-        space = ours(pair, steps).space
-        each = further(pair, space, rounds)
-        whole = other.over(times["ours"])
-        step = other.median / steps
-        products, passes = floors(space, dim, width, speed)
-        raw = paper(dim, width, rounds) if dim < 10_000 else None
-        shape = f"({dim}, {width})"
-        over = each / (products + passes)
-        rows.append(
-            (
-                shape,
-                space,
-                f"{best}, {1e3 * step:.2f}",
-                f"{1e3 * times['ours'].median / steps:.2f}",
-                f"{whole} ×",
-                f"{1e3 * each:.2f}",
-                f"{step / each:.1f} ×",
-                f"{1e3 * products:.2f} + {1e3 * passes:.2f}",
-                f"{over:.1f}",
-                "–" if raw is None else f"{raw} ×",
-            )
-        )
-        least = 1.0 if aim.startswith("≥") else float(aim.split()[0])
-        what = f"PGA at (d, m) = {shape}: speed of a step against the fastest of others"
-        found = f"{step / each:.1f} × per further step, {whole} × with set-up"
-        lines.append(Line(what, aim, found, min(step / each, whole.value) >= least))
-        what = f"the same: a further step over the two floors, {space} space"
-        lines.append(Line(what, f"≤ {FLOORS}", f"{over:.1f}", over <= FLOORS))
-        for name, each_time in times.items():
-            every.append((shape, name, f"{1e3 * each_time.median / steps:.2f}"))
+        one = found(dim, width, quick, speed)
+        rows.append(one.row(steps))
+        lines += one.lines(aim)
+        for name, taken in one.times.items():
+            every.append((one.shape, name, f"{1e3 * taken.median / steps:.2f}"))
     text = f"""{(__doc__ or "").partition(chr(10) * 2)[2].strip()}
 
 That end points agree to {AGREE:g} radii is checked before anything is timed. *whole*:
