@@ -441,3 +441,21 @@ def test_unknown_activation(wrong):
         UserError, match=r"activation must be one of softplus, .*, relu"
     ):
         activation(wrong)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_ascent_uses_is_the_same_function(name, dtype):
+    """`forward` and `value_and_first` are new tensors, and σ and σ' to rounding."""
+    sigma = activation(name)
+    t = torch.cat([torch.linspace(-60, 60, 2001), torch.tensor([-800.0, 800.0])])
+    t = t.to(dtype)
+    given, unit = t.clone(), torch.finfo(dtype).eps
+    value, first = sigma.value_and_first(t)
+    assert torch.equal(value, sigma.forward(t))
+    # Softplus and GELU lose digits of tiny values differently, none of the large ones.
+    assert torch.allclose(value, sigma.value(t), 256 * unit, 16 * unit)
+    assert torch.allclose(first, sigma.first(t), 4 * unit, 0.0)
+    value.zero_()
+    first.zero_()
+    assert torch.equal(t, given)

@@ -361,6 +361,15 @@ def test_a_sub_class_has_the_slopes_of_its_own_values():
     assert torch.allclose(slope, 2 * with_slopes(CrossEntropy(), z, y)[1], 1e-14)
 
 
+def test_an_objective_may_change_what_it_is_given():
+    z, y = scores()
+    given = z.clone()
+    values, slope = with_slopes(lambda z, y: z.sub_(1.0)[:, 0], z, y)
+    assert torch.equal(values, given[:, 0] - 1)
+    assert torch.equal(z, given)
+    assert bool((slope[:, 0] == 1).all())
+
+
 def test_what_does_not_depend_on_the_outputs_has_slopes_of_zero():
     z, y = scores()
     for objective in (lambda z, y: y.double(), lambda z, y: 0 * z.detach().sum(1)):

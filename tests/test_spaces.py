@@ -1,10 +1,11 @@
-"""Runs in the row or hidden space of W are the runs in the input space, lifted."""
+"""Runs in the row space of W are the runs in the input space, lifted."""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 
 import summiteer as sm
 from fakes import seeded
@@ -23,9 +24,6 @@ METHODS = {
     "backtracking": sm.ProjectedAscent(),
 }
 PLAIN = METHODS["unit, constant"]
-#: Those that the hidden space can have too.
-HIDDEN = [name for name, method in METHODS.items() if method.through_rows]
-EITHER = [("row", name) for name in METHODS] + [("hidden", name) for name in HIDDEN]
 DIM = 30
 
 
@@ -81,10 +79,10 @@ def problem_of(
     return sm.Problem(network, inputs, targets, objective, region or sm.L2Ball(0.8))
 
 
-def both(problem, adversary=None, start=STARTS, max_steps=50, space="row", **options):
+def both(problem, adversary=None, start=STARTS, max_steps=50, **options):
     return [
         sm.ascend(problem, adversary, start, max_steps, space=space, **options)
-        for space in ("input", space)
+        for space in ("input", "row")
     ]
 
 
@@ -106,7 +104,7 @@ def assert_same(plain, reduced, problem, relative=1e-12):
         assert float(there.abs().nan_to_num().max()) <= relative * scale
     for points in (*reduced.final, reduced.best):
         assert bool(problem.feasible.contains(points).all())
-    assert plain.space == "input" != reduced.space
+    assert (plain.space, reduced.space) == ("input", "row")
 
 
 @pytest.mark.parametrize("kind", RANKS)
@@ -133,36 +131,25 @@ def test_a_rank_that_is_not_clear_keeps_every_direction():
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50])
-@pytest.mark.parametrize(("space", "name"), EITHER)
-def test_iterates_are_those_of_the_input_space(space, name, steps):
+@pytest.mark.parametrize("name", METHODS)
+def test_iterates_are_those_of_the_input_space(name, steps):
     problem = problem_of()
-    runs = both(problem, METHODS[name], max_steps=steps, space=space)
-    assert_same(*runs, problem)
+    assert_same(*both(problem, METHODS[name], max_steps=steps), problem)
 
 
-@pytest.mark.parametrize(
-    ("space", "name"),
-    [
-        *(("row", name) for name in ("unit, constant", "raw, Lipschitz")),
-        ("row", "backtracking"),
-        ("hidden", "unit, constant"),
-        ("hidden", "raw, constant"),
-    ],
-)
+@pytest.mark.parametrize("name", ["unit, constant", "raw, Lipschitz", "backtracking"])
 @pytest.mark.parametrize("kind", sorted({*RANKS} - {"all zero"}))
-def test_every_rank_gives_the_same_runs(kind, space, name):
+def test_every_rank_gives_the_same_runs(kind, name):
     problem = problem_of(kind)
-    assert_same(*both(problem, METHODS[name], max_steps=30, space=space), problem)
+    assert_same(*both(problem, METHODS[name], max_steps=30), problem)
 
 
-@pytest.mark.parametrize("space", ["row", "hidden"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_and_several_outputs(activation, space):
+def test_every_activation_and_several_outputs(activation):
     problem = problem_of(activation=activation, outputs=3)
-    assert_same(*both(problem, PLAIN, space=space), problem)
+    assert_same(*both(problem, PLAIN), problem)
     problem = problem_of(activation=activation)
-    raw = METHODS["raw, constant"]
-    assert_same(*both(problem, raw, max_steps=10, space=space), problem)
+    assert_same(*both(problem, METHODS["raw, constant"], max_steps=10), problem)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -183,6 +170,56 @@ def test_the_closed_form_says_what_the_model_says_to_the_last_bit(activation, ou
     assert torch.equal(problem.rows().value(plain.final[0]).loss, plain.losses[0])
 
 
+@pytest.mark.parametrize(
+    "middle", [nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU]
+)
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("space", ["input", "row"])
+def test_modules_of_torch_keep_their_outputs_shape_and_bits(middle, outputs, space):
+    """[rows, 1] stays that: an objective may broadcast."""
+    model = nn.Sequential(nn.Linear(DIM, 8), middle(), nn.Linear(8, outputs)).double()
+    with torch.no_grad():
+        for number, weight in enumerate(model.parameters()):
+            weight.copy_(seeded(*weight.shape, seed=number) / 3)
+    shapes = set()
+
+    def objective(outputs, targets):
+        shapes.add(outputs.shape[1:])
+        return -(outputs - targets).square().sum(1)
+
+    inputs, targets = seeded(5, DIM, seed=6), seeded(5, outputs, seed=7)
+    problem = sm.Problem(model, inputs, targets, objective, sm.L2Ball(0.5))
+    # As many rows as below: torch rounds the last few of a batch otherwise.
+    centre = sm.CentreStart()
+    found = sm.ascend(problem, PLAIN, centre, 5, space=space, rescue=False)
+    assert shapes == {(outputs,)}
+    with torch.no_grad():
+        expected = objective(model(inputs + found.best), targets)
+    if space == "input":
+        assert torch.equal(found.best_loss, expected)
+    assert torch.allclose(found.best_loss, expected, 1e-13)
+
+
+def test_inputs_of_other_shapes_are_the_callers_models():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)).double()
+    targets = seeded(3, 5, 2, seed=1)
+    problem = sm.Problem(
+        model, seeded(3, 5, 4), targets, sm.Quadratic(), sm.L2Ball(0.5)
+    )
+    assert sm.ascend(problem, max_steps=3).space == "input"
+    with pytest.raises(UserError, match=r"are not \[batch, d\]"):
+        sm.ascend(problem, space="row")
+
+
+def test_under_autocast_the_callers_model_is_asked():
+    problem = problem_of(outputs=3, dtype=torch.float32)
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(UserError, match="autocast"),
+    ):
+        sm.ascend(problem, space="row")
+
+
 def test_radii_of_their_own_and_runs_that_end_stationary():
     radii = torch.tensor([0.1, 0.2, 0.4, 0.8, 1.6])
     for region in (sm.L2Ball(radii), sm.Sphere(radii)):
@@ -197,12 +234,10 @@ def test_radii_of_their_own_and_runs_that_end_stationary():
             assert torch.allclose(one, other, 1e-6, 1e-9, equal_nan=True), field
 
 
-@pytest.mark.parametrize(("space", "name"), EITHER)
-def test_float32_to_rounding(space, name):
+@pytest.mark.parametrize("name", METHODS)
+def test_float32_to_rounding(name):
     problem = problem_of(dtype=torch.float32)
-    plain, reduced = both(
-        problem, METHODS[name], max_steps=20, tolerance=None, space=space
-    )
+    plain, reduced = both(problem, METHODS[name], max_steps=20, tolerance=None)
     assert reduced.final.dtype == torch.float32
     apart = (plain.final - reduced.final).norm(dim=2).max()
     assert float(apart) <= 2e-6
@@ -212,25 +247,23 @@ def test_float32_to_rounding(space, name):
     assert bool(problem.feasible.contains(reduced.best).all())
 
 
-@pytest.mark.parametrize("space", ["row", "hidden"])
-def test_starts_in_the_row_space_have_no_orthogonal_part(space):
+def test_starts_in_the_row_space_have_no_orthogonal_part():
     problem = problem_of()
     basis = row_basis(problem.model.hidden_weights.detach())
     inside = 0.1 * seeded(5, 8, seed=8) @ basis.T
     outside = seeded(5, DIM, seed=8)
     outside = 0.1 * (outside - outside @ basis @ basis.T)
     for points in (inside, outside, 0 * inside):
-        runs = both(problem, PLAIN, sm.GivenStart(points), space=space)
+        runs = both(problem, PLAIN, sm.GivenStart(points))
         assert_same(*runs, problem)
-    _, reduced = both(problem, PLAIN, sm.GivenStart(outside), 0, space)
+    _, reduced = both(problem, PLAIN, sm.GivenStart(outside), 0)
     assert torch.allclose(reduced.final[0], outside, atol=1e-15)
 
 
-@pytest.mark.parametrize("space", ["row", "hidden"])
-def test_flat_networks_and_gradients_that_vanish_at_the_centre(space):
+def test_flat_networks_and_gradients_that_vanish_at_the_centre():
     problem = problem_of("all zero")
     inside = sm.CentreStart() + sm.UniformStart(restarts=2)
-    plain, reduced = both(problem, PLAIN, inside, space=space)
+    plain, reduced = both(problem, PLAIN, inside)
     assert {o.name for o in reduced.outcome.flat} == {"ZERO_GRADIENT"}
     assert_same(plain, reduced, problem)
     # Dead at the centre, alive at the support point of (1, …, 1).
@@ -238,41 +271,37 @@ def test_flat_networks_and_gradients_that_vanish_at_the_centre(space):
     network = sm.TwoLayerNetwork(hidden, torch.ones(1), -hidden[0, :1], 0, "relu")
     inputs, targets = torch.zeros(2, DIM).double(), torch.ones(2).double()
     problem = sm.Problem(network, inputs, targets, sm.Quadratic(), sm.L2Ball(0.8))
-    assert_same(*both(problem, PLAIN, space=space), problem)
+    assert_same(*both(problem, PLAIN), problem)
 
 
-@pytest.mark.parametrize("space", ["row", "hidden"])
-def test_stalls_are_judged_by_the_length_of_the_whole_input(space):
+def test_stalls_are_judged_by_the_length_of_the_whole_input():
     problem = problem_of()
     basis = row_basis(problem.model.hidden_weights.detach())
     far = problem.inputs + 1e5 * (torch.ones(DIM) - basis @ (basis.T.sum(1)))
     problem = replace(problem, inputs=far)
     tiny = sm.ProjectedAscent(sm.Normalised(), sm.ConstantStep(1e-10))
-    plain, reduced = both(problem, tiny, space=space)
+    plain, reduced = both(problem, tiny)
     assert {outcome.name for outcome in plain.outcome.flat} == {"STALLED"}
     assert (plain.outcome == reduced.outcome).all()
 
 
 def test_auto_reduces_where_it_pays_and_says_so():
-    def space(width, steps=100, batch=20, adversary=PLAIN, dim=200, **options):
-        network = sm.TwoLayerNetwork.random(dim, width)
-        inputs = 0.2 * seeded(20, dim, seed=6)
+    inputs = 0.2 * seeded(20, 200, seed=6)
+
+    def space(width, steps=100, batch=20, adversary=PLAIN, **options):
+        network = sm.TwoLayerNetwork.random(200, width)
         targets = torch.ones(batch).double()
         problem = sm.Problem(
             network, inputs[:batch], targets, sm.Logistic(), sm.L2Ball(0.5)
         )
         return sm.ascend(problem, adversary, max_steps=steps, **options).space
 
-    row = sm.ProjectedAscent()
-    assert space(10) == space(10, adversary=row) == "row"
+    assert space(10) == "row"
     assert space(10, space="input") == "input"
     assert space(10, until=sm.Misclassified()) == "row"
-    # One product of 450² instead of two of 450 · 600.
-    assert space(450, dim=600) == "hidden"
-    assert space(450, 400, dim=600, adversary=row) == "row"
-    assert space(190, adversary=row) == "input"  # 191 is nearly 200
+    assert space(170) == "input"  # 171 > 0.8 · 200
     assert space(10, steps=1) == "input"
-    assert space(100, steps=20, batch=1, adversary=row) == "input"  # to factor W
+    assert space(100, steps=20, batch=1) == "input"  # to factor W costs more
     assert space(10, adversary=sm.ProjectedAscent(sm.Sign())) == "input"
 
 
@@ -370,31 +399,6 @@ def test_losses_and_errors_are_the_callers_models():
         asked = 4 * 5 + int((~ends).sum()) + int(found.sum())
         assert reduced.forward_evaluations == asked
         assert plain.forward_evaluations == 0
-
-
-def test_the_hidden_space_is_left_where_lengths_would_lose_digits():
-    """W = 1e4·11ᵀ + noise and a model that sees differences: Wᵀc nearly cancels."""
-    hidden = 1e4 + seeded(8, DIM)
-    network = sm.TwoLayerNetwork(hidden, torch.tensor([1.0, -1.0] * 4), None, 0, "sin")
-    network = network.requires_grad_(False)
-    inputs = seeded(5, DIM, seed=6) - 1e-4
-    targets = torch.ones(5, dtype=torch.float64)
-    problem = sm.Problem(network, inputs, targets, sm.Logistic(), sm.L2Ball(0.8))
-    few = PLAIN, STARTS, 5
-    with pytest.raises(UserError, match="would lose digits"):
-        sm.ascend(replace(problem, inputs=0 * inputs), *few, space="hidden")
-    assert sm.ascend(replace(problem, inputs=0 * inputs), *few).space != "hidden"
-
-
-def test_hidden_gradients_too_small_to_square_have_a_direction():
-    problem = problem_of(dtype=torch.float32)
-    network = deepcopy(problem.model)
-    with torch.no_grad():
-        network.output_weights *= 1e-25
-    problem = replace(problem, model=network, objective=sm.Margin())
-    plain, reduced = both(problem, PLAIN, max_steps=20, tolerance=None, space="hidden")
-    assert float((plain.final - reduced.final).norm(dim=2).max()) <= 2e-6
-    assert float(plain.final.norm(dim=2).min()) > 0.7
 
 
 @pytest.mark.parametrize("shift", [-0.5, 0.5])

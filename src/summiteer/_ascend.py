@@ -76,10 +76,9 @@ def ascend(
         until: a further reason to stop, such as `Misclassified()`.
         tolerance: residual called STATIONARY; the dtype's default if negative; None
             measures no residual and stops for none.
-        space: where runs of a two-layer network on a whole L2 ball are computed: in
-            the "input" space, in the "row" space of W (on a sphere, too) or in the
-            "hidden" space, which give the same iterates to rounding, or ("auto") where
-            it takes the least time; see `summiteer.spaces`.
+        space: where runs of a two-layer network on a whole L2 ball or sphere are
+            computed: in the "input" space, in the "row" space of W, which gives the
+            same iterates to rounding, or ("auto") where it takes less time.
         patience: a run whose best objective has not risen beyond rounding
             (`tolerances.SAME_LOSS`) for so many steps has STALLED; None to wait for
             ever. Normalised steps of constant size circle a maximum inside an L2 ball

@@ -49,7 +49,7 @@ def norm_and_kind(vectors: Tensor) -> tuple[Tensor, bool]:
     usual = (norms > tolerances.TINY_NORM) & norms.isfinite()
     rows = (~usual).nonzero().flatten()
     odd = flat[rows]
-    safe = largest(odd)
+    safe = _largest(odd)
     rescued = _length(odd / safe[:, None]) * safe
     return norms.index_copy(0, rows, rescued), False
 
@@ -70,7 +70,7 @@ def unit(vectors: Tensor, known: tuple[Tensor, bool] | None = None) -> Tensor:
     usual = (norms > tolerances.TINY_NORM) & (norms < _HUGE_NORM)
     rows = (~usual).nonzero().flatten()
     odd = vectors[rows]
-    odd = odd / expand(largest(odd.flatten(1)), odd)
+    odd = odd / expand(_largest(odd.flatten(1)), odd)
     length = _length(odd.flatten(1))
     odd = odd / expand(torch.where(length > 0, length, 1.0), odd)
     return units.index_copy(0, rows, odd)
@@ -111,7 +111,7 @@ def _block(width: int) -> int:
     return next((size for size in sizes if width % size == 0), _BLOCK)
 
 
-def largest(flat: Tensor) -> Tensor:
+def _largest(flat: Tensor) -> Tensor:
     """The largest magnitude in each row, 1 where that is no use as a scale."""
     most = flat.abs().amax(1)
     return torch.where((most > 0) & most.isfinite(), most, 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from summiteer.problem import Problem
 from summiteer.trajectory import Trajectory
 
-Space: TypeAlias = Literal["auto", "input", "row", "hidden"]
+Space: TypeAlias = Literal["auto", "input", "row"]
 SPACES = get_args(Space)
 
 #: What `with_examples` replaces, by the dimension of the example.
@@ -53,8 +53,8 @@ class Ascent:
             of the objective; see `summiteer.loop.rescue`.
         gradient_evaluations: rows evaluated with gradient, all together.
         trajectory: what was recorded, or None.
-        space: "input", or "row" or "hidden" where the runs of a two-layer network were
-            computed there (`summiteer.spaces`). All points are perturbations of
+        space: "input", or "row" where the runs were computed in the row space of a
+            two-layer network (`summiteer.spaces`). All points are perturbations of
             the inputs in either case; the losses at them and what is misclassified are
             the caller's own model's.
         forward_evaluations: rows evaluated without gradient, to see to that.

@@ -56,18 +56,13 @@ class Evaluation:
         """‖gradient‖₂ `[rows]`."""
         return self.norm_and_kind[0]
 
-    @property
-    def unit(self) -> Tensor:
-        """gradient/‖gradient‖₂ `[rows, *input]`; 0 stays 0."""
-        return _rows.unit(self.gradient, self.norm_and_kind)
-
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """The problem at a set of (restart, example) rows: what the ascent loop works on.
 
     The loop and the step rules leave all arithmetic on points to it: another form of a
-    point (reduced coordinates, hidden space) is another class with these methods, and
+    point (reduced coordinates) is another class with these methods, and
     a tensor or a dataclass of tensors with one entry per row as its points.
 
     Attributes:

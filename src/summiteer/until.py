@@ -22,7 +22,6 @@ class Misclassified:
     """Stop an example, all its restarts, once any iterate of it is misclassified."""
 
     rotation_invariant: ClassVar[bool] = True
-    through_rows: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """`[rows]` bool."""

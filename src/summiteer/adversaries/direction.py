@@ -5,6 +5,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from summiteer import _rows
 from summiteer.problem import Evaluation
 
 
@@ -12,9 +13,8 @@ class Direction(Protocol):
     """A frozen map from gradients to directions, `[rows, *input]` both.
 
     One that commutes with rotations of the inputs may say so by a class attribute
-    `rotation_invariant = True`, one that is a multiple of the gradient by
-    `through_rows = True` (see `summiteer.spaces`); one whose directions depend on the
-    point alone, by `memoryless = True` (see `summiteer.recurrence`).
+    `rotation_invariant = True`; see `summiteer.spaces`. One whose directions depend
+    on the point alone, by `memoryless = True`; see `summiteer.recurrence`.
     """
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
@@ -26,7 +26,6 @@ class RawGradient:
     """g: projected gradient ascent as the paper analyses it."""
 
     rotation_invariant: ClassVar[bool] = True
-    through_rows: ClassVar[bool] = True
     memoryless: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
@@ -39,12 +38,11 @@ class Normalised:
     """g/‖g‖₂ per row, 0 where g = 0; gradients of 1e-30 are not zero."""
 
     rotation_invariant: ClassVar[bool] = True
-    through_rows: ClassVar[bool] = True
     memoryless: ClassVar[bool] = True
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """Return the unit vectors."""
-        return evaluation.unit
+        return _rows.unit(evaluation.gradient, evaluation.norm_and_kind)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from summiteer.adversaries.step_rule import BacktrackingStep, StepRule
 from summiteer.problem import Evaluation, Rows
 from summiteer.recurrence import memoryless
 from summiteer.regions import Region
-from summiteer.spaces import rotation_invariant, through_rows
+from summiteer.spaces import rotation_invariant
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class ProjectedAscent:
     def rotation_invariant(self) -> bool:
         """Whether direction and step rule commute with rotations of the inputs."""
         return all(map(rotation_invariant, (self.direction, self.step_rule)))
-
-    @property
-    def through_rows(self) -> bool:
-        """Whether direction and step rule leave sums and lengths to `Rows`."""
-        return all(map(through_rows, (self.direction, self.step_rule)))
 
     @property
     def memoryless(self) -> bool:

@@ -23,8 +23,7 @@ class StepRule(Protocol):
     """Chooses the step along `direction` and makes it: Π(δ + size · direction).
 
     One that commutes with rotations of the inputs may say so by a class attribute
-    `rotation_invariant = True`, one that leaves sums and lengths to `Rows` by
-    `through_rows = True`; see `summiteer.spaces`. One whose state never
+    `rotation_invariant = True`; see `summiteer.spaces`. One whose state never
     changes says so by `memoryless = True` (see `summiteer.recurrence`) and may have
     `shrunk(state, which)`: the state with half the size for the rows `which` `[rows]`.
     """
@@ -66,7 +65,6 @@ class ConstantStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
-    through_rows: ClassVar[bool] = True
     memoryless: ClassVar[bool] = True
 
     size: float
@@ -105,7 +103,6 @@ class DecayingStep:
     """
 
     rotation_invariant: ClassVar[bool] = True
-    through_rows: ClassVar[bool] = True
 
     size: float
     power: float = 0.5
@@ -127,7 +124,7 @@ class DecayingStep:
         state: Tensor,
     ) -> Step:
         """See `StepRule.step`."""
-        size = self.size / (1.0 + state) ** self.power
+        size = (self.size / (1.0 + state) ** self.power).to(direction)
         return Step(rows.advance(points, direction, size), state + 1, size)
 
 

@@ -72,7 +72,8 @@ def with_slopes(
         return closed, slope.to(outputs)
     leaf, slopes = outputs.detach().requires_grad_(), None
     with torch.enable_grad():
-        values = objective(leaf, targets)
+        # A copy, for objectives that change what they are given.
+        values = objective(leaf.clone(), targets)
         if values.requires_grad:
             # Of the sum: given the ones explicitly, torch imports sympy (seconds).
             (slopes,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)

@@ -3,4 +3,3 @@
 from summiteer.spaces.choice import Chosen as Chosen
 from summiteer.spaces.choice import choose as choose
 from summiteer.spaces.choice import rotation_invariant as rotation_invariant
-from summiteer.spaces.choice import through_rows as through_rows

@@ -9,21 +9,18 @@ from summiteer import _rows
 from summiteer.errors import UserError
 from summiteer.networks import TwoLayer, TwoLayerNetwork, as_two_layer
 from summiteer.problem import Problem
-from summiteer.spaces.hidden_space import HiddenSpace
 from summiteer.spaces.input_space import InputSpace
 from summiteer.spaces.row_space import RowSpace
 
-Chosen: TypeAlias = InputSpace | RowSpace | HiddenSpace
+Chosen: TypeAlias = InputSpace | RowSpace
 
 #: Dtypes whose rounding is small beside what runs are asked for.
 _DTYPES = (torch.float32, torch.float64)
 #: What a number of a point costs in a step besides the products, in neurons: both take
-#: as long at about m = 50; see `_costs`.
+#: as long at about m = 50; see `_pays`.
 _NEURONS = 50
-#: What a step costs more in the hidden space however few its rows: 0.2 ms.
-_CALLS = 4_400_000
-#: Steps that take this share of the time or less repay what is not counted.
-_SHARE = 0.9
+#: Steps in fewer dimensions than this share of d repay what is not counted.
+_SHARE = 0.8
 
 
 def choose(
@@ -40,61 +37,76 @@ def choose(
         methods: what sees points or gradients in the runs.
         runs: examples × restarts.
         max_steps: of each.
-        wanted: "auto" for the one that takes the least time, or its name.
+        wanted: "input", "row", or "auto" for the one that takes less time.
 
     Raises:
         UserError: it cannot be had but must; the message says why.
     """
     network = _network(problem)
+    reason = network if isinstance(network, str) else _obstacle(problem, methods)
+    if wanted == "row" and reason:
+        raise UserError(f'space: "row" cannot be had: {reason}.')
     if isinstance(network, str):
-        if wanted in {"row", "hidden"}:
-            raise UserError(f'space: "{wanted}" cannot be had: {network}.')
         return None
-    costs = _costs(network, runs, max_steps)
-    names = sorted(costs, key=costs.__getitem__) if wanted == "auto" else [wanted]
-    for name in names:
-        unpaid = costs[name] > _SHARE * costs["input"]
-        if name == "input" or (wanted == "auto" and unpaid):
-            break
-        space = _made(problem, network, methods, name)
-        if not isinstance(space, str):
-            return space
-        if wanted == name:
-            raise UserError(f'space: "{name}" cannot be had: {space}.')
+    auto = wanted == "auto" and not reason and _pays(network, runs, max_steps)
+    if wanted == "row" or auto:
+        return RowSpace.of(problem, network)
     return InputSpace(problem, network)
 
 
 def _network(problem: Problem) -> TwoLayerNetwork | str:
-    """The two-layer network that the model is, or why its rows are the caller's."""
+    """The model as a network with outputs of its shape, or why only it will do."""
     structure = as_two_layer(problem.model)
     if not isinstance(structure, TwoLayer):
         return f"the model is no two-layer network ({structure.reason})"
     if type(problem) is not Problem:
         return f"{type(problem).__name__} may have rows of its own"
-    if problem.inputs.dtype not in _DTYPES:
-        return f"{problem.inputs.dtype} would not give the same runs"
-    return structure.network
-
-
-def _made(
-    problem: Problem, network: TwoLayerNetwork, methods: Sequence[object], name: str
-) -> RowSpace | HiddenSpace | str:
-    """The space called `name`, or why it cannot be had."""
-    region = problem.feasible
-    if not region.whole_ball:
-        return "the region is not a whole L2 ball or sphere"
-    if name == "hidden" and region.norm != "l2":
-        return "a sphere's projection does more than scale"
+    inputs, network = problem.inputs, structure.network
+    if inputs.dtype not in _DTYPES:
+        return f"{inputs.dtype} would not give the same runs"
+    if inputs.ndim != 2:
+        return f"inputs {list(inputs.shape)} are not [batch, d]"
+    if torch.is_autocast_enabled(inputs.device.type):
+        return "autocast changes what the model computes"
     if not bool(_rows.norm(network.hidden_weights.detach()).isfinite().all()):
         return "the length of a row of W is not finite"
-    asked = through_rows if name == "hidden" else rotation_invariant
+    if network is problem.model or network.outputs is not None:
+        return network
+    # A linear layer with one output has outputs [rows, 1].
+    return TwoLayerNetwork(
+        network.hidden_weights,
+        network.output_weights[None],
+        network.hidden_bias,
+        network.output_bias[None],
+        activation=network.activation,
+    )
+
+
+def _obstacle(problem: Problem, methods: Sequence[object]) -> str:
+    """Say why runs of a two-layer problem cannot be had in the row space, or ''."""
+    if not problem.feasible.whole_ball:
+        return "the region is not a whole L2 ball or sphere"
     for method in methods:
-        if not asked(method):
-            return f"{method!r} does not say that it is {asked.__name__}"
-    if name == "row":
-        return RowSpace.of(problem, network)
-    space = HiddenSpace.of(problem, network)
-    return space if space.faithful() else "lengths of gradients would lose digits there"
+        if not rotation_invariant(method):
+            return f"{method!r} does not say that it is rotation_invariant"
+    return ""
+
+
+def _pays(network: TwoLayerNetwork, runs: int, max_steps: int) -> bool:
+    """Whether runs of so many steps take less time in the row space.
+
+    In units of four operations, as measured at batch 256 on one thread for d = 64 …
+    3072, m = 100 … 1024: a step in D dimensions costs D(m + 50) per run; to factor W,
+    8dk² with k = min(m, d); and to enter, lift and confirm, d(2k + m + 200) per run. A
+    rank below k is not searched for: to find that there is none would cost steps.
+    """
+    hidden = network.hidden_weights.detach()
+    width, dim = int(hidden.any(1).sum()), hidden.shape[1]
+    rank = min(width, dim)
+    if rank + 1 > _SHARE * dim:
+        return False
+    saved = max_steps * runs * (dim - rank - 1) * (width + _NEURONS)
+    return saved > 8 * dim * rank**2 + runs * dim * (2 * rank + width + 4 * _NEURONS)
 
 
 def rotation_invariant(method: object) -> bool:
@@ -107,41 +119,3 @@ def rotation_invariant(method: object) -> bool:
     """
     name = "rotation_invariant"
     return name in vars(type(method)) and bool(getattr(method, name))
-
-
-def through_rows(method: object) -> bool:
-    """Whether a method, or a part of one, leaves lengths and sums to `Rows`.
-
-    Its class says so itself, by `through_rows = True`: it adds multiples of points and
-    of gradients, and measures neither but by `Rows` and `Evaluation`. Then points need
-    not be coordinates.
-
-    Args:
-        method: anything with or without an attribute `through_rows`.
-    """
-    name = "through_rows"
-    return name in vars(type(method)) and bool(getattr(method, name))
-
-
-def _costs(network: TwoLayerNetwork, runs: int, max_steps: int) -> dict[str, float]:
-    """What runs cost in each space, in units of four operations.
-
-    As measured at batch 256 on one thread for d = 64 … 3072 and m = 100 … 1024: a step
-    with D numbers costs D(m + 50) per run, in the hidden space m(m/2 + 100) and some
-    for its calls; to factor W, 8dk² with k = min(m, d), to square it dm²; and to enter,
-    lift and confirm, per run, d times the numbers below.
-    """
-    hidden = network.hidden_weights.detach()
-    width, dim = int(hidden.any(1).sum()), hidden.shape[1]
-    rank = min(width, dim)
-    row_step = (rank + 1) * (width + _NEURONS)
-    hidden_step = width * (width / 2 + 2 * _NEURONS)
-    return {
-        "input": max_steps * runs * dim * (width + _NEURONS),
-        "row": max_steps * runs * row_step
-        + 8 * dim * rank**2
-        + runs * dim * (2 * rank + width + 4 * _NEURONS),
-        "hidden": max_steps * (runs * hidden_step + _CALLS)
-        + dim * width**2
-        + runs * dim * (2 * width + 4 * _NEURONS),
-    }
