@@ -271,8 +271,7 @@ What a run does once (checking the problem, writing results) is in the figures.
 
 The MLP; one step more, by `cProfile` and `torch.profiler`. A wait is a number, or the
 length of an index, that the host asks for: next to nothing on a CPU, a synchronisation
-on a GPU. Inner products go through 64 rows at a time, which is what grows with the
-batch.
+on a GPU.
 
 {counts}
 

@@ -81,38 +81,56 @@ class Took:
         )
 
 
-def watched(words: list[str]) -> tuple[float, float, float, str]:
+#: `python -m`, and then the most memory that the process had. (What the system tells
+#: about a child that has ended begins with its parent's.)
+WATCHED = """
+import runpy, sys
+from benchmarks.fresh import resident
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+finally:
+    print(resident("VmHWM"), file=sys.stderr)
+"""
+
+
+def watched(module: str, *words: str) -> tuple[float, float, float, str]:
     """Wall and processor seconds, MiB at its peak, output of a process of its own."""
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as told:
         began = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *words], stdout=output, cwd=ROOT)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WATCHED, module, *words],
+            stdout=output,
+            stderr=told,
+            cwd=ROOT,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        said = output.read().decode()
+        for file in (output, told):
+            file.seek(0)
+        said, last = output.read().decode(), told.read().decode()
     if process.returncode:
-        raise RuntimeError(f"{' '.join(words)}: exit code {process.returncode}.")
-    unit = 2**20 if sys.platform == "darwin" else 2**10
+        raise RuntimeError(f"{module} {' '.join(words)}: {last[-2000:]}")
     cpu = usage.ru_utime + usage.ru_stime
-    return seconds, cpu, usage.ru_maxrss / unit, said
+    return seconds, cpu, float(last.split()[-1]), said
 
 
 def ours(factory: str, file: Path, examples: int) -> tuple[Took, dict[str, Any]]:
     """The command as a user runs it, page and all; and its result."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["-m", "summiteer", "attack", f"benchmarks.attack_10000:{factory}"]
+        words = ["attack", f"benchmarks.attack_10000:{factory}"]
         words += [str(file), "--norm", "linf", "--radius", str(RADIUS), "--json"]
         words += ["--limit", str(examples), "--out", f"{folder}/run"]
-        *spent, said = watched(words)
+        *spent, said = watched("summiteer", *words)
     result = json.loads(said)
     return Took(*spent, result["survivors"]["examples"], examples), result
 
 
 def peer(kind: str, factory: str, file: Path, examples: int) -> Took:
     """Another library's."""
-    words = ["-m", "benchmarks.attack_10000", kind, factory, str(file), str(examples)]
-    *spent, said = watched(words)
+    words = [kind, factory, str(file), str(examples)]
+    *spent, said = watched("benchmarks.attack_10000", *words)
     return Took(*spent, int(said.split()[-1]), examples)
 
 

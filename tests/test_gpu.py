@@ -170,7 +170,6 @@ def test_the_profiler_sees_nothing_done_per_example(name):
     # A kept point more or less, of a thousand more rows.
     assert large.calls - small.calls <= 10
     assert large.operations - small.operations <= 10
-    assert small.copies == large.copies == 0
     bad = counted(SMALL, way, **fixed, until=each_row)
     # Runs that end leave the batch.
     assert bad.waits >= small.waits + SMALL / 2

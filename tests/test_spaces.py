@@ -12,7 +12,7 @@ from fakes import seeded
 from summiteer import _ascend
 from summiteer.errors import UserError
 from summiteer.networks.activations import ACTIVATIONS
-from summiteer.spaces import choose
+from summiteer.spaces import choice, choose
 from summiteer.spaces.row_space import row_basis
 
 STARTS = sm.CentreStart() + sm.UniformStart(restarts=2) + sm.BoundaryStart(seed=1)
@@ -338,10 +338,14 @@ class OwnProblem(sm.Problem):
         ({}, {"until": lambda evaluation: evaluation.wrong}, "rotation_invariant"),
     ],
 )
-def test_what_cannot_be_reduced_is_refused_with_the_reason(changes, options, message):
+def test_what_cannot_be_reduced_is_refused_with_the_reason(
+    monkeypatch, changes, options, message
+):
     problem = replace(problem_of(), **changes)
     with pytest.raises(UserError, match=f'space: "row" cannot be had: .*{message}'):
         sm.ascend(problem, space="row", **options)
+    monkeypatch.setattr(choice, "_pays", lambda *_: True)
+    assert sm.ascend(problem_of(), max_steps=2).space == "row"
     ascent = sm.ascend(problem, max_steps=2, **options)
     assert (ascent.space, ascent.forward_evaluations) == ("input", 0)
 

@@ -22,6 +22,7 @@ from summiteer.objectives import (
     classifies,
     misclassified,
     taken,
+    values_of,
     with_slopes,
 )
 from summiteer.precision import in_double, lowest_precision
@@ -100,7 +101,8 @@ class Rows:
         """Loss and misclassification without the gradient (which is left empty)."""
         with torch.no_grad():
             outputs = self.model(self.inputs + points)
-            loss, _ = with_slopes(self.objective, outputs, self.targets)
+            # As `evaluate` has it, to the last bit.
+            loss = values_of(self.objective, outputs, self.targets)
         return Evaluation(loss, points.new_empty(0), self.wrong(outputs))
 
     def wrong(self, outputs: Tensor) -> Tensor:
@@ -266,6 +268,14 @@ class Problem:
             self.labelled,
         )
         return rows if index is None else rows.take(index.to(self.inputs.device))
+
+    def rows_of_runs(self, index: Tensor) -> Rows:
+        """As `rows`, but where each example has one run its inputs are not copied.
+
+        Args:
+            index: 0, 1, …, batch - 1 again and again: the example of each run.
+        """
+        return self.rows(index if len(index) > len(self) else None)
 
     def take(self, index: Tensor) -> "Problem":
         """Return the problem of the examples `index`."""

@@ -258,9 +258,9 @@ def search(
         # gᵀd/(‖d‖²·size)
         accepted = _accepts(start, before, trial, after, rise / length, slope)
         done = accepted.nonzero().flatten()
-        if made == 1 and len(done) == len(size):
-            return Step(trial, size, size, after, torch.ones_like(waiting))
         if made == 1:
+            if len(done) == len(size):
+                return Step(trial, size, size, after, torch.ones_like(waiting))
             size, chosen = size.clone(), points.clone()
             gained, spent = _rows.copy(evaluation), torch.zeros_like(waiting)
         spent.index_fill_(0, waiting, made)

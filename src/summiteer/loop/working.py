@@ -89,10 +89,7 @@ def begin(
     restarts, batch = points.shape[:2]
     index = torch.arange(batch, device=points.device).repeat(restarts)
     flat = points.flatten(0, 1)
-    if space:
-        rows: Rows = space.rows(index, flat)
-    else:  # each example once needs no copy of the inputs
-        rows = problem.rows(index if restarts > 1 else None)
+    rows = space.rows(index, flat) if space else problem.rows_of_runs(index)
     flat = rows.enter(flat)
     evaluation, broken = rows.evaluate(flat), None
     if not _rows.all_finite(evaluation.loss):

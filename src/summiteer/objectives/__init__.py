@@ -17,6 +17,7 @@ from summiteer.objectives.objective import Objective as Objective
 from summiteer.objectives.objective import ScalarLoss as ScalarLoss
 from summiteer.objectives.objective import check_objective as check_objective
 from summiteer.objectives.objective import taken as taken
+from summiteer.objectives.objective import values_of as values_of
 from summiteer.objectives.objective import with_slopes as with_slopes
 from summiteer.objectives.quadratic import Quadratic as Quadratic
 from summiteer.objectives.ratio import DLR as DLR

@@ -23,28 +23,18 @@ class TwoLayerRows(Rows):
 
     def evaluate(self, points: Tensor) -> Evaluation:
         """See `Rows.evaluate`; the same to rounding."""
-        with torch.no_grad():
-            hidden = self.model.preactivations(self.inputs + points)
-            loss, pull, wrong = self.pulled(hidden)
-            gradient = pull @ self.model.hidden_weights
-        return Evaluation(loss, gradient, wrong)
-
-    def pulled(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss `[rows]`, c `[rows, m]` and misclassification `[rows]`.
-
-        Args:
-            hidden: h `[rows, m]`.
-        """
         network = self.model
-        values, pull = network.activation.value_and_first(hidden)
-        outputs = network.head(values)
-        loss, slopes = with_slopes(self.objective, outputs, self.targets)
-        slopes = slopes.to(pull)
-        if network.outputs is None:
-            pull.mul_(network.output_weights).mul_(slopes[:, None])
-        else:
-            pull.mul_(slopes @ network.output_weights)
-        return loss, pull, self.wrong(outputs)
+        with torch.no_grad():
+            hidden = network.preactivations(self.inputs + points)
+            values, pull = network.activation.value_and_first(hidden)
+            outputs = network.head(values)
+            loss, slopes = with_slopes(self.objective, outputs, self.targets)
+            if network.outputs is None:
+                pull.mul_(network.output_weights).mul_(slopes[:, None])
+            else:
+                pull.mul_(slopes @ network.output_weights)
+            gradient = pull @ network.hidden_weights
+        return Evaluation(loss, gradient, self.wrong(outputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +58,7 @@ class InputSpace:
             index: `[runs]` the example of each run.
             perturbations: `[runs, d]` their starts.
         """
-        own = self.problem.rows(index)
+        own = self.problem.rows_of_runs(index)
         return TwoLayerRows(
             self.network,
             own.inputs,
