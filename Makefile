@@ -42,7 +42,7 @@ format: .venv/installed-dev
 peers: .venv/installed-peers
 	$(ONE_THREAD) $(BIN)/python -m pytest -m peer
 
-# What is measured in docs/benchmarks.md, anew: on a quiet machine; SECTIONS may be given.
+# What is measured in docs/benchmarks.md but for "Strength", anew: on a quiet machine; SECTIONS may be given.
 bench: .venv/installed-peers
 	$(ONE_THREAD) $(BIN)/python -m benchmarks $(SECTIONS) --write
 

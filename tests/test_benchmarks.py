@@ -1,6 +1,7 @@
 """The runner of the benchmarks and its page; nothing is timed here."""
 
 import importlib
+import inspect
 import json
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from benchmarks.__main__ import SECTIONS, main
 from benchmarks.fresh import fresh
 from benchmarks.page import PAGE, RESULTS, Result, Run
 from benchmarks.section import Line, Section, table
+from benchmarks.timing import in_turns, slope
 
 FOUND = Result(
     Section(
@@ -147,8 +149,24 @@ def test_what_is_written_is_kept_and_shown(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_every_section_can_be_measured(name):
-    assert callable(importlib.import_module(f"benchmarks.{name}").measure)
+def test_every_section_has_a_measure_that_the_runner_can_call(name):
+    function = importlib.import_module(f"benchmarks.{name}").measure
+    assert list(inspect.signature(function).parameters) == ["quick"]
+
+
+def test_contestants_take_turns_after_one_call_each():
+    calls, clock = [], iter([0, 2, 10, 11, 20, 26, 30, 32])
+    names = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = in_turns(names, 2, clock=lambda: next(clock))
+    assert "".join(calls) == "ababab"
+    assert (times["a"].seconds, times["b"].seconds) == ((2, 6), (1, 2))
+    ratio = times["a"].over(times["b"])
+    assert (ratio.value, ratio.lowest, ratio.highest) == (4 / 1.5, 2.0, 3.0)
+
+
+def test_slopes_on_log_log_scales():
+    assert slope([1, 2, 4, 8], [3, 6, 12, 24]) == pytest.approx(1.0)
+    assert slope([1, 10, 100], [5, 500, 50_000]) == pytest.approx(2.0)
 
 
 def test_every_result_is_of_a_section():
