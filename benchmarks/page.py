@@ -17,8 +17,6 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).parent / "results"
 #: The heading from which on the page is `benchmarks.strength`'s.
 STRENGTH = "## Strength"
-#: Headings of parts that other programs write, which stay: all from the first on.
-OTHERS = ("## Ascent beside other libraries, before", STRENGTH)
 #: Names under which packages are installed, where they are called otherwise here.
 PACKAGES = {"ART": "adversarial-robustness-toolbox"}
 
@@ -139,8 +137,7 @@ def page(results: Sequence[Result], old: str = "") -> str:
         results: of the sections.
         old: the page as it is.
     """
-    places = [old.index(heading) for heading in OTHERS if heading in old]
-    rest = old[min(places) :] if places else ""
+    rest = "".join(old.partition(STRENGTH)[1:])
     parts = [INTRODUCTION, aims(results), *map(part, results), rest]
     return "\n".join(filter(None, parts))
 
