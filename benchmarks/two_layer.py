@@ -38,16 +38,18 @@ WIDE = 10_000
 FLOORS = 1.5
 
 
-WHY = """What falls short. *Set-up*: W is factored in float64 (a QR: 10 ms at d = 3072, 4 s at
-d = 150528), inputs enter the row space, points leave it and are confirmed by the model:
-half of 50 steps at d = 3072, all that ten steps of the bare loop take at d = 150528,
-where each further step costs a thirtieth; what such a step itself costs is there lost in
-the noise of the set-up it is told from. *In the input space*, (784, 1024) and (64, 512), the
-products and exponentials are the bare loop's, and keeping the best point, the first
-error and what is finite adds 0.1 to 0.3 ms per step: slower, not faster. *The hidden
-(Gram) form* of the prototype, one product instead of two, was built, measured and taken
-out again: [performance.md](performance.md) says why. On this shared machine medians of
-two runs of the same code differ by up to a half.
+WHY = """\
+What falls short. *Set-up*: W is factored in float64 (a QR: 10 ms at d = 3072, 4 s at
+d = 150528), inputs enter the row space, points leave it and are confirmed by the
+model: half of 50 steps at d = 3072, all that ten steps of the bare loop take at d =
+150528, where each further step costs a thirtieth; what such a step itself costs is
+there lost in the noise of the set-up it is told from. *In the input space*, (784,
+1024) and (64, 512), the products and exponentials are the bare loop's, and keeping
+the best point, the first error and what is finite adds 0.1 to 0.3 ms per step:
+slower, not faster. *The hidden (Gram) form* of the prototype, one product instead of
+two, was built, measured and taken out again: [performance.md](performance.md) says
+why. On this shared machine medians of two runs of the same code differ by up to a
+half.
 """
 
 
@@ -310,8 +312,8 @@ confirmed points, set-up included; *further*: what each step costs beyond these,
 is what long runs cost. *floors*: the step's matrix products alone, timed in the same
 run on the same shapes, and the bytes of its elementwise passes over
 {speed / 1e9:.1f} GB/s, an addition's rate out of the caches. Not in the floors: the
-exponentials of σ and σ' and some eighty small operations on rows. *paper*: one output, ½(f - y)², raw gradient, beside a bare
-loop alone, set-up included.
+exponentials of σ and σ' and some eighty small operations on rows. *paper*: one output,
+½(f - y)², raw gradient, beside a bare loop alone, set-up included.
 
 {
         table(
