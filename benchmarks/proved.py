@@ -368,7 +368,7 @@ alternative's time is PGD's alone, for there is nothing that it could check; our
 spent on finding the maximum on its kinks, which PGD never comes to rest at, and on a
 bound of the loss over the whole region. The distances of ReLU maxima are roots of
 rounding, √(2εΓ/‖v‖) with Γ of 1e-14 (Prop. 9 in certificates.md).
-{NEAR:g} is out of their reach."""
+{NEAR:g} is out of this bound's reach."""
 
 
 def measure(quick: bool) -> Section:
