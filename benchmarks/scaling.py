@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.scaling_figures import mlp, problem
+from benchmarks.loops import mlp
+from benchmarks.scaling_figures import problem
 from summiteer._ascend import ascend
 from summiteer.adversaries import AutoPGD
 from summiteer.cells import Cell

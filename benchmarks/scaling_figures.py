@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.loops import conv, mlp
 from summiteer._ascend import ascend
 from summiteer.adversaries import AutoPGD
 from summiteer.cells import Cell
@@ -26,22 +27,6 @@ from summiteer.runs import attack_command, measured_block
 from summiteer.searching import EFFORTS
 from summiteer.settings import Settings
 from summiteer.store import Store
-
-
-def mlp() -> nn.Module:
-    """784-256-10, ReLU."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)
-    )
-
-
-def conv() -> nn.Module:
-    """Two convolutions and two linear layers on 1×28×28."""
-    return nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU()),
-        *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, 10)),
-    )
 
 
 class Bottleneck(nn.Module):
