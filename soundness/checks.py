@@ -181,7 +181,10 @@ def _at_maxima(bench: Bench, surface: Surface, truth: Found) -> None:
         third = np.char.startswith(bench.propositions, "Prop. 3")[:, None]
         room = 2 * error + 32 * ULP * np.abs(margin) * apart**2
         room = room + 64 * ULP * length(surface.look(p)[1]) * bench.zone.width[:, None]
-        bound = np.where(third, bent, np.nan)
+        # In parts it is claimed only where F is at least F(p) (`best_everywhere`).
+        parts = (bench.propositions == "Prop. 3 in parts")[:, None]
+        claimed = third & ~(parts & (f < centre))
+        bound = np.where(claimed, bent, np.nan)
         tally.compare("Prop. 3 inequality", bound, np.zeros(len(bench)), room)
 
 
