@@ -21,7 +21,7 @@ SECTIONS = {
     "any_model": "`ascend` on any model, beside other libraries and bare loops",
     "attack_10000": "the attack command on MNIST's test images, beside whole attacks",
     "proofs": "what certificates cost, against d and m",
-    "growth": "time and memory against batch, restarts, d, m, steps, workers, examples",
+    "growth": "time and memory against batch, restarts, d, m, steps, examples",
     "start_up": "the start of the command, of the library, of an attack",
     "device": "a GPU against the floors of arithmetic and memory",
 }

@@ -1,7 +1,6 @@
-"""How time and memory grow: with batch, restarts, d, m, steps, workers, examples."""
+"""How time and memory grow: with batch, restarts, d, m, steps, examples."""
 
 import runpy
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,8 +33,6 @@ RANGES = {
 }
 #: Examples streamed, how many numbers each has, and in blocks of how many.
 STREAMED, WIDE, BLOCK = (10_000, 100_000), 600, 250
-#: Examples attacked by workers, and how many there are.
-ATTACKED, WORKERS = 1024, (1, 2)
 #: The command, and then the most memory that its process had, in KiB.
 COMMAND = """
 from summiteer.cli import main
@@ -52,11 +49,6 @@ import torch
 def linear():
     torch.manual_seed(0)
     return torch.nn.Linear({wide}, 2).eval()
-
-def mlp():
-    torch.manual_seed(0)
-    layers = torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
-    return torch.nn.Sequential(*layers).eval()
 """
 
 
@@ -165,19 +157,6 @@ def streamed(counts: Sequence[int]) -> list[tuple[int, float, float]]:
     return rows
 
 
-def worked(count: int, rounds: int) -> dict[int, list[float]]:
-    """Workers -> seconds by the wall of each round, from the start of the command."""
-    inputs = np.random.default_rng(0).random((count, 784), dtype=np.float32)
-    taken: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-    for _ in range(rounds):
-        for workers, seconds in taken.items():
-            words = ("--norm", "linf", "--radius", "0.01", "--workers", str(workers))
-            with tempfile.TemporaryDirectory() as folder:
-                wall, _ = attacked(Path(folder), "mlp", inputs, count // 16, *words)
-            seconds.append(wall)
-    return taken
-
-
 TEXT = """*Ascent*: constant signed steps from random starts on a 784-256-10 ReLU
 network, float32, no stopping test, {base};
 one of these at a time grows. Each point is a process of its own: processor time is the
@@ -199,12 +178,7 @@ certificates; blocks of {block}. Peak memory of the process, everything included
 
 {stream}
 
-*Workers*: `summiteer attack` of {attacked} examples at standard effort on the
-784-256-10 network, 16 blocks, from the start of the command to its end; the start of
-each worker (it imports torch) is included, so that longer attacks come nearer to the
-number of cores.
-
-{workers}
+*Workers*: [scaling.md](scaling.md), measured by `python -m benchmarks.scaling`.
 """
 
 
@@ -250,17 +224,6 @@ def measure(quick: bool) -> Section:
             large - small <= 0.1 * small,
         )
     )
-    count, rounds = (32, 1) if quick else (ATTACKED, 2)
-    workers = worked(count, rounds)
-    one, two = (statistics.median(workers[number]) for number in WORKERS)
-    lines.append(
-        Line(
-            "an attack by two workers on two cores",
-            "",
-            f"{one / two:.2f} × as fast",
-            None,
-        )
-    )
     text = TEXT.format(
         base=", ".join(f"{k} {784 * v if k == 'd' else v}" for k, v in BASE.items()),
         repeats=REPEATS,
@@ -271,11 +234,6 @@ def measure(quick: bool) -> Section:
         stream=table(
             ("examples", "wall s", "MiB"),
             [(f"{n:,}", f"{wall:.0f}", f"{most:.0f}") for n, wall, most in stream],
-        ),
-        attacked=count,
-        workers=table(
-            ("workers", "wall s, by round"),
-            [(k, ", ".join(f"{s:.1f}" for s in v)) for k, v in workers.items()],
         ),
     )
     return Section("How cost grows", text, lines)
