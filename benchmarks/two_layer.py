@@ -97,7 +97,7 @@ def ours(pair: Pair, steps: int, space: str = "auto") -> sm.Ascent:
         tolerance=None,
         after_cycle="continue",
         rescue=False,
-        space=space,  # type: ignore[arg-type]
+        space=space,
     )
 
 
