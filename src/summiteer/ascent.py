@@ -112,10 +112,8 @@ class Ascent:
             The ascent with the model's losses, and the indices of examples where it
             does not agree on what is misclassified: ties, decided by rounding.
         """
-        rows, example = (
-            problem.rows(),
-            torch.arange(len(problem), device=self.best.device),
-        )
+        rows = problem.rows()
+        example = torch.arange(len(problem), device=self.best.device)
         values = [rows.value(points) for points in self.final]
         losses = torch.stack([value.loss for value in values])
         wrong = torch.stack([value.wrong for value in values]).any(0)

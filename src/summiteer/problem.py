@@ -88,6 +88,7 @@ class Rows:
         outputs = self.model(moved)
         values = outputs.detach()
         loss, slopes = with_slopes(self.objective, values, self.targets)
+        # Where the objective is all there is, its slopes are the gradient.
         gradient = slopes if outputs is moved else None
         if gradient is None and outputs.requires_grad:
             # Of the sum: given the slopes explicitly, torch imports sympy (seconds).

@@ -151,8 +151,7 @@ def _keep_best(now: Working, loss: Tensor) -> Tensor:
     only climb copy nothing until they finish.
     """
     leading = loss > now.best_loss
-    peak = now.leading > leading
-    index = peak.nonzero().flatten()
+    index = (now.leading > leading).nonzero().flatten()  # led, and no longer does
     if len(index):
         _rows.put(now.best, index, now.points)
     torch.fmax(now.best_loss, loss, out=now.best_loss)

@@ -1,6 +1,6 @@
 """What any objective is, and what one of a single output may know besides."""
 
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def with_slopes(
         targets: of the same rows.
     """
     if "with_slopes" in vars(type(objective)):
-        closed, slope = objective.with_slopes(outputs, targets)  # type: ignore[attr-defined]
+        closed, slope = cast(Any, objective).with_slopes(outputs, targets)
         return closed, slope.to(outputs)
     leaf, slopes = outputs.detach().requires_grad_(), None
     with torch.enable_grad():
