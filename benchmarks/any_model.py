@@ -17,7 +17,8 @@ from torch.nn import functional
 import summiteer as sm
 from benchmarks import counts, loops
 from benchmarks.fresh import fresh
-from benchmarks.loops import BARE, MODELS, PEERS, SAME, STOPPING, Case, make_case
+from benchmarks.loops import BARE, MODELS, PEERS, SAME, STOPPING, make_case
+from benchmarks.peers import Case
 from benchmarks.section import Line, Section, table
 from benchmarks.timing import Ratio, Times, in_turns
 from summiteer import _ascend

@@ -4,7 +4,6 @@ A result is named by the digest of model, data, settings and the library's versi
 is kept under out/, so that it is computed once.
 """
 
-import importlib.metadata
 import json
 import logging
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks import page
 from summiteer.cells import digest, digest_arrays
 
 KEPT = Path(__file__).parent.parent / "out" / "auto_attack"
@@ -98,10 +98,7 @@ def auto_attack(
 
 def version() -> str:
     """The library's; of the kept results where it is not installed."""
-    try:
-        return importlib.metadata.version("pyautoattack")
-    except importlib.metadata.PackageNotFoundError:
-        return _VERSION
+    return page.version("pyautoattack") or _VERSION
 
 
 def kept(

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import counts, loops
 from benchmarks.any_model import per_evaluation
-from benchmarks.loops import BARE, MODELS, SAME, STOPPING, Case, make_case
+from benchmarks.loops import BARE, MODELS, SAME, STOPPING, make_case
+from benchmarks.peers import Case
 from benchmarks.section import Line, Section, table
 from benchmarks.timing import Ratio, in_turns
 

@@ -5,7 +5,6 @@ over, with no step and no projection.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,49 +12,13 @@ from torch.nn import functional
 
 import summiteer as sm
 from benchmarks.page import version
+from benchmarks.peers import Attack, Case, art, foolbox, torchattacks
 
 #: Inputs lie so far from 0 and 1 that no iterate meets the box that some insist on.
 _LOW, _HIGH = 0.3, 0.7
 #: End points of two loops may differ by so much.
 AGREE = 1e-5
 PEERS = ("foolbox", "torchattacks", "ART")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One problem that every contestant solves.
-
-    The radius is that of peers' usual demonstrations, the step 2.5 · radius / steps
-    (Madry et al. 2018).
-
-    Attributes:
-        norm: "l2" or "linf".
-        steps: of each run.
-        model: `[batch, *input]` -> `[batch, K]`, in eval mode.
-        inputs: `[batch, *input]`.
-        labels: `[batch]`.
-    """
-
-    norm: str
-    steps: int
-    model: nn.Module
-    inputs: Tensor
-    labels: Tensor
-
-    @property
-    def batch(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def radius(self) -> float:
-        return 1.0 if self.norm == "l2" else 0.05
-
-    @property
-    def step(self) -> float:
-        return 2.5 * self.radius / self.steps
-
-
-Attack = Callable[[Case], Tensor]
 
 
 def mlp() -> nn.Module:
@@ -110,6 +73,17 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+def usual(
+    norm: str, steps: int, model: nn.Module, inputs: Tensor, labels: Tensor
+) -> Case:
+    """A case with the radius of peers' usual demonstrations, from the centre.
+
+    Steps are 2.5 · radius / steps long (Madry et al. 2018).
+    """
+    radius = 1.0 if norm == "l2" else 0.05
+    return Case(norm, radius, steps, 2.5 * radius / steps, model, inputs, labels)
+
+
 def make_case(
     name: str, norm: str, batch: int, steps: int, device: str = "cpu"
 ) -> Case:
@@ -120,7 +94,7 @@ def make_case(
         model = make().eval().requires_grad_(False)
         inputs = _LOW + (_HIGH - _LOW) * torch.rand(batch, *shape)
     labels = model(inputs).argmax(1)
-    return Case(norm, steps, model.to(device), inputs.to(device), labels.to(device))
+    return usual(norm, steps, model.to(device), inputs.to(device), labels.to(device))
 
 
 def passes(case: Case, count: int) -> None:
@@ -182,67 +156,6 @@ def same_work(case: Case) -> Tensor:
 def stopping(case: Case) -> Tensor:
     """Where it ends if it may stop."""
     return case.inputs + ascended(case, False).final[0]
-
-
-def foolbox(case: Case) -> Tensor:
-    """Its PGD."""
-    import foolbox as fb
-
-    attacks = fb.attacks
-    l2 = case.norm == "l2"
-    kind = (
-        attacks.L2ProjectedGradientDescentAttack
-        if l2
-        else attacks.LinfProjectedGradientDescentAttack
-    )
-    attack = kind(abs_stepsize=case.step, steps=case.steps, random_start=False)
-    model = fb.PyTorchModel(case.model, bounds=(0.0, 1.0))
-    criterion = fb.criteria.Misclassification(case.labels)
-    found: Tensor = attack.run(model, case.inputs, criterion, epsilon=case.radius)
-    return found
-
-
-def torchattacks(case: Case) -> Tensor:
-    """Its PGD and PGDL2."""
-    import torchattacks as ta
-
-    kind = ta.PGD if case.norm == "linf" else ta.PGDL2
-    attack = kind(
-        case.model,
-        eps=case.radius,
-        alpha=case.step,
-        steps=case.steps,
-        random_start=False,
-    )
-    found: Tensor = attack(case.inputs, case.labels)
-    return found
-
-
-def art(case: Case) -> Tensor:
-    """Its PGD for PyTorch."""
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(
-        case.model,
-        loss=nn.CrossEntropyLoss(reduction="sum"),
-        input_shape=tuple(case.inputs.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
-    attack = ProjectedGradientDescentPyTorch(
-        classifier,
-        norm=2 if case.norm == "l2" else float("inf"),
-        eps=case.radius,
-        eps_step=case.step,
-        max_iter=case.steps,
-        num_random_init=0,
-        batch_size=case.batch,
-        verbose=False,
-    )
-    labels = functional.one_hot(case.labels, 10).numpy()
-    return torch.from_numpy(attack.generate(case.inputs.numpy(), y=labels))
 
 
 BARE, SAME, STOPPING = "bare loop", "`ascend`, same work", "`ascend`, default"

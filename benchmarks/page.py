@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 #: The heading from which on the page is `benchmarks.strength`'s.
 STRENGTH = "## Strength"
 #: Names under which packages are installed, where they are called otherwise here.
-PACKAGES = {"ART": "adversarial-robustness-toolbox"}
+PACKAGES = {"ART": "adversarial-robustness-toolbox", "APGD": "pyautoattack"}
 
 
 @dataclass(frozen=True)

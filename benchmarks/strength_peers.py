@@ -5,35 +5,25 @@ sizes; each from a random point, and from the centre. Points are kept by nobody,
 are: under out/strength, by the digest of model, data, settings and versions.
 """
 
-import importlib.metadata
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+from benchmarks.page import version
+from benchmarks.peers import Attack, Case, apgd, art, foolbox, torchattacks
 from benchmarks.strength_settings import Setting
 from summiteer.cells import digest
 
 KEPT = Path(__file__).parent.parent / "out" / "strength"
-#: Contestants and the packages that they come from.
-PACKAGES = {
-    "foolbox": "foolbox",
-    "torchattacks": "torchattacks",
-    "ART": "adversarial-robustness-toolbox",
-    "APGD": "pyautoattack",
-}
 STARTS = ("random", "centre")
 #: How far outside a point may lie before it counts as no point of the region.
 _NOISE = 1e-5
-
-#: (setting, steps, whether from a random point) -> adversarial inputs.
-Attack = Callable[[Setting, int, bool], Tensor]
 
 
 @dataclass(frozen=True)
@@ -61,91 +51,6 @@ def step_size(setting: Setting, steps: int) -> float:
     return min(1.0, 2.5 / steps) * setting.radius
 
 
-def foolbox(setting: Setting, steps: int, random: bool) -> Tensor:
-    """Its projected gradient attack, which returns the last iterate."""
-    import foolbox as fb  # type: ignore[import-not-found]
-
-    kind = (
-        fb.attacks.L2ProjectedGradientDescentAttack
-        if setting.norm == "l2"
-        else fb.attacks.LinfProjectedGradientDescentAttack
-    )
-    attack = kind(
-        abs_stepsize=step_size(setting, steps), steps=steps, random_start=random
-    )
-    model = fb.PyTorchModel(setting.model, bounds=(0.0, 1.0), device="cpu")
-    criterion = fb.criteria.Misclassification(setting.labels)
-    points: Tensor = attack.run(
-        model, setting.inputs, criterion, epsilon=setting.radius
-    )
-    return points
-
-
-def torchattacks(setting: Setting, steps: int, random: bool) -> Tensor:
-    """Its PGD and PGDL2, which return the last iterate."""
-    import torchattacks as ta  # type: ignore[import-not-found]
-
-    kind = ta.PGDL2 if setting.norm == "l2" else ta.PGD
-    attack = kind(
-        setting.model,
-        eps=setting.radius,
-        alpha=step_size(setting, steps),
-        steps=steps,
-        random_start=random,
-    )
-    points: Tensor = attack(setting.inputs, setting.labels)
-    return points
-
-
-def art(setting: Setting, steps: int, random: bool) -> Tensor:
-    """Its PGD, which returns the last iterate."""
-    from art.attacks import evasion  # type: ignore[import-not-found]
-    from art.estimators import classification  # type: ignore[import-not-found]
-
-    classifier = classification.PyTorchClassifier(
-        setting.model,
-        loss=nn.CrossEntropyLoss(reduction="sum"),
-        input_shape=tuple(setting.inputs.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
-    attack = evasion.ProjectedGradientDescentPyTorch(
-        classifier,
-        norm=2 if setting.norm == "l2" else float("inf"),
-        eps=setting.radius,
-        eps_step=step_size(setting, steps),
-        max_iter=steps,
-        num_random_init=int(random),
-        batch_size=len(setting.inputs),
-        verbose=False,
-    )
-    labels = functional.one_hot(setting.labels, 10).numpy()
-    return torch.from_numpy(attack.generate(setting.inputs.numpy(), y=labels))
-
-
-def apgd(setting: Setting, steps: int, random: bool) -> Tensor:
-    """AutoAttack's APGD on cross-entropy; the iterate of highest loss.
-
-    It makes one evaluation more than it makes steps.
-    """
-    from pyautoattack.autopgd_base import APGDAttack  # type: ignore[import-not-found]
-
-    attack = APGDAttack(
-        setting.model,
-        n_iter=steps,
-        norm={"l2": "L2", "linf": "Linf"}[setting.norm],
-        eps=setting.radius,
-        loss="ce",
-        device="cpu",
-    )
-    inputs = setting.inputs
-    attack.init_hyperparam(inputs)
-    start = None if random else inputs.clone()
-    best: Tensor = attack.attack_single_run(inputs, setting.labels, x_init=start)[0]
-    return best
-
-
 ATTACKS: dict[str, Attack] = {
     "foolbox": foolbox,
     "torchattacks": torchattacks,
@@ -154,12 +59,18 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def version(name: str) -> str | None:
-    """Of a contestant's package; None where it is not installed."""
-    try:
-        return importlib.metadata.version(PACKAGES[name])
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def case_of(setting: Setting, steps: int, random: bool) -> Case:
+    """What a contestant is given."""
+    return Case(
+        setting.norm,
+        setting.radius,
+        steps,
+        step_size(setting, steps),
+        setting.model,
+        setting.inputs,
+        setting.labels,
+        random,
+    )
 
 
 def reached(
@@ -196,7 +107,7 @@ def _run(name: str, start: str, setting: Setting, steps: int) -> Reached:
         warnings.simplefilter("ignore")  # of peers' imports
         torch.manual_seed(0)
         began = time.process_time()
-        points = ATTACKS[name](setting, steps, start == "random").detach()
+        points = ATTACKS[name](case_of(setting, steps, start == "random")).detach()
         seconds = time.process_time() - began
     own = 1 if name == "APGD" else 0
     evaluations = (steps + own) * len(setting.inputs)

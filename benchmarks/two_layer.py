@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import summiteer as sm
-from benchmarks import loops
+from benchmarks import loops, peers
 from benchmarks.page import version
 from benchmarks.section import Line, Section, table
 from benchmarks.timing import Ratio, Times, in_turns
@@ -57,7 +57,7 @@ half.
 class Pair:
     """The same network and inputs, for the others and for us."""
 
-    case: loops.Case
+    case: peers.Case
     network: sm.TwoLayerNetwork
     steps: int
 
@@ -83,7 +83,7 @@ def make(dim: int, width: int, steps: int) -> Pair:
     network = sm.TwoLayerNetwork.from_module(layers).requires_grad_(False)
     model = nn.Sequential(nn.Flatten(), *layers).eval()
     labels = model(inputs).argmax(1)
-    return Pair(loops.Case("l2", steps, model, inputs, labels), network, steps)
+    return Pair(loops.usual("l2", steps, model, inputs, labels), network, steps)
 
 
 def ours(pair: Pair, steps: int, space: str = "auto") -> sm.Ascent:
@@ -118,9 +118,9 @@ def check(pair: Pair, others: dict[str, Callable[[], Tensor]]) -> None:
 
 def fastest(pair: Pair, rounds: int) -> tuple[str, Times, dict[str, Times]]:
     """The fastest of the others: its name and times; and all times."""
-    attacks = {"bare loop": loops.bare, "torchattacks": loops.torchattacks}
+    attacks = {"bare loop": loops.bare, "torchattacks": peers.torchattacks}
     if pair.inputs.shape[1] < WIDE:
-        attacks |= {"foolbox": loops.foolbox, "ART": loops.art}
+        attacks |= {"foolbox": peers.foolbox, "ART": peers.art}
     others = {
         name: lambda attack=attack: attack(pair.case)
         for name, attack in attacks.items()

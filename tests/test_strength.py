@@ -8,6 +8,7 @@ from benchmarks import strength, strength_accuracy, strength_peers, strength_set
 from benchmarks.auto_attack import Counted, Part
 from benchmarks.mnist_networks import RECIPES
 from benchmarks.page import STRENGTH
+from benchmarks.peers import Case
 from benchmarks.strength_accuracy import Attacked, Compared, missed
 from benchmarks.strength_loss import Line
 from benchmarks.strength_pages import accuracy_failures, accuracy_page, loss_means
@@ -96,9 +97,9 @@ def test_peers_results_are_kept(
 ) -> None:
     calls = []
 
-    def attack(setting: Setting, steps: int, random: bool) -> Tensor:
-        calls.append((steps, random))
-        return setting.inputs + (0.01 if random else 0.0) * (setting.inputs < 0.9)
+    def attack(case: Case) -> Tensor:
+        calls.append((case.steps, case.random))
+        return case.inputs + (0.01 if case.random else 0.0) * (case.inputs < 0.9)
 
     monkeypatch.setattr(strength_peers, "KEPT", tmp_path)
     monkeypatch.setitem(strength_peers.ATTACKS, "foolbox", attack)
