@@ -19,7 +19,7 @@ SECTIONS = {
     "two_layer": "steps on two-layer networks, beside other libraries and bare loops",
     "proved": "from inputs to proved maxima, beside the only other way",
     "any_model": "`ascend` on any model, beside other libraries and bare loops",
-    "attack_10000": "the attack command on MNIST's test images, beside whole attacks",
+    "attack": "the attack command on MNIST's test images, beside whole attacks",
     "proofs": "what certificates cost, against d and m",
     "growth": "time and memory against batch, restarts, d, m, steps, examples",
     "start_up": "the start of the command, of the library, of an attack",

@@ -9,7 +9,7 @@ from summiteer.optimality.bounds import constants_around
 from summiteer.optimality.no_maximum import Refuted, not_stationary, saddle, searched
 from summiteer.optimality.rounding import Enclosure, down, up
 from summiteer.optimality.scalar_form import ScalarForm
-from summiteer.optimality.spectrum import estimate
+from summiteer.optimality.spectrum import LONG, on_face
 from summiteer.optimality.stand import Limits
 from summiteer.optimality.surface import Surface
 from summiteer.optimality.verdict import Verdict
@@ -46,7 +46,7 @@ def refutations(
     if there is None:
         return
     first, distance = there
-    curved = estimate(surface, first.place.bend.middle, first, tangent=True)
+    curved = on_face(surface, first.place.bend.middle, first.stand, LONG)
     assert curved.way is not None
     ridge = saddle(first, curved.way, distance, lipschitz, wiggle, lead, reach)
     yield Verdict.SADDLE, "the objective curves upwards along the region", ridge

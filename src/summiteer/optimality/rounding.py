@@ -42,8 +42,9 @@ def up(values: Tensor, operations: int = 1) -> Tensor:
         operations: how many, in a row.
     """
     room = (2 * operations + 2) * UNIT_ROUNDOFF
-    # 1 ± room are floats; infinite values stay what they are.
-    return torch.where(values < 0, values * (1 - room), values * (1 + room)) + TINY
+    # 1 ± room are floats, by the sign of the value; infinite values stay what they are.
+    factor = torch.copysign(values.new_tensor(room), values).add_(1.0)
+    return factor.mul_(values).add_(TINY)
 
 
 def down(values: Tensor, operations: int = 1) -> Tensor:
@@ -96,7 +97,8 @@ class Enclosure:
     def __add__(self, other: "Enclosure | Tensor") -> "Enclosure":
         right = _enclosed(other)
         middle = self.middle + right.middle
-        radius = self.radius + right.radius + 2 * UNIT_ROUNDOFF * middle.abs()
+        radius = self.radius + right.radius
+        radius.add_(middle.abs(), alpha=2 * UNIT_ROUNDOFF)
         return Enclosure(middle, up(radius, 3))
 
     def __sub__(self, other: "Enclosure | Tensor") -> "Enclosure":
@@ -105,9 +107,10 @@ class Enclosure:
     def __mul__(self, other: "Enclosure | Tensor") -> "Enclosure":
         right = _enclosed(other)
         middle = self.middle * right.middle
-        wide = self.radius * (right.middle.abs() + right.radius)
-        radius = wide + self.middle.abs() * right.radius
-        return Enclosure(middle, up(radius + 2 * UNIT_ROUNDOFF * middle.abs(), 5))
+        radius = self.radius * right.middle.abs().add_(right.radius)
+        radius.addcmul_(self.middle.abs(), right.radius)
+        radius.add_(middle.abs(), alpha=2 * UNIT_ROUNDOFF)
+        return Enclosure(middle, up(radius, 5))
 
     def __matmul__(self, matrix: Tensor) -> "Enclosure":
         """Rows `[…, n]` times an exact matrix `[n, k]`."""
@@ -126,11 +129,11 @@ class Enclosure:
     def dot(self, other: "Enclosure | Tensor") -> "Enclosure":
         """Inner product of each pair of rows `[rows, n]` -> `[rows]`."""
         right, count = _enclosed(other), self.middle.shape[-1]
-        middle = (self.middle * right.middle).sum(-1)
-        size = self.middle.abs() + self.radius
-        wide = self.radius * right.middle.abs() + size * right.radius
-        wide = wide + gamma(count + 2) * (self.middle * right.middle).abs()
-        return _summed(middle, up(wide.sum(-1), count + 6))
+        product = self.middle * right.middle
+        wide = self.radius * right.middle.abs()
+        wide.addcmul_(self.middle.abs().add_(self.radius), right.radius)
+        wide.add_(product.abs(), alpha=gamma(count + 2))
+        return _summed(product.sum(-1), up(wide.sum(-1), count + 6))
 
     def norm(self) -> "Enclosure":
         """Euclidean norm of each row, `[rows, n]` -> `[rows]`."""

@@ -50,7 +50,7 @@ from summiteer.optimality.rounding import (
     up,
 )
 from summiteer.optimality.scalar_form import ScalarForm, reproduces, scalar_form
-from summiteer.optimality.spectrum import curving, estimate
+from summiteer.optimality.spectrum import SHORT, curving, on_everything, on_face
 from summiteer.optimality.stand import Limits, stand
 from summiteer.optimality.surface import Place
 from summiteer.optimality.verdict import Evidence, Verdict
@@ -268,8 +268,8 @@ class _Ladder:
         first, limits = self.first.take(index), self.limits.take(index)
         surface = first.place.surface
         interval = surface.within(limits.reach)
-        guess = estimate(
-            surface, tangent_guess(first.place, interval), first, tangent=False
+        guess = on_everything(
+            surface, tangent_guess(first.place, interval), first.stand.points
         )
         able = first.stand.curved & (guess.top < first.multiplier)
         some = able.nonzero().flatten()
@@ -277,7 +277,7 @@ class _Ladder:
             return
         part = first.take(some)
         majorant = tangent_majorant(part.place, interval[some])
-        guess = estimate(surface.take(some), majorant, part, tangent=False)
+        guess = on_everything(surface.take(some), majorant, part.stand.points)
         middle = _between(guess.top, part.multiplier, _SHARES[0])
         top = surface.weighted.top(Enclosure.exact(majorant), middle)
         top = top if limits.sphere else top.clamp(min=0)
@@ -355,7 +355,7 @@ class _Ladder:
         """≥ λ_max(H) on the tangent space of the face; inf where not proved."""
         standing, heavy = first.stand, first.place.bend
         surface = first.place.surface
-        top = estimate(surface, heavy.middle, first, tangent=True).top
+        top = on_face(surface, heavy.middle, standing, SHORT).top
         limit = torch.where(standing.curved, first.multiplier, 0.0)
         vertex = ~standing.free.any(1)
         curvature = torch.where(vertex, -torch.inf, torch.inf).to(limit)

@@ -11,30 +11,26 @@ from summiteer.optimality.stand import Stand
 from summiteer.optimality.surface import Surface
 from summiteer.regions import Face
 
-#: Lanczos steps for κ, which is reported, and for where a factor is tried.
-_CURVATURE, _GUESS = 32, 16
+#: Lanczos steps for what is reported and followed, and for where a factor is tried.
+LONG, SHORT = 32, 16
 
 
-def estimate(
-    surface: Surface, weights: Tensor, first: FirstOrder, tangent: bool
+def on_everything(surface: Surface, weights: Tensor, points: Tensor) -> Curvature:
+    """Lanczos on Wᵀ diag(D) W, in the whole space: an estimate."""
+    nothing = torch.zeros_like(points[:, 0])
+    every = torch.ones_like(points, dtype=torch.bool)
+    face = Face(every, torch.zeros_like(points), nothing, nothing)
+    return lanczos_curvature(lambda v: surface.bent(weights, v), face, points, SHORT)
+
+
+def on_face(
+    surface: Surface, weights: Tensor, standing: Stand, products: int
 ) -> Curvature:
-    """Lanczos on Wᵀ diag(D) W, on the tangent space or the whole space: an estimate."""
-    standing = first.stand
-    if tangent:
-        return _on_face(surface, weights, standing)
-    like, nothing = standing.points, first.multiplier
-    face = Face(
-        torch.ones_like(standing.free), torch.zeros_like(like), nothing, nothing
-    )
-    return lanczos_curvature(lambda v: surface.bent(weights, v), face, like, _GUESS)
-
-
-def _on_face(surface: Surface, weights: Tensor, standing: Stand) -> Curvature:
-    """On the tangent spaces of the faces."""
+    """Lanczos on Wᵀ diag(D) W, on the tangent spaces of the faces: an estimate."""
     nothing = torch.zeros_like(standing.slack)
     face = Face(standing.free, standing.normal.middle, nothing, nothing)
     return lanczos_curvature(
-        lambda v: surface.bent(weights, v), face, standing.points, _CURVATURE
+        lambda v: surface.bent(weights, v), face, standing.points, products
     )
 
 
@@ -53,7 +49,7 @@ def curving(first: FirstOrder) -> Callable[[], Tensor]:
     def measure() -> Tensor:
         with torch.no_grad():
             weights = surface.output.middle * surface.activation.second(inner)
-            ratio = _on_face(surface, weights, standing).top / multiplier
+            ratio = on_face(surface, weights, standing, LONG).top / multiplier
             return torch.where(standing.curved & (multiplier > 0), ratio, torch.nan)
 
     return measure

@@ -29,9 +29,10 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
     """Climb from the points to the maxima next to them, in float64.
 
     Of two-layer networks by Newton's method on the Lagrangian (`newton.py`) or, with
-    kinks, by DC ascent through the patterns of their units (`relu.py`). Where that
-    finds none near by, and for other networks, by projected ascent with backtracking;
-    after it once more by Newton's method, or along the kinks (`ridge_ascent.py`).
+    kinks, by DC ascent through the patterns of their units (`relu.py`) and, where that
+    finds none near by, along the kinks (`ridge_ascent.py`). All else, and for other
+    networks, by projected ascent with backtracking; after it once more by Newton's
+    method, or along the kinks.
 
     Args:
         problem: what is maximised.
@@ -48,16 +49,18 @@ def polish(problem: Problem, points: Tensor) -> Tensor:
     problem.examine()
     with undisturbed(problem.model):
         exact, given = problem.in_double(), points.double()
-        nearest, there = _at_once(exact, given)
+        nearest, there, kinked = _at_once(exact, given)
         left = (~there).nonzero().flatten()
         if len(left):
             some = exact if len(left) == len(given) else exact.take(left)
-            nearest = nearest.index_copy(0, left, _climbed(some, given[left]))
+            nearest = nearest.index_copy(0, left, _climbed(some, given[left], kinked))
         return nearest
 
 
-def _at_once(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor]:
-    """(points, whether they are maxima, as far as floats can tell) without ascent.
+def _at_once(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """(points, whether they are maxima, whether the network has kinks) without ascent.
+
+    As far as floats can tell; only of two-layer networks.
 
     Args:
         problem: in float64.
@@ -66,13 +69,14 @@ def _at_once(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor]:
     nowhere = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     limits = premises(problem, kinked=True)
     if isinstance(limits, str):
-        return points, nowhere
+        return points, nowhere, False
     with torch.no_grad(), on_cpu():
         form = scalar_form(problem, points, kinked=True)
         if isinstance(form, str):
-            return points, nowhere
+            return points, nowhere, False
         size = problem.size.double()
-        if form.surface.activation.smooth:
+        smooth = form.surface.activation.smooth
+        if smooth:
             nearer, there = settle(form.surface, limits, points, _FIRST * size)
         else:
             nearer, there = nearest_peak(form.surface, limits, points)
@@ -83,16 +87,22 @@ def _at_once(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor]:
         # Newton puts points on limits that are near: a maximum may lie beside them.
         there &= after[0] >= before[0] - _NOISE * before[0].abs()
         there &= (after[1:] < after[0]).all(0)
-        return nearer, there
+        return nearer, there, not smooth
 
 
-def _climbed(problem: Problem, points: Tensor) -> Tensor:
+def _climbed(problem: Problem, points: Tensor, kinked: bool) -> Tensor:
     """By ascent first.
 
     Args:
         problem: in float64.
         points: `[batch, *input]` float64.
+        kinked: of two layers: steps along the kinks, which reach as far, are enough.
     """
+    if kinked:
+        inside = problem.feasible.project(points)
+        along = climbed(problem, inside)
+        if along is not None:
+            return along
     climber = ProjectedAscent(Normalised(), BacktrackingStep(first=_FIRST))
     start = GivenStart(points)
     reached = ascend(problem, climber, start, _STEPS, rescue=False).final[0]
