@@ -97,12 +97,11 @@ def begin(
         evaluation = replace(
             evaluation, loss=evaluation.loss.masked_fill(broken, torch.nan)
         )
-    at_centre = not bool(points[0].any())
-    centre = None
-    if at_centre:
-        centre = rows.lift_gradient(evaluation.gradient)[:batch]
     reference, spent = None, 0
     if measured:
+        centre = None
+        if not bool(points[0].any()):
+            centre = rows.lift_gradient(evaluation.gradient)[:batch]
         reference, spent = residual_reference(problem.rows(), centre)
         reference = reference[index]
     never = torch.zeros(len(index), dtype=torch.bool, device=points.device)
