@@ -2,7 +2,6 @@
 
 import cProfile
 import pstats
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 import summiteer as sm
+from benchmarks.certificates import problem_of, time_of_a_step
 from benchmarks.fresh import fresh
 from benchmarks.section import Line, Section, table
 from summiteer.optimality.definite import _NUMBERS, Weighted
@@ -35,7 +35,7 @@ KINDS = (
     ("relu", "linf", "ReLU, L∞", 1.0),
 )
 #: Steps of ascent at most, steps that one is timed with.
-MOST, TIMED = 1000, 20
+MOST = 1000
 #: d·m up to which boxes are looked at: the slowest by far.
 LARGEST_BOX = 784 * 1024
 #: Memory is looked at for few and four times as many examples.
@@ -79,21 +79,6 @@ class Cost:
         return self.seconds / self.examples
 
 
-def problem_of(
-    activation: str, norm: str, scale: float, size: Sequence[int], examples: int
-) -> sm.Problem:
-    """Random weights of the paper's kind, radii of 0.1 to 0.5 of the inputs' norm."""
-    dim, width = size
-    network = sm.TwoLayerNetwork.random(dim, width, activation, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(examples, dim, generator=generator, dtype=torch.float64)
-    inputs = scale * inputs / inputs.norm(dim=1, keepdim=True)
-    targets = torch.where(torch.arange(examples) % 2 == 0, 1.0, -1.0).double()
-    radii = scale * torch.linspace(0.1, 0.5, examples, dtype=torch.float64)
-    region = sm.L2Ball(radii) if norm == "l2" else sm.LinfBall(radii / dim**0.5)
-    return sm.Problem(network, inputs, targets, sm.Quadratic(), region)
-
-
 def ends(problem: sm.Problem) -> Tensor:
     """Where ascent from the centre ends: DC ascent where there are kinks."""
     smooth = problem.model.activation.smooth
@@ -101,27 +86,13 @@ def ends(problem: sm.Problem) -> Tensor:
     return sm.ascend(problem, method, sm.CentreStart(), MOST).best
 
 
-def step_of(problem: sm.Problem) -> float:
-    """Seconds of one step of one example, of a run in input space."""
-    direction = sm.Normalised() if problem.feasible.norm == "l2" else sm.Sign()
-    method = sm.ProjectedAscent(direction, sm.ConstantStep(1e-3))
-    centre = sm.CentreStart()
-
-    def run(steps: int) -> float:
-        began = time.process_time()
-        sm.ascend(problem, method, centre, steps, tolerance=None, space="input")
-        return time.process_time() - began
-
-    run(2)
-    times = [run(TIMED + 2) - run(2) for _ in range(3)]
-    return statistics.median(times) / TIMED / len(problem)
-
-
 def cost(
     activation: str, norm: str, scale: float, size: Sequence[int], examples: int
 ) -> Cost:
     """Certify the ends of ascent, once timed and once watched."""
-    problem = problem_of(activation, norm, scale, size, examples)
+    problem = problem_of(
+        activation, *size, scale, sm.Quadratic(), examples=examples, norm=norm
+    )
     points = ends(problem)
     began = time.process_time()
     sm.local_optimality(problem, points)
@@ -153,7 +124,7 @@ def cost(
         examples,
         sum(proved) / examples,
         seconds,
-        step_of(problem),
+        time_of_a_step(problem) / len(problem),
         shares,
         calls,
         tuple(blocks),
@@ -164,7 +135,9 @@ def certified(
     activation: str, norm: str, scale: float, size: Sequence[int], examples: int
 ) -> Callable[[], None]:
     """What `fresh` watches."""
-    problem = problem_of(activation, norm, scale, size, examples)
+    problem = problem_of(
+        activation, *size, scale, sm.Quadratic(), examples=examples, norm=norm
+    )
     points = ends(problem)
     few = torch.arange(2)
     sm.local_optimality(problem.take(few), points[few])
