@@ -16,6 +16,7 @@ from torch import nn
 import summiteer as sm
 from benchmarks import loops
 from benchmarks.fresh import fresh
+from benchmarks.page import cores
 from benchmarks.section import Line, Section, table
 from benchmarks.timing import slope
 
@@ -34,6 +35,7 @@ RANGES = {
 }
 #: Examples streamed, how many numbers each has, and in blocks of how many.
 STREAMED, WIDE, BLOCK = (10_000, 100_000), 600, 250
+WORKERS = 2
 #: The command, and then the most memory that its process had, in KiB.
 COMMAND = """
 from summiteer.cli import main
@@ -165,18 +167,14 @@ def attacked(
     return wall, int(done.stdout.split()[-1]) / 1024
 
 
-def streamed(counts: Sequence[int]) -> list[tuple[int, float, float]]:
-    """(examples, seconds, MiB): one step each, settled, examined and certified."""
-    generator, rows = np.random.default_rng(0), []
-    for count in counts:
-        inputs = generator.random((count, WIDE), dtype=np.float32)
-        words = ("--radius", "0.01", "--adversary", "mi-fgsm", "--steps", "1")
-        with tempfile.TemporaryDirectory() as folder:
-            found = attacked(
-                Path(folder), "linear", inputs, BLOCK, *words, "--restarts", "0"
-            )
-        rows.append((count, *found))
-    return rows
+def streamed(count: int, *words: str) -> tuple[float, float]:
+    """(seconds, MiB): one step each, settled, examined and certified."""
+    inputs = np.random.default_rng(0).random((count, WIDE), dtype=np.float32)
+    words = ("--radius", "0.01", "--adversary", "mi-fgsm", "--steps", "1", *words)
+    with tempfile.TemporaryDirectory() as folder:
+        return attacked(
+            Path(folder), "linear", inputs, BLOCK, "--restarts", "0", *words
+        )
 
 
 TEXT = """*Ascent*: constant signed steps from random starts on a 784-256-10 ReLU
@@ -201,7 +199,10 @@ certificates; blocks of {block}. Peak memory of the process, everything included
 
 {stream}
 
-*Workers*: [scaling.md](scaling.md), measured by `python -m benchmarks.scaling`.
+*Workers*: the {many:,} examples with `--workers {workers}`, a thread each, on this
+machine's {cores} cores take {wall:.0f} s; linear is {ideal:.0f} s.
+Throughput beside bare processes: [scaling.md](scaling.md), measured by
+`python -m benchmarks.scaling`.
 """
 
 
@@ -244,8 +245,10 @@ def grown_all(quick: bool) -> tuple[list[list[str]], list[Line], str]:
 def measure(quick: bool) -> Section:
     """Grow one thing after the other."""
     rows, lines, excess = grown_all(quick)
-    stream = streamed((100, 500) if quick else STREAMED)
-    (few, _, small), (many, _, large) = stream
+    few, many = (100, 500) if quick else STREAMED
+    stream = [(count, *streamed(count)) for count in (few, many)]
+    (_, _, small), (_, alone, large) = stream
+    wall, _ = streamed(many, "--workers", str(WORKERS))
     grows = (large - small) * 2**20 / (many - few)
     lines.append(
         Line(
@@ -256,6 +259,16 @@ def measure(quick: bool) -> Section:
             large - small <= 0.1 * small,
         )
     )
+    work = slope([1, WORKERS], [alone, WORKERS * wall])
+    lines.append(
+        Line(
+            f"attack on {many:,} examples, workers × wall, log-log slope against "
+            f"workers, 1 to {WORKERS}",
+            f"≤ {MOST - 1:.2f}",
+            f"{work:.2f}",
+            work <= MOST - 1,
+        )
+    )
     text = TEXT.format(
         base=", ".join(f"{k} {784 * v if k == 'd' else v}" for k, v in BASE.items()),
         repeats=REPEATS,
@@ -263,6 +276,11 @@ def measure(quick: bool) -> Section:
         excess=excess,
         wide=WIDE,
         block=BLOCK,
+        many=many,
+        workers=WORKERS,
+        cores=cores(),
+        wall=wall,
+        ideal=alone / WORKERS,
         stream=table(
             ("examples", "wall s", "MiB"),
             [(f"{n:,}", f"{wall:.0f}", f"{most:.0f}") for n, wall, most in stream],
