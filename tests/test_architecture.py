@@ -26,7 +26,7 @@ LAYERS = (
     "regions",
     "networks",
     "objectives",
-    "_caller precision",
+    "_caller passes precision",
     "inputs feasible",
     "problem",
     "until",

@@ -61,6 +61,8 @@ def test_finished_rows_leave_the_batch():
 def test_gradient_evaluations_are_those_that_happened(name, start):
     model = Counting(classifier())
     problem = labelled_problem(model=model)
+    problem.examine()  # with a pass that no backward one follows
+    model.with_gradient.clear()
     ascent = sm.ascend(problem, METHODS[name], start, 40)
     assert ascent.gradient_evaluations == sum(model.with_gradient)
     # Two probes of the examination, nothing else without gradient.

@@ -6,6 +6,7 @@ loop: `take` and `choose` also work on frozen dataclasses of tensors.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -185,3 +186,10 @@ def copy(tree: T) -> T:
         }
         return dataclasses.replace(tree, **fields)
     return tree
+
+
+def joined(parts: Sequence[T]) -> T:
+    """Return the rows of several dataclasses of tensors, one after the other."""
+    names = [field.name for field in dataclasses.fields(cast(Any, parts[0]))]
+    columns = ([getattr(part, name) for part in parts] for name in names)
+    return type(parts[0])(*map(torch.cat, columns))

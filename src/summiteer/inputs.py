@@ -87,7 +87,7 @@ def refuse_outside(
 
 def bad_examples(inputs: Tensor) -> list[int]:
     """Return the indices of examples with NaN or infinite entries."""
-    if _rows.all_finite(inputs):
+    if _rows.all_finite(inputs.detach()):
         return []
     bad = ~inputs.isfinite().flatten(1).all(1)
     return [int(i) for i in bad.nonzero().flatten()]

@@ -25,6 +25,7 @@ from summiteer.objectives import (
     values_of,
     with_slopes,
 )
+from summiteer.passes import passes, widest
 from summiteer.precision import in_double, lowest_precision
 from summiteer.regions import Region
 
@@ -63,8 +64,8 @@ class Rows:
     """The problem at a set of (restart, example) rows: what the ascent loop works on.
 
     The loop and the step rules leave all arithmetic on points to it: another form of a
-    point (reduced coordinates) is another class with these methods, and
-    a tensor or a dataclass of tensors with one entry per row as its points.
+    point (reduced coordinates) is another class with these methods, and a tensor or a
+    dataclass of tensors with one entry per row as its points.
 
     Attributes:
         model: `[rows, *input]` -> outputs.
@@ -73,6 +74,7 @@ class Rows:
         objective: one value per row.
         region: the feasible set of each row's perturbation.
         labelled: whether targets are labels, so that rows can be misclassified.
+        width: of the model, by which it is asked about few rows at once; see `passes`.
     """
 
     model: Model
@@ -81,9 +83,12 @@ class Rows:
     objective: Objective
     region: Region
     labelled: bool
+    width: int = 0
 
     def evaluate(self, points: Tensor) -> Evaluation:
         """Loss, gradient and misclassification at perturbations `[rows, *input]`."""
+        if asked := self._asked(points, with_gradient=True):
+            return asked
         moved = (self.inputs + points).detach().requires_grad_()
         outputs = self.model(moved)
         values = outputs.detach()
@@ -100,11 +105,26 @@ class Rows:
 
     def value(self, points: Tensor) -> Evaluation:
         """Loss and misclassification without the gradient (which is left empty)."""
+        if asked := self._asked(points, with_gradient=False):
+            return asked
         with torch.no_grad():
             outputs = self.model(self.inputs + points)
             # As `evaluate` has it, to the last bit.
             loss = values_of(self.objective, outputs, self.targets)
         return Evaluation(loss, points.new_empty(0), self.wrong(outputs))
+
+    def _asked(self, points: Tensor, with_gradient: bool) -> Evaluation | None:
+        """The answers of several passes, put together; None where one is enough."""
+        parts = passes(len(points), self.width)
+        if len(parts) == 1:
+            return None
+        ask, found = Rows.evaluate if with_gradient else Rows.value, []
+        for part in parts:
+            objective = taken(self.objective, torch.arange(part.start, part.stop))
+            some = (self.model, self.inputs[part], self.targets[part], objective)
+            rows = Rows(*some, self.region, self.labelled)
+            found.append(ask(rows, points[part]))
+        return _rows.joined(found)
 
     def wrong(self, outputs: Tensor) -> Tensor:
         """What is misclassified `[rows]`; False where targets are not labels."""
@@ -205,7 +225,7 @@ class Problem:
     box: tuple[float, float] | None = None
     mask: Tensor | None = None
     ids: Sequence[int] | Tensor | None = None
-    _examined: list[bool] = field(default_factory=list, init=False, repr=False)
+    _widths: list[int] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Tensors made in inference mode could not be saved for a backward pass.
@@ -215,9 +235,8 @@ class Problem:
     def _check(self) -> None:
         inputs = ordinary(check_inputs(self.model, self.inputs, self.box))
         targets = usable_targets(self.targets, inputs)
-        ids = (
-            torch.arange(len(inputs)) if self.ids is None else torch.as_tensor(self.ids)
-        )
+        every = torch.arange(len(inputs))
+        ids = every if self.ids is None else torch.as_tensor(self.ids)
         if ids.shape != (len(inputs),) or ids.is_floating_point():
             raise UserError(
                 f"ids: expected one integer per example [{len(inputs)}], got "
@@ -267,6 +286,7 @@ class Problem:
             self.objective,
             self.feasible,
             self.labelled,
+            *self._widths,
         )
         return rows if index is None else rows.take(index.to(self.inputs.device))
 
@@ -358,7 +378,7 @@ class Problem:
         Args:
             warn: False where the failure screen says so.
         """
-        if self._examined:
+        if self._widths:
             return
         name = behaves_differently_in_training(self.model)
         if name and warn:
@@ -371,9 +391,9 @@ class Problem:
         with undisturbed(self.model):
             first, second = (self.probe() for _ in range(2))
             self._fit(first)
-        scale = first.abs().max()
+            width = widest(self.model, self.inputs[:_PROBE])
         apart = (first - second).abs().max()
-        if warn and bool(apart > tolerances.DETERMINISTIC * scale):
+        if warn and bool(apart > tolerances.DETERMINISTIC * first.abs().max()):
             warnings.warn(
                 "model: two forward passes on the same inputs differ by "
                 f"{float(apart):.2g}; verdicts about a random "
@@ -381,7 +401,7 @@ class Problem:
                 SummiteerWarning,
                 stacklevel=3,
             )
-        self._examined.append(True)
+        self._widths.append(width)
 
     def examine_targets(self, targets: Tensor | None = None) -> None:
         """Check on a few examples that outputs, objective and targets fit.
@@ -476,5 +496,5 @@ class Problem:
 
     def _same_model(self, other: "Problem") -> "Problem":
         """`other`, which need not examine this problem's model once more."""
-        object.__setattr__(other, "_examined", [*self._examined])
+        object.__setattr__(other, "_widths", [*self._widths])
         return other
