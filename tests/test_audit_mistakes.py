@@ -106,7 +106,8 @@ def test_a_smaller_radius_of_the_tool_is_named(digits, capsys):
     audit = audited(digits, ascent(digits, RADIUS / 3))
     told = finding(audit, "SHORT")
     assert "0.34 of the radius" in told.seen
-    assert "the tool's radius was about 0.0333" in told.seen
+    assert "steps were too few or too short" in told.seen
+    assert "or its radius was about 0.0333" in told.seen
     assert audit.result["radii"]["longest"] == pytest.approx(1 / 3, abs=1e-5)
     assert "longest perturbation 0.333 of the radius" in printed(audit, capsys)
     full = audited(digits, ascent(digits))

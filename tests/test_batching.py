@@ -41,6 +41,8 @@ def mixed():
 
 def test_finished_rows_leave_the_batch():
     model, problem = mixed()
+    problem.examine()  # with a pass that no backward one follows
+    model.with_gradient.clear()
     adversary = sm.ProjectedAscent(sm.RawGradient(), sm.ConstantStep(0.9))
     ascent = sm.ascend(problem, adversary, sm.CentreStart(), 400)
     easy, hard = ascent.steps[0, ::2], ascent.steps[0, 1::2]

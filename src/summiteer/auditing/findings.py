@@ -242,7 +242,12 @@ def _short(arrays: Arrays, labelled: bool) -> Finding | None:
     if not (bool(withstood.any()) and 0 < longest < _SHORT):
         return None
     most = float(arrays["length"][moved].max())
-    guess = _other_norm(arrays) or f"the tool's radius was about {most:.3g}"
+    guess = _other_norm(arrays)
+    if not guess:
+        guess = (
+            "the tool's steps were too few or too short to get further (steps × size)"
+        )
+        guess += f", or its radius was about {most:.3g}"
     if 0.95 <= 255 * longest <= 1.01:
         guess += ", 1/255 of the one given here"
     return Finding(
@@ -250,8 +255,9 @@ def _short(arrays: Arrays, labelled: bool) -> Finding | None:
         f"adversarial: no perturbation is longer than {_up(longest)} of the radius "
         f"({most:.3g} in units of the inputs); {guess}",
         "the claim is about a smaller region than this one",
-        "give the radius that the tool had; where the tool counts it in normalised "
-        "units or pixels, convert it",
+        "look at the tool's radius first: if it was this one, give the tool more or "
+        "longer steps; if not, give here the one that it had, converted where it "
+        "counts in normalised units or pixels",
     )
 
 

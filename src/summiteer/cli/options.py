@@ -302,8 +302,11 @@ def check_device(name: str) -> None:
 
     count = torch.cuda.device_count()
     if int(number or 0) >= count:
-        there = f"the last one here is cuda:{count - 1}" if count else "there is none"
-        raise UserError(f"--device: no device {name}; {there}, or leave it out.")
+        there = f"the last is cuda:{count - 1}" if count else "it has no CUDA device"
+        raise UserError(
+            f"--device: this machine has no {name} ({there}); leave --device out for "
+            "the CPU."
+        )
 
 
 def check_positive(option: str, value: float) -> None:

@@ -129,5 +129,6 @@ def check_classes(name: str, outputs: Tensor, targets: Tensor, least: int = 2) -
     if wrong:
         raise UserError(
             f"targets: labels must lie in 0 … {classes - 1} (the model has {classes} "
-            f"outputs); not so at indices {listed(wrong)}."
+            f"outputs); not so at indices {listed(wrong)}: the first of them is "
+            f"{int(targets[wrong[0]])}."
         )

@@ -197,7 +197,8 @@ def _known(shares: Mapping[str, float], key: str) -> float | None:
         return shares.get(key)
     proved = shares["proved"] - shares["proved_maximum"]
     rest = 1 - shares["maximum"] - proved - shares["undecided"]
-    return proved if key == "apart" else abs(rest)
+    # A difference of shares: what is left of none is rounding.
+    return proved if key == "apart" else max(round(rest, 9), 0.0)
 
 
 def print_verdicts(console: Output, verdicts: Mapping[str, Mapping[str, int]]) -> None:
