@@ -41,8 +41,6 @@ def mixed():
 
 def test_finished_rows_leave_the_batch():
     model, problem = mixed()
-    problem.examine()  # with a pass that no backward one follows
-    model.with_gradient.clear()
     adversary = sm.ProjectedAscent(sm.RawGradient(), sm.ConstantStep(0.9))
     ascent = sm.ascend(problem, adversary, sm.CentreStart(), 400)
     easy, hard = ascent.steps[0, ::2], ascent.steps[0, 1::2]
@@ -63,8 +61,6 @@ def test_finished_rows_leave_the_batch():
 def test_gradient_evaluations_are_those_that_happened(name, start):
     model = Counting(classifier())
     problem = labelled_problem(model=model)
-    problem.examine()  # with a pass that no backward one follows
-    model.with_gradient.clear()
     ascent = sm.ascend(problem, METHODS[name], start, 40)
     assert ascent.gradient_evaluations == sum(model.with_gradient)
     # Two probes of the examination, nothing else without gradient.

@@ -258,3 +258,15 @@ def test_points_of_bfloat16_are_examined_in_float64(norm):
     way = WAYS[norm]
     some = problem(SMALL, way, dtype=torch.bfloat16)
     check_examination(some, climbed(some, way).best)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_gpu_is_asked_about_all_rows_at_once():
+    model = network()
+    inputs, labels = torch.rand(6, 12, dtype=torch.float64), torch.arange(6) % 3
+    problem = sm.Problem(model, inputs, labels, sm.CrossEntropy(), sm.L2Ball(0.3))
+    problem.examine()
+    assert problem.rows().width == 16
+    device = torch.device("cuda")
+    assert problem.on(device, network().to(device)).rows().width == 0

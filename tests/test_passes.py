@@ -67,7 +67,7 @@ def test_parts_say_what_the_whole_says(few, objective):
 def test_an_ascent_never_asks_about_more(few):
     problem = problem_of()
     ascent = sm.ascend(problem, sm.AutoPGD(5), max_steps=5)
-    # The probe has eight rows, runs three of the fifty at once.
+    # The probes have eight rows, runs three of the fifty at once.
     assert sorted(set(problem.model.rows)) == [2, 3, 8]
     alone = sm.ascend(problem_of(), sm.AutoPGD(5), max_steps=5, space="input")
     assert torch.equal(ascent.best, alone.best)
@@ -84,9 +84,14 @@ def test_every_row_is_in_one_pass():
             )
 
 
-def test_weights_do_not_count_nor_models_that_refuse():
-    wide = nn.Linear(5, 4000)
-    assert passes.widest(wide, torch.rand(8, 5)) == 5
-    assert passes.widest(lambda x: x, torch.rand(8, 5)) == 0
-    assert passes.widest(lambda x: torch.tensor(x.numpy()), torch.rand(8, 5)) == 0
-    assert passes.widest(lambda x: x.detach().exp(), torch.rand(8, 5)) == 0
+def test_the_largest_layer_counts_and_no_weights():
+    rows = torch.rand(8, 5)
+    for model, width in (
+        (nn.Linear(5, 4000), 4000),
+        (nn.Sequential(nn.Linear(5, 300), nn.ReLU(), nn.Linear(300, 2)), 300),
+        (lambda x: x, 0),
+        (lambda x: (x.T @ x).sum() + x[:, :3].exp(), 3),
+    ):
+        with passes.Width(8) as seen, torch.no_grad():
+            model(rows)
+        assert seen.numbers == width

@@ -1,12 +1,12 @@
 """How many rows a model is asked about at once."""
 
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from summiteer._typing import Model
+from torch.overrides import TorchFunctionMode
 
 #: Numbers of its largest layer that a model on the CPU is made to hold at once, per
 #: thread, and rows at least: more does not stay in the cache, and takes up to twice the
@@ -14,29 +14,33 @@ from summiteer._typing import Model
 _AT_ONCE, _LEAST = 2**21, 64
 
 
-def widest(model: Model, inputs: Tensor) -> int:
-    """Numbers per row of the largest tensor that a pass keeps for the way back.
+class Width(TorchFunctionMode):
+    """While it is entered, look for the largest tensor that is made of some rows.
 
     Args:
-        model: what is asked.
-        inputs: `[rows, *input]`, a few.
+        rows: how many.
 
-    Returns:
-        0 on other devices than the CPU, where everything is asked at once.
+    Attributes:
+        numbers: per row of that tensor; 0 before anything is seen.
     """
-    if inputs.device.type != "cpu":
-        return 0
-    sizes = [0]
 
-    def note(kept: Tensor) -> Tensor:
-        if kept.ndim and len(kept) == len(inputs):  # no weights
-            sizes.append(kept[0].numel())
-        return kept
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows, self.numbers = rows, 0
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept)
-    with torch.enable_grad(), hooks, suppress(RuntimeError):  # an ascent will say it
-        model(inputs.detach().requires_grad_())
-    return max(sizes)
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call torch's function, and look at what it returns."""
+        del types
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.ndim and len(made) == self.rows:
+            self.numbers = max(self.numbers, made.numel() // self.rows)
+        return made
 
 
 def passes(rows: int, width: int) -> list[slice]:
@@ -44,7 +48,7 @@ def passes(rows: int, width: int) -> list[slice]:
 
     Args:
         rows: how many.
-        width: see `widest`; 0 for one pass.
+        width: of the model, see `Width`; 0 for one pass.
     """
     most = rows
     if width:

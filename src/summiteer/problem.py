@@ -25,7 +25,7 @@ from summiteer.objectives import (
     values_of,
     with_slopes,
 )
-from summiteer.passes import passes, widest
+from summiteer.passes import Width, passes
 from summiteer.precision import in_double, lowest_precision
 from summiteer.regions import Region
 
@@ -74,7 +74,7 @@ class Rows:
         objective: one value per row.
         region: the feasible set of each row's perturbation.
         labelled: whether targets are labels, so that rows can be misclassified.
-        width: of the model, by which it is asked about few rows at once; see `passes`.
+        width: of a model on the CPU, by which few rows are asked about at once.
     """
 
     model: Model
@@ -279,15 +279,9 @@ class Problem:
 
     def rows(self, index: Tensor | None = None) -> Rows:
         """Return the problem at the examples `index` (all, once each, if None)."""
-        rows = Rows(
-            self.model,
-            self.inputs,
-            self.targets,
-            self.objective,
-            self.feasible,
-            self.labelled,
-            *self._widths,
-        )
+        own = (self.model, self.inputs, self.targets, self.objective)
+        width = self._widths if self.inputs.device.type == "cpu" else ()
+        rows = Rows(*own, self.feasible, self.labelled, *width)
         return rows if index is None else rows.take(index.to(self.inputs.device))
 
     def rows_of_runs(self, index: Tensor) -> Rows:
@@ -389,9 +383,10 @@ class Problem:
                 stacklevel=3,
             )
         with undisturbed(self.model):
-            first, second = (self.probe() for _ in range(2))
+            with Width(min(_PROBE, len(self))) as width:
+                first = self.probe()
+            second = self.probe()
             self._fit(first)
-            width = widest(self.model, self.inputs[:_PROBE])
         apart = (first - second).abs().max()
         if warn and bool(apart > tolerances.DETERMINISTIC * first.abs().max()):
             warnings.warn(
@@ -401,7 +396,7 @@ class Problem:
                 SummiteerWarning,
                 stacklevel=3,
             )
-        self._widths.append(width)
+        self._widths.append(width.numbers)
 
     def examine_targets(self, targets: Tensor | None = None) -> None:
         """Check on a few examples that outputs, objective and targets fit.
