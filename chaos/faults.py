@@ -164,7 +164,7 @@ def database_locked(site: Site, rounds: int, rng: random.Random) -> str:
         with closing(sqlite3.connect(site.out / "store.sqlite")) as other:
             other.execute("BEGIN IMMEDIATE")
             with _impatient():
-                _refused(site, "database is locked; let this user and no other")
+                _refused(site, "database is locked; let no other program")
         site.look()
         if len(site.known) >= site.count - 1:
             break

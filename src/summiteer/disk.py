@@ -11,7 +11,9 @@ from summiteer.errors import UserError
 
 _SPACE = "free some space and start again"
 _COPY = "put it back from a copy, or delete the directory"
-_RIGHTS = "this user must be able to write there, alone; or choose another --out"
+_RIGHTS = (
+    "let no other program use it and this user write there, or choose another --out"
+)
 _SQLITE_REMEDIES = {
     sqlite3.SQLITE_FULL: _SPACE,
     sqlite3.SQLITE_CORRUPT: _COPY,
