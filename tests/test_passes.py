@@ -66,11 +66,9 @@ def test_parts_say_what_the_whole_says(few, objective):
 
 def test_an_ascent_never_asks_about_more(few):
     problem = problem_of()
-    ascent = sm.ascend(problem, sm.AutoPGD(5), max_steps=5)
+    sm.ascend(problem, sm.AutoPGD(5), max_steps=5)
     # The probes have eight rows, runs three of the fifty at once.
     assert sorted(set(problem.model.rows)) == [2, 3, 8]
-    alone = sm.ascend(problem_of(), sm.AutoPGD(5), max_steps=5, space="input")
-    assert torch.equal(ascent.best, alone.best)
 
 
 def test_every_row_is_in_one_pass():

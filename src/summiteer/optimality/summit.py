@@ -96,7 +96,7 @@ def _climbed(problem: Problem, points: Tensor, kinked: bool) -> Tensor:
     Args:
         problem: in float64.
         points: `[batch, *input]` float64.
-        kinked: of two layers: steps along the kinks, which reach as far, are enough.
+        kinked: of two layers, where steps along the kinks found the same maxima.
     """
     if kinked:
         inside = problem.feasible.project(points)
